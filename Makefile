@@ -1,0 +1,50 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-chaos check bench fmt clean
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP)-dev ## Create .venv and install the package with every tool
+
+demo: $(STAMP)-demo ## A sweep, its backup, two disasters and a post-mortem, each claim checked
+	$(BIN)/obelisk-ops demo
+
+test: $(STAMP)-dev ## The whole suite, with the real Litestream and a real S3 server
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not chaos"
+
+test-chaos: $(STAMP)-dev ## The random kill tests in full count
+	$(BIN)/pytest -m chaos
+
+check: $(STAMP)-dev ## Lint, types, imports, unit tests: seconds
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/unit tests/repo
+
+bench: $(STAMP)-dev ## Steps per second beside the bare commit rate of the same SQLite
+	$(BIN)/python -m benchmarks
+
+fmt: $(STAMP)-dev ## Format, fix what can be fixed, write the generated pages
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/python scripts/gen_reference.py
+
+clean: ## Remove what the targets above made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP)-demo: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(STAMP)-dev: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	@touch $@ $(STAMP)-demo

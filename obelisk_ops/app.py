@@ -1,0 +1,84 @@
+"""The composition root: settings in, wired services out. Decides nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from obelisk_ops.core.clock import SystemClock
+from obelisk_ops.errors import DatabaseNotFound, OpsError
+from obelisk_ops.litestream.config import to_yaml
+from obelisk_ops.objectstore import open_store
+from obelisk_ops.replica.layout import ReplicaKeys
+from obelisk_ops.settings import Settings, credentials, expand_databases, load
+from obelisk_ops.supervise.bucket import TIMEOUT_S
+from obelisk_ops.supervise.launch import litestream_config, replica_of
+from obelisk_ops.supervise.log import json_log
+from obelisk_ops.supervise.ownership import FIRST_EPOCH
+from obelisk_ops.supervise.report import report
+from obelisk_ops.supervise.sidecar import Sidecar
+from obelisk_ops.supervise.status import Row
+from obelisk_ops.supervise.supervisor import Outcome, Supervisor
+
+
+def supervisor(config: Path | None) -> Callable[[bool], Outcome]:
+    """Return what supervises the databases of a configuration; call it with ``once``."""
+    settings = load(config)
+    service = Supervisor(
+        settings,
+        reload=lambda: load(settings.path),
+        open_store=lambda replica: open_store(replica, timeout_s=TIMEOUT_S, attempts=1),
+        clock=SystemClock(),
+        log=json_log(sys.stderr, secrets=_secrets(settings)),
+    )
+    return lambda once: asyncio.run(service.run(once=once))
+
+
+def fleet_status(settings: Settings) -> tuple[list[Row], int]:
+    """
+    Return every configured database, and the exit status that they call for.
+
+    Raises:
+        Unproven: A supervisor runs, and does not answer.
+    """
+    return report(settings)
+
+
+def litestream_config_text(settings: Settings, name: str) -> str:
+    """
+    Return the Litestream configuration of one database; its socket and port are examples.
+
+    Raises:
+        DatabaseNotFound: No configured database has this name.
+    """
+    databases = expand_databases(settings)
+    if name not in databases:
+        raise DatabaseNotFound(
+            f"no configured database is named '{name}'",
+            hint=f"there are: {', '.join(sorted(databases)) or 'none'}",
+        )
+    replica, sidecar = replica_of(settings), Sidecar(databases[name])
+    owner = sidecar.owner()
+    epoch = owner.epoch if owner else FIRST_EPOCH
+    config = litestream_config(
+        databases[name],
+        meta=sidecar.meta(epoch),
+        keys=ReplicaKeys(prefix=replica.prefix, name=name),
+        epoch=epoch,
+        replica=replica,
+        litestream=settings.litestream,
+    )
+    return to_yaml(config)
+
+
+def _secrets(settings: Settings) -> list[str]:
+    try:
+        pair = credentials(settings.replica) if settings.replica else None
+    except OpsError:
+        # Said by whoever needs them; nothing can be hidden that was never read.
+        return []
+    if pair is None:
+        return []
+    return [secret for secret in (pair.secret_access_key, pair.session_token) if secret]

@@ -1,0 +1,5 @@
+"""The command line: parse, call one service, print. One file per noun."""
+
+from obelisk_ops.cli.root import main
+
+__all__ = ["main"]

@@ -1,0 +1,74 @@
+"""``config``: the settings in force, and what Litestream is given of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from obelisk_ops.cli.output import json_option, print_json
+from obelisk_ops.core.durations import format_duration
+from obelisk_ops.settings import ReplicaSettings, Settings, load
+
+
+@click.group()
+def config() -> None:
+    """Show the configuration."""
+
+
+@config.command()
+@json_option
+@click.pass_obj
+def show(file: Path | None, as_json: bool) -> None:  # noqa: FBT001
+    """Show the settings in force, defaults included, and the file they come from."""
+    settings = load(file)
+    shown = _shown(settings)
+    if as_json:
+        print_json({"file": str(settings.path), **shown})
+        return
+    click.echo(f"# {settings.path}, with what it leaves out")
+    known = {key: value for key, value in shown.items() if value is not None}
+    click.echo(yaml.safe_dump(known, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@config.command()
+@click.argument("name")
+@click.pass_obj
+def litestream(file: Path | None, name: str) -> None:
+    """Show the configuration that Litestream gets for the database NAME."""
+    # Loads every room, of which `show` needs none.
+    from obelisk_ops.app import litestream_config_text  # noqa: PLC0415
+
+    click.echo(litestream_config_text(load(file), name), nl=False)
+
+
+def _shown(settings: Settings) -> dict[str, Any]:
+    """Return the settings in the shape of the file; none of them is a secret."""
+    litestream = settings.litestream
+    return {
+        "replica": _shown_replica(settings.replica) if settings.replica else None,
+        "databases": [{"path": entry.path, "name": entry.name} for entry in settings.databases],
+        "state_dir": str(settings.state_dir),
+        "litestream": {
+            "topology": litestream.topology,
+            "sync_interval": format_duration(litestream.sync_interval_s),
+            "snapshot": {
+                "interval": format_duration(litestream.snapshot_interval_s),
+                "retention": format_duration(litestream.snapshot_retention_s),
+            },
+        },
+        "lease": {"ttl": format_duration(settings.lease_ttl_s)},
+        "drill": {"every": format_duration(settings.drill_every_s)},
+    }
+
+
+def _shown_replica(replica: ReplicaSettings) -> dict[str, str]:
+    endpoint = {"endpoint": replica.endpoint} if replica.endpoint else {}
+    return {
+        "url": replica.url,
+        **endpoint,
+        "region": replica.region,
+        "credentials": replica.credentials,
+    }

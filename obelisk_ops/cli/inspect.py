@@ -1,0 +1,136 @@
+"""``obelisk-ops inspect``: a summary of a database or of a backup; nothing is executed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.filesize import decimal
+
+from obelisk_ops import settings
+from obelisk_ops.cli.output import json_option, note, print_json, print_table
+from obelisk_ops.cli.restore import in_flight_json
+from obelisk_ops.core import when
+from obelisk_ops.core.clock import SystemClock, iso
+from obelisk_ops.inspect.summary import FailedExecution, Summary, summarise
+from obelisk_ops.restore.databases import (
+    Backup,
+    LocalFile,
+    parse_database,
+    temporary_copy,
+)
+from obelisk_ops.restore.source import open_source, replica_settings
+
+
+@click.command
+@click.argument("database", metavar="DB")
+@json_option
+@click.pass_obj
+def inspect(config: Path | None, database: str, *, as_json: bool) -> None:
+    """
+    Summarise DB without changing a byte of it: a path, or a backup.
+
+    A backup is NAME, NAME@WHEN or s3://bucket/prefix/NAME[@WHEN]; it is restored to a
+    private folder for as long as this takes.
+    """
+    meant = parse_database(database, exists=lambda text: Path(text).exists())
+    if isinstance(meant, LocalFile):
+        told = _told(summarise(meant.path), str(meant.path.absolute()))
+    else:
+        told = _look_into(meant, config, database)
+    if as_json:
+        print_json(told)
+    else:
+        _show(told)
+
+
+def _look_into(backup: Backup, config: Path | None, database: str) -> dict[str, Any]:
+    clock = SystemClock()
+    wish = when.parse(backup.when, clock.now_ms())
+    place = replica_settings(settings.load(config))
+    if backup.bucket is not None:
+        place = replace(place, bucket=backup.bucket, prefix=backup.prefix)
+    source = open_source(place, backup.name)
+    with temporary_copy(source, wish, clock) as copy:
+        point, at = copy.plan.point, iso(copy.plan.at_ms)
+        origin = {"name": backup.name, "epoch": point.epoch, "txid": point.txid, "at": at}
+        return _told(summarise(copy.path), database) | {"backup": origin}
+
+
+def _told(summary: Summary, path: str) -> dict[str, Any]:
+    last = summary.last_event_ms
+    return {
+        "path": path, "kind": summary.kind, "bytes": summary.size,
+        "schema_version": summary.schema_version, "epoch": summary.epoch,
+        "database_id": summary.database_id,
+        "executions": summary.executions, "results": summary.results,
+        "functions": summary.functions,
+        "failures": [_failure(failed) for failed in summary.failures],
+        "in_flight": in_flight_json(summary.in_flight),
+        "last_event_at": None if last is None else iso(last),
+        "tables": [
+            {"name": table.name, "rows": table.rows, "bytes": table.size}
+            for table in summary.tables
+        ],
+    }  # fmt: skip
+
+
+def _failure(failed: FailedExecution) -> dict[str, Any]:
+    return {
+        "execution_id": failed.execution_id, "function": failed.function,
+        "error": {"type": failed.error_type, "message": failed.message},
+        "at": None if failed.at_ms is None else iso(failed.at_ms),
+    }  # fmt: skip
+
+
+def _show(told: dict[str, Any]) -> None:
+    origin = told.get("backup")
+    point = (
+        f" at e{origin['epoch']:04d}/txid:{origin['txid']}, {origin['at']}" if origin else ""
+    )
+    note(f"{told['path']}{point}: {_kind(told)}, {decimal(told['bytes'])}")
+    if told["kind"] == "other":
+        rows = [(table["name"], table["rows"], table["bytes"]) for table in told["tables"]]
+        print_table(("table", "rows", "bytes"), rows)
+        return
+    print_table(
+        ("function", "state", "executions"),
+        [
+            (function, state, count)
+            for function, states in told["functions"].items()
+            for state, count in states.items()
+        ],
+    )
+    _show_trouble(told)
+    if told["last_event_at"]:
+        note(f"last event {told['last_event_at']}")
+
+
+def _show_trouble(told: dict[str, Any]) -> None:
+    if told["failures"]:
+        click.echo()
+        print_table(
+            ("failed", "function", "error", "message", "at"),
+            [
+                (row["execution_id"], row["function"], row["error"]["type"],
+                 row["error"]["message"], row["at"])
+                for row in told["failures"]
+            ],
+        )  # fmt: skip
+    if told["in_flight"]:
+        click.echo()
+        print_table(
+            ("in flight", "activity", "attempt", "since"),
+            [
+                (row["call_id"], row["activity"], row["try"], row["since"])
+                for row in told["in_flight"]
+            ],
+        )
+
+
+def _kind(told: dict[str, Any]) -> str:
+    if told["kind"] == "other":
+        return "not a workflow database"
+    return f"workflow database, schema {told['schema_version']}, epoch {told['epoch']}"

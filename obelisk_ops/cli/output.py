@@ -1,0 +1,88 @@
+"""What commands print: JSON for scripts, tables for people. Data on stdout, else stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from obelisk_ops.errors import OpsError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _ask_for_json(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:  # noqa: FBT001
+    if value:
+        ctx.find_root().meta["obelisk_ops.json"] = True
+        _wanted["json"] = True
+    return value
+
+
+#: set while the command line is parsed; an error after that is printed in the same form
+_wanted: dict[str, bool] = {}
+
+
+def json_option(command: F) -> F:
+    """Give a command ``--json``; the function gets it as ``as_json``."""
+    option = click.option(
+        "--json", "as_json", is_flag=True, is_eager=True, callback=_ask_for_json,
+        help="Print JSON; its fields are stable.",
+    )  # fmt: skip
+    return option(command)
+
+
+def want_json(*, wanted: bool) -> None:
+    """Say in which form an error is printed when the command line cannot be parsed."""
+    if wanted:
+        _wanted["json"] = True
+
+
+def print_json(value: object) -> None:
+    """Print *value* as one line of JSON on stdout."""
+    click.echo(msgspec.json.encode(value).decode())
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """
+    Print rows under upper-case column heads; on a pipe, without cutting any cell.
+
+    None is shown as a dash. Control characters of cells are shown, never sent
+    to the terminal.
+    """
+    console = Console(highlight=False, soft_wrap=False)
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for column in columns:
+        table.add_column(column.upper(), overflow="fold", no_wrap=not console.is_terminal)
+    for row in rows:
+        table.add_row(*[Text(_cell(value)) for value in row])
+    if not console.is_terminal:
+        console.width = 10_000
+        table.expand = False
+    console.print(table)
+
+
+def note(message: str) -> None:
+    """Print a line for people on stderr."""
+    click.echo(message, err=True)
+
+
+def print_error(error: OpsError) -> None:
+    """Print an error on stderr: two lines for people, or one line of JSON as the last one."""
+    if _wanted.pop("json", False):
+        shape = {"code": error.code, "message": error.message, "hint": error.hint}
+        click.echo(msgspec.json.encode({"error": shape}).decode(), err=True)
+        return
+    click.echo(f"error: {error.message}", err=True)
+    if error.hint:
+        click.echo(f" hint: {error.hint}", err=True)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "—"
+    return "".join(ch if ch.isprintable() else repr(ch)[1:-1] for ch in str(value))

@@ -1,0 +1,157 @@
+"""``obelisk-ops restore``: a new file, or a refusal."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+from obelisk_ops import settings
+from obelisk_ops.cli.output import json_option, note, print_json, print_table
+from obelisk_ops.core import when
+from obelisk_ops.core.clock import SystemClock, iso
+from obelisk_ops.core.when import At, When
+from obelisk_ops.inspect.summary import InFlight
+from obelisk_ops.restore import service
+from obelisk_ops.restore.service import Plan, Restored
+from obelisk_ops.restore.source import open_source, replica_settings
+from obelisk_ops.restore.target import check_target
+
+
+@click.command
+@click.argument("name")
+@click.option(
+    "--at", "moment", metavar="WHEN", default="latest", show_default=True,
+    help="Which state: 2026-11-22T10:00:00Z, '10m ago', latest, txid:236, e0002/txid:236.",
+)  # fmt: skip
+@click.option(
+    "--to", "target", required=True, type=click.Path(path_type=Path), metavar="PATH",
+    help="The file to make; it must not exist.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Say what would be restored, and from what.")
+@json_option
+@click.pass_obj
+def restore(
+    config: Path | None, name: str, *, moment: str, target: Path, dry_run: bool, as_json: bool
+) -> None:
+    """Restore the backup NAME to a new file. Nothing that exists is ever overwritten."""
+    clock = SystemClock()
+    wish = when.parse(moment, clock.now_ms())
+    target = target.absolute()
+    check_target(target)
+    source = open_source(replica_settings(settings.load(config)), name)
+    if dry_run:
+        plan = service.make_plan(source, wish, clock)
+        service.check_space(plan, target)
+        _show_plan(plan, moment, wish, target, as_json=as_json)
+        return
+    with _terminated_like_interrupted(), _progress_bar(name) as progress:
+        done = service.restore(source, wish, target, clock=clock, progress=progress)
+    _show(done, moment, wish, as_json=as_json)
+
+
+def in_flight_json(calls: tuple[InFlight, ...]) -> list[dict[str, Any]]:
+    """Return the attempts without an outcome in the form that scripts read."""
+    return [
+        {
+            "execution_id": call.execution_id, "call_id": call.call_id,
+            "function": call.function, "activity": call.activity,
+            "try": call.attempt, "since": iso(call.since_ms),
+        }
+        for call in calls
+    ]  # fmt: skip
+
+
+def _show(done: Restored, moment: str, wish: When, *, as_json: bool) -> None:
+    told = _told(done.plan, moment, wish) | {
+        "path": str(done.path), "bytes": done.size, "checks": done.checks,
+        "in_flight": in_flight_json(done.in_flight),
+    }  # fmt: skip
+    if as_json:
+        print_json(told)
+        return
+    checks = ", ".join(f"{name} {outcome}" for name, outcome in done.checks.items())
+    print_table(
+        ("restored", ""),
+        [
+            *_rows(done.plan, moment, wish),
+            ("file", f"{done.path} ({decimal(done.size)})"),
+            ("checks", checks),
+            *[
+                ("in flight", f"{call.execution_id}: {call.activity}, attempt {call.attempt}")
+                for call in done.in_flight
+            ],
+        ],
+    )
+
+
+def _show_plan(plan: Plan, moment: str, wish: When, target: Path, *, as_json: bool) -> None:
+    if as_json:
+        told = {
+            "path": str(target),
+            "bytes": plan.database_bytes,
+            "checks": {},
+            "in_flight": [],
+        }
+        print_json(_told(plan, moment, wish) | told | {"dry_run": True})
+        return
+    read = f"{len(plan.files)} objects, {decimal(plan.download_bytes)}"
+    would = ("file", f"{target} ({decimal(plan.database_bytes)}), not written")
+    print_table(("would restore", ""), [*_rows(plan, moment, wish), ("from", read), would])
+
+
+def _told(plan: Plan, moment: str, wish: When) -> dict[str, Any]:
+    return {
+        "name": plan.name, "epoch": plan.point.epoch, "asked": moment,
+        "asked_at": iso(wish.at_ms) if isinstance(wish, At) else None,
+        "obtained": {"txid": plan.point.txid, "at": iso(plan.at_ms)},
+        "objects": len(plan.files), "download_bytes": plan.download_bytes,
+    }  # fmt: skip
+
+
+def _rows(plan: Plan, moment: str, wish: When) -> list[tuple[str, str]]:
+    meant = when.show(wish)
+    asked = moment if moment == meant else f"{moment} ({meant})"
+    point = when.show(when.Txid(plan.point.txid, plan.point.epoch))
+    rows = [
+        ("backup", plan.name),
+        ("asked", asked),
+        ("obtained", f"{iso(plan.at_ms)} ({point})"),
+    ]
+    if isinstance(wish, At) and plan.at_ms < wish.at_ms:
+        rows.append(("", "the newest state that was captured by then"))
+    return rows
+
+
+@contextmanager
+def _progress_bar(name: str) -> Iterator[service.Progress]:
+    console = Console(stderr=True)
+    with Progress(
+        "restoring", BarColumn(), DownloadColumn(), TimeRemainingColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    ) as bar:  # fmt: skip
+        task = bar.add_task(name, total=None)
+        yield lambda written, expected: bar.update(task, completed=written, total=expected)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM clean up like Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        note("terminated")
+        sys.exit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

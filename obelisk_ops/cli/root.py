@@ -1,0 +1,110 @@
+"""
+The root command, and the one place that turns an error into output and an exit status.
+
+Commands are imported when they are used: ``obelisk-ops run`` does not pay for boto3.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from obelisk_ops.cli.output import print_error, want_json
+from obelisk_ops.errors import OpsError, UsageError
+
+#: command -> module:attribute, in the order of the help page
+COMMANDS = {
+    "run": "obelisk_ops.cli.run:run",
+    "worker": "obelisk_ops.cli.run:worker",
+    "execution": "obelisk_ops.cli.execution:execution",
+    "supervise": "obelisk_ops.cli.supervise:supervise",
+    "status": "obelisk_ops.cli.supervise:status",
+    "config": "obelisk_ops.cli.config:config",
+    "replica": "obelisk_ops.cli.replica:replica",
+    "restore": "obelisk_ops.cli.restore:restore",
+    "inspect": "obelisk_ops.cli.inspect:inspect",
+    "s3": "obelisk_ops.cli.s3:s3",
+    "demo": "obelisk_ops.cli.demo:demo",
+}
+
+_INTERRUPTED = 130
+
+
+class Root(click.Group):
+    """A group whose commands are imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the order of COMMANDS."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ANN401
+        """Run, and leave with the exit status of the contract; never with a traceback."""
+        kwargs["standalone_mode"] = False
+        try:
+            status = super().main(*args, **kwargs)
+        except click.exceptions.Exit as done:
+            raise SystemExit(done.exit_code) from None
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("interrupted", err=True)
+            raise SystemExit(_INTERRUPTED) from None
+        except click.ClickException as wrong:
+            want_json(wanted="--json" in sys.argv)  # it may come after what is wrong
+            print_error(_as_usage_error(wrong))
+            raise SystemExit(UsageError.exit_status) from None
+        except OpsError as error:
+            print_error(error)
+            raise SystemExit(error.exit_status) from None
+        except BrokenPipeError:
+            raise SystemExit(1) from None
+        except Exception as bug:
+            if _debugging():
+                raise
+            hint = "this is a bug; run the same with --debug to see where"
+            print_error(OpsError(f"{type(bug).__name__}: {bug}", hint=hint))
+            raise SystemExit(OpsError.exit_status) from None
+        raise SystemExit(status if isinstance(status, int) else 0)
+
+
+def _as_usage_error(wrong: click.ClickException) -> UsageError:
+    ctx = getattr(wrong, "ctx", None)
+    where = ctx.command_path if ctx else "obelisk-ops"
+    return UsageError(wrong.format_message(), hint=f"see '{where} --help'")
+
+
+def _debugging() -> bool:
+    return bool(_flags.get("debug"))
+
+
+_flags: dict[str, bool] = {}
+
+
+def _remember_debug(_ctx: click.Context, _param: click.Parameter, value: bool) -> bool:  # noqa: FBT001
+    _flags["debug"] = value
+    return value
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-c", "--config", type=click.Path(path_type=Path), help="Configuration file (YAML)."
+)
+@click.option(
+    "--debug", is_flag=True, is_eager=True, expose_value=False, callback=_remember_debug,
+    help="Show the traceback of an unexpected error.",
+)  # fmt: skip
+@click.version_option(package_name="obelisk-ops")
+@click.pass_context
+def main(ctx: click.Context, config: Path | None) -> None:
+    """Durable workflows in one SQLite file, streamed to S3, restorable to any moment."""
+    ctx.obj = config

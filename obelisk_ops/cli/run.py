@@ -1,0 +1,103 @@
+"""``run`` drives one execution to its end; ``worker`` serves until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from pathlib import Path
+
+import click
+import msgspec
+
+from obelisk_ops.cli.output import json_option, note, print_json
+from obelisk_ops.core.values import to_json
+from obelisk_ops.durable.engine import Engine, read_json_input
+from obelisk_ops.durable.loader import load_served, load_workflow
+
+database_option = click.option(
+    "--db", "database", required=True, metavar="DB", help="Path of the SQLite file."
+)
+target_argument = click.argument("target", metavar="TARGET")
+
+
+_NEGATIVE_NUMBER = re.compile(r"-[0-9][0-9.eE+-]*")
+
+
+class TakesJson(click.Command):
+    """A command whose arguments are JSON: ``-5`` is a number, not an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Set negative numbers off with a blank, which JSON allows."""
+        marked = [f" {a}" if _NEGATIVE_NUMBER.fullmatch(a) else a for a in args]
+        return super().parse_args(ctx, marked)
+
+
+@click.command(cls=TakesJson)
+@target_argument
+@click.argument("values", nargs=-1, metavar="[JSON]...")
+@database_option
+@click.option("--id", "execution_id", help="The execution's id; drawn if left out.")
+@json_option
+def run(
+    target: str,
+    values: tuple[str, ...],
+    database: str,
+    execution_id: str | None,
+    as_json: bool,  # noqa: ARG001, FBT001 - the result is JSON in any case
+) -> None:
+    """
+    Run a workflow to its end, and print its result as one line of JSON.
+
+    TARGET is pkg.mod:function or file.py:function; each JSON is one argument. With
+    --id the same command can be given again after a crash: what was done is not done
+    again.
+    """
+    function = load_workflow(target)
+    text = read_json_input(function, list(values))
+
+    async def drive() -> object:
+        async with Engine(database) as engine:
+            handle = await engine.submit_json(function, text, execution_id=execution_id)
+            return await handle.result()
+
+    result = asyncio.run(drive())
+    print_json(msgspec.Raw(to_json(result)))
+
+
+@click.command()
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@database_option
+@click.option("--queue", default="default", show_default=True, help="The queue to serve.")
+@click.option(
+    "--grace", default=30.0, show_default=True, metavar="SECONDS",
+    help="How long running activities get to end when told to stop.",
+)  # fmt: skip
+def worker(targets: tuple[str, ...], database: str, queue: str, grace: float) -> None:
+    """
+    Serve the workflows of TARGET (a module, a file, or one function of it).
+
+    Unfinished executions go on; requests of other processes are taken up. SIGTERM or
+    Ctrl-C drains: nothing new is started, what runs gets --grace seconds to end.
+    """
+    served = [load_served(target) for target in targets]
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        async with Engine(database, workflows=served, queues=(queue,), grace=grace) as engine:
+            note(f"serving {', '.join(targets)} from {Path(database)}")
+            failing = asyncio.create_task(engine.failed())
+            told = asyncio.create_task(stop.wait())
+            done, open_ = await asyncio.wait(
+                {failing, told}, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in open_:
+                task.cancel()
+            for task in done:
+                task.result()
+            note("stopping")
+
+    asyncio.run(serve())

@@ -1,0 +1,1 @@
+"""The pure part: values and decisions, no clock, no disk, no network."""

@@ -1,0 +1,38 @@
+"""The only source of time."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What every part that needs the time is given; tests give one that they move."""
+
+    def now_ms(self) -> int:
+        """Return UTC milliseconds since the Unix epoch. For stamps, never for deadlines."""
+        ...
+
+    def elapsed_ms(self) -> int:
+        """Return milliseconds that only move forward, also while the machine sleeps."""
+        ...
+
+
+class SystemClock:
+    """The clock of this machine."""
+
+    def now_ms(self) -> int:
+        """See Clock.now_ms."""
+        return time.time_ns() // 1_000_000
+
+    def elapsed_ms(self) -> int:
+        """See Clock.elapsed_ms. CLOCK_BOOTTIME where the system has it."""
+        clock_id = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+        return time.clock_gettime_ns(clock_id) // 1_000_000
+
+
+def iso(at_ms: int) -> str:
+    """Write *at_ms* (UTC milliseconds since the Unix epoch) as ISO 8601 with ``Z``."""
+    moment = datetime.fromtimestamp(at_ms / 1000, tz=UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,39 @@
+"""Durations as people write them (``1m30s``), and back."""
+
+from __future__ import annotations
+
+import re
+
+_SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_PART = re.compile(r"([0-9]{1,9})(ms|[smhd])")
+_WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+_RANK = list(_SECONDS)
+
+
+def parse_duration(text: str) -> float:
+    """
+    Return the seconds that *text* names: ``500ms``, ``1s``, ``6h``, ``1m30s``.
+
+    Units come from large to small, each once, so that ``30s1m`` is a typing
+    error and not a duration.
+
+    Raises:
+        ValueError: It is not such a text; the message says what to write.
+    """
+    if not _WHOLE.fullmatch(text):
+        raise ValueError("not a duration; write it like 500ms, 1s, 1m30s, 6h or 30d")
+    parts = _PART.findall(text)
+    ranks = [_RANK.index(unit) for _, unit in parts]
+    if ranks != sorted(set(ranks)):
+        raise ValueError("not a duration; units go from large to small, each once, like 1m30s")
+    return sum(int(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def format_duration(seconds: float) -> str:
+    """Write *seconds* the way ``parse_duration`` reads it."""
+    left_ms = round(seconds * 1000)
+    written = ""
+    for unit, size in _SECONDS.items():
+        count, left_ms = divmod(left_ms, round(size * 1000))
+        written += f"{count}{unit}" if count else ""
+    return written or "0s"

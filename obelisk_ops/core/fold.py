@@ -1,0 +1,141 @@
+"""
+From a log to what a person asks about it. Pure: the same log gives the same answer.
+
+Tolerant where the engine is strict: a post-mortem reads what can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from obelisk_ops.core.events import Event
+
+
+@dataclass(slots=True)
+class CallStory:
+    """
+    What became of one call.
+
+    Attributes:
+        n: Its number.
+        kind: ``activity``, ``timer`` or ``child``.
+        function: Name of the activity or child workflow.
+        attempts: How many were started.
+        started_at: When the last one was; UTC milliseconds.
+        retry_at: When the next one will be; UTC milliseconds.
+        due: When a timer fires; UTC milliseconds.
+        outcome: None (open), ``ok``, ``error`` or ``cancelled``.
+        error: The last error.
+    """
+
+    n: int
+    kind: str
+    function: str | None = None
+    attempts: int = 0
+    started_at: int | None = None
+    retry_at: int | None = None
+    due: int | None = None
+    outcome: str | None = None
+    error: dict[str, Any] | None = None
+
+    @property
+    def is_in_flight(self) -> bool:
+        """Whether an attempt was started whose outcome is not on record."""
+        return self.outcome is None and self.started_at is not None
+
+
+@dataclass(slots=True)
+class Story:
+    """
+    What became of one execution.
+
+    Attributes:
+        input: Its arguments.
+        value: Its result, once it has one.
+        error: Its error, once it has one.
+        calls: By number.
+        has_ended: Whether its last event is on record.
+    """
+
+    input: Any = None
+    value: Any = None
+    error: dict[str, Any] | None = None
+    calls: dict[int, CallStory] = field(default_factory=dict)
+    has_ended: bool = False
+
+
+def fold(log: Iterable[Event]) -> Story:
+    """Tell the story of a log, or of the beginning of one."""
+    story = Story()
+    for event in log:
+        body = msgspec.json.decode(event.body)
+        step = _STEPS.get(event.kind)
+        if step is not None:
+            step(story, body, event.at)
+    return story
+
+
+def _created(story: Story, body: dict[str, Any], _at: int) -> None:
+    story.input = body.get("in")
+
+
+def _intended(story: Story, body: dict[str, Any], at: int) -> None:
+    call = CallStory(body["n"], "activity", body["fn"])
+    if body.get("try"):
+        call.attempts, call.started_at = 1, at
+    story.calls[call.n] = call
+
+
+def _attempt_started(story: Story, body: dict[str, Any], at: int) -> None:
+    call = story.calls[body["n"]]
+    call.attempts, call.started_at, call.retry_at = body["try"], at, None
+
+
+def _attempt_failed(story: Story, body: dict[str, Any], _at: int) -> None:
+    call = story.calls[body["n"]]
+    call.started_at, call.retry_at, call.error = None, body["retry_at"], body["error"]
+
+
+def _returned(story: Story, body: dict[str, Any], _at: int) -> None:
+    call = story.calls[body["n"]]
+    call.error = body.get("error")
+    call.outcome = "error" if call.error else "ok"
+
+
+def _timer_set(story: Story, body: dict[str, Any], _at: int) -> None:
+    story.calls[body["n"]] = CallStory(body["n"], "timer", due=body["until"])
+
+
+def _child_created(story: Story, body: dict[str, Any], _at: int) -> None:
+    story.calls[body["n"]] = CallStory(body["n"], "child", body["fn"])
+
+
+def _answered(story: Story, body: dict[str, Any], _at: int) -> None:
+    story.calls[body["n"]].outcome = "ok"
+
+
+def _cancelled(story: Story, body: dict[str, Any], _at: int) -> None:
+    story.calls[body["n"]].outcome = "cancelled"
+
+
+def _finished(story: Story, body: dict[str, Any], _at: int) -> None:
+    story.value, story.error, story.has_ended = body.get("ok"), body.get("error"), True
+
+
+_STEPS = {
+    "created": _created,
+    "intended": _intended,
+    "attempt_started": _attempt_started,
+    "attempt_failed": _attempt_failed,
+    "returned": _returned,
+    "timer_set": _timer_set,
+    "timer_fired": _answered,
+    "child_created": _child_created,
+    "child_finished": _answered,
+    "cancelled": _cancelled,
+    "finished": _finished,
+}

@@ -1,0 +1,255 @@
+"""The door to a database. Backends store; they decide nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from obelisk_ops.core.events import Event
+from obelisk_ops.errors import OpsError
+
+
+class State(StrEnum):
+    """Where an execution is in its life. The value is the form on disk."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    BLOCKED = "blocked"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    PARKED = "parked"
+    FINISHED = "finished"
+
+
+class Result(StrEnum):
+    """How a finished execution ended. The value is the form on disk."""
+
+    OK = "ok"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateRow:
+    """
+    One execution in the table of executions; a projection of its log.
+
+    Attributes:
+        key: The integer that the other tables know it by.
+        id: Its name.
+        parent: Key of the execution that created it, or None.
+        parent_n: The number of that call in the parent.
+        function: Name of the workflow.
+        state: Where it is.
+        result: How it ended, once finished.
+        created_at: UTC milliseconds.
+        finished_at: UTC milliseconds, once finished.
+        error: ``type: message`` of a failure, or why it is parked.
+    """
+
+    key: int
+    id: str
+    parent: int | None = None
+    parent_n: int | None = None
+    function: str
+    state: State
+    result: Result | None = None
+    created_at: int
+    finished_at: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateChange:
+    """The new state of one execution."""
+
+    key: int
+    state: State
+    result: Result | None = None
+    finished_at: int | None = None
+    error: str | None = None
+
+
+LogRow = tuple[int, int, int, str, str]
+"""execution, version, at (UTC milliseconds), kind, body (JSON text)"""
+
+InboxRow = tuple[int, int, str, int, int, str]
+"""execution, seq (1, 2, … in each execution), kind, n of the call, at, body (JSON text)"""
+
+TimerRow = tuple[int, int, int]
+"""execution, n of the call, due (UTC milliseconds)"""
+
+
+@dataclass(slots=True)
+class Write:
+    """
+    Rows that are written together or not at all.
+
+    One drive of one execution, and what must be atomic with it: a child's
+    creation with the parent's event, a child's end with the parent's inbox row.
+    """
+
+    execution: int
+    log: list[LogRow]
+    created: Sequence[StateRow] = ()
+    changed: Sequence[StateChange] = ()
+    inbox: Sequence[InboxRow] = ()
+    timers: Sequence[TimerRow] = ()
+    timers_done: Sequence[tuple[int, int]] = ()
+    letters_done: Sequence[int] = ()
+
+    @property
+    def is_log_only(self) -> bool:
+        """Whether it holds log rows and nothing else: the common, sequential step."""
+        return not (
+            self.created or self.changed or self.inbox or self.timers
+            or self.timers_done or self.letters_done
+        )  # fmt: skip
+
+    @property
+    def executions(self) -> set[int]:
+        """Whose rows it holds: a child's end holds rows of its parent too."""
+        rows = (self.log, self.inbox, self.timers, self.timers_done)
+        return {
+            self.execution,
+            *(row[0] for table in rows for row in table),
+            *(row.key for row in self.created),
+            *(change.key for change in self.changed),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """
+    What another process asks the owner for.
+
+    Attributes:
+        id: Its place in the mailbox.
+        at: UTC milliseconds.
+        kind: ``create``.
+        target: The execution's id.
+        body: JSON text; for ``create`` the body of the ``created`` event.
+    """
+
+    id: int
+    at: int
+    kind: str
+    target: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionFilter:
+    """Which executions to list; None means any."""
+
+    state: str | None = None
+    function: str | None = None
+    since: int | None = None
+    error: str | None = None
+    after: str | None = None
+    limit: int = 100
+
+
+class LogReader(Protocol):
+    """Reading, by anyone, while an owner may be writing."""
+
+    def find(self, execution_id: str) -> StateRow | None:
+        """Return the execution with this id, if there is one."""
+        ...
+
+    def get(self, key: int) -> StateRow:
+        """Return the execution with this key."""
+        ...
+
+    def executions(self, wanted: ExecutionFilter) -> list[StateRow]:
+        """Return executions in the order of their creation."""
+        ...
+
+    def log(self, key: int) -> list[Event]:
+        """Return one execution's whole log, oldest first."""
+        ...
+
+    def inbox(self, key: int) -> dict[int, str]:
+        """Return the bodies of one execution's inbox by seq."""
+        ...
+
+    def meta(self) -> Mapping[str, str]:
+        """Return what the database says of itself: schema_version, database_id, epoch."""
+        ...
+
+    def letters(self, limit: int) -> list[Letter]:
+        """Return what waits in the mailbox, oldest first."""
+        ...
+
+    def changes(self) -> int:
+        """Return a number that changes when another connection has committed."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the database. Closing twice is allowed."""
+        ...
+
+
+class LogStore(LogReader, Protocol):
+    """
+    The owner's side.
+
+    Every backend passes ``tests/contract``; what that suite does not say, no caller
+    may rely on.
+    """
+
+    def commit(self, writes: Sequence[Write]) -> Mapping[int, OpsError]:
+        """
+        Make all writes durable with one sync, in this order.
+
+        Returns:
+            The writes that were refused, by their position, with the reason; so are
+            later writes of the same executions. All others are durable.
+
+        Raises:
+            StorageUnavailable: Nothing was written; the same call may succeed later.
+        """
+        ...
+
+    def unfinished(self) -> list[StateRow]:
+        """Return every execution that is not finished, oldest first."""
+        ...
+
+    def timers(self, key: int) -> dict[int, int]:
+        """Return one execution's armed timers: n → due."""
+        ...
+
+    def last_key(self) -> int:
+        """Return the largest key in use, by a state or by a log alone; 0 when there is none."""
+        ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Record which epoch of its backup this file writes to."""
+        ...
+
+    def checkpoint_by_itself(self, *, wanted: bool = True) -> None:
+        """Say whether commits also tidy the write-ahead log; not while Litestream reads it."""
+        ...
+
+    def checkpoint(self) -> None:
+        """Copy the write-ahead log into the file as far as nobody is in the way."""
+        ...
+
+
+class Mailbox(LogReader, Protocol):
+    """What a process that does not own the database may do: read, and ask."""
+
+    def ask_to_create(self, execution_id: str, body: str, *, now_ms: int) -> bool:
+        """
+        Put a ``create`` letter into the mailbox, unless the execution exists.
+
+        Returns:
+            Whether it is new; False when it exists with the same function and input.
+
+        Raises:
+            ExecutionExists: It exists with another function or input.
+        """
+        ...

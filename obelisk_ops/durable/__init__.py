@@ -1,0 +1,1 @@
+"""Runs executions: claim, replay, start activities, append, release."""

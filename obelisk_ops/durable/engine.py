@@ -1,0 +1,301 @@
+"""The engine: one database, the workflows served from it, and the loop that drives them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, NoReturn, Self, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from obelisk_ops.core import events, ids
+from obelisk_ops.core.clock import Clock, SystemClock
+from obelisk_ops.core.events import Event
+from obelisk_ops.core.ports import ExecutionFilter, LogReader, Mailbox, State, StateRow
+from obelisk_ops.core.values import Codec
+from obelisk_ops.durable.commits import closed_error
+from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.durable.handle import Handle
+from obelisk_ops.durable.mailroom import wake_owner
+from obelisk_ops.durable.owner import Limits, Owner
+from obelisk_ops.durable.registry import Registry
+from obelisk_ops.errors import (
+    ConfigError,
+    ExecutionNotFound,
+    InvalidInput,
+    Nondeterminism,
+    NotFinished,
+    WorkflowMisuse,
+)
+from obelisk_ops.storage import as_path, open_mailbox
+
+R = TypeVar("R")
+
+_POLL_S = 0.05
+_ENDED = (State.FINISHED, State.PARKED)
+
+
+class Engine:
+    """
+    Runs workflows in one database: ``async with Engine("runs/exp-17.db") as engine``.
+
+    Nothing is global: two engines in one process do not know each other.
+    """
+
+    def __init__(  # noqa: PLR0913 - keywords, each with a default
+        self,
+        database: str | Path,
+        *,
+        workflows: Iterable[Workflow[Any, Any] | ModuleType] | None = None,
+        queues: Iterable[str] = ("default",),
+        serve: bool = True,
+        durability: str = "local",
+        threads: int = 64,
+        grace: float = 10.0,
+        storage_timeout: float = 30.0,
+        clock: Clock | None = None,
+    ) -> None:
+        """
+        Describe an engine; ``async with`` starts it.
+
+        Args:
+            database: Path of an SQLite file; made if there is none.
+            workflows: What to serve besides the workflows submitted here, so that
+                unfinished executions go on: functions, or modules that hold them.
+            queues: Names of the queues to serve.
+            serve: False to submit to, and read from, a database that another process
+                owns.
+            durability: ``local``: acknowledged when it is on this machine's disk.
+            threads: How many ``def`` activities run at the same time.
+            grace: How long, on leaving, activities may take to end; seconds.
+            storage_timeout: How long a commit that fails is tried again before all
+                callers are told; seconds.
+            clock: Where the time comes from.
+
+        Raises:
+            ConfigError: A value is not supported.
+        """
+        if durability != "local":
+            raise ConfigError(
+                f"durability={durability!r} is not supported", hint="use durability='local'"
+            )
+        if tuple(queues) != ("default",):
+            raise ConfigError("only the queue 'default' is supported")
+        self.path = as_path(database)
+        self._clock: Clock = clock or SystemClock()
+        self._registry = Registry()
+        for item in workflows or ():
+            self._registry.add(item)
+        self._serve = serve
+        self._limits = Limits(threads=threads, grace_s=grace, storage_timeout_s=storage_timeout)
+        self._owner: Owner | None = None
+        self._mailbox: Mailbox | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._serve:
+            self._owner = Owner(self.path, self._clock, self._registry, self._limits)
+        else:
+            self._mailbox = open_mailbox(self.path)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._owner is not None:
+            await self._owner.close()
+        if self._mailbox is not None:
+            self._mailbox.close()
+        self._owner = self._mailbox = None
+
+    async def submit(
+        self,
+        function: Workflow[..., R],
+        /,
+        *args: Any,  # noqa: ANN401 - the workflow's own, checked against its signature
+        id: str | None = None,  # noqa: A002 - it is what everybody calls it
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Handle[R]:
+        """
+        Start an execution, and return when that is durable.
+
+        Args:
+            function: The workflow.
+            *args: Its arguments.
+            id: The execution's id, drawn if left out. The same id with the same input
+                attaches to what exists already.
+            **kwargs: Its arguments by name.
+
+        Raises:
+            InvalidInput: The arguments do not fit the signature, or the id is none.
+            ExecutionExists: The id is taken with another function or input.
+            StorageUnavailable: It could not be made durable.
+        """
+        if not isinstance(function, Workflow):
+            raise WorkflowMisuse(
+                f"{function!r} is no workflow", hint="decorate it with @workflow"
+            )
+        text = function.codec.encode_input(args, kwargs)
+        function.codec.decode_input(text)
+        return await self.submit_json(function, text, execution_id=id)
+
+    async def submit_json(
+        self, function: Workflow[Any, R], text: bytes, *, execution_id: str | None = None
+    ) -> Handle[R]:
+        """Do the same as ``submit`` with the arguments as a JSON array."""
+        execution_id = (
+            ids.generated(self._clock.now_ms())
+            if execution_id is None
+            else ids.checked(execution_id)
+        )
+        body = events.Created(fn=function.name, input=Raw(text))
+        if self._owner is not None:
+            self._owner.serve(self._registry.add_with_module(function))
+            created = await self._owner.create(execution_id, body)
+        else:
+            created = self._ask(execution_id, body)
+        return Handle(execution_id, created, self, function.codec)
+
+    async def failed(self) -> NoReturn:
+        """
+        Wait for the moment from which this engine can do nothing more.
+
+        Raises:
+            StorageUnavailable: The database could not be written for too long.
+            OpsError: It is damaged, or the engine has a bug.
+        """
+        if self._owner is not None:
+            await self._owner.failed()
+        self._reader()
+        raise ConfigError("an engine with serve=False owns nothing that could fail")
+
+    def handle(self, execution_id: str) -> Handle[Any]:
+        """
+        Return an execution that exists.
+
+        Raises:
+            ExecutionNotFound: It does not.
+        """
+        row = self.row(execution_id)
+        return Handle(execution_id, False, self, self._codec_of(row.function))  # noqa: FBT003
+
+    # -- Source: what handles ask for ------------------------------------------------
+
+    async def wait_finished(self, execution_id: str) -> None:
+        """See Source.wait_finished."""
+        if self._owner is not None:
+            await self._owner.wait(execution_id)
+        else:
+            await self._wait_for_owner(execution_id)
+        if self._owner is None and self._mailbox is None:
+            raise closed_error()  # while this was waiting
+        row = self.row(execution_id)
+        if row.state is State.PARKED:
+            raise Nondeterminism(
+                row.error or "the execution is parked",
+                hint="undo the change of the workflow's code and start it again",
+            )
+        if row.state is not State.FINISHED:
+            raise NotFinished(f"execution {execution_id!r} is {row.state}")
+
+    def row(self, execution_id: str) -> StateRow:
+        """See Source.row."""
+        row = self._reader().find(execution_id)
+        if row is None:
+            raise ExecutionNotFound(
+                f"{self.path} has no execution {execution_id!r}",
+                hint="see what there is: obelisk-ops execution list --db " + str(self.path),
+            )
+        return row
+
+    def read_log(self, execution_id: str) -> list[Event]:
+        """See Source.read_log."""
+        return self._reader().log(self.row(execution_id).key)
+
+    # -- inside ------------------------------------------------------------------------
+
+    async def _wait_for_owner(self, execution_id: str) -> None:
+        # Another process finishes it; what a reader can watch is the file.
+        while not self._has_ended(execution_id):  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_S)
+
+    def _has_ended(self, execution_id: str) -> bool:
+        # Letters first: one that is answered meanwhile has become an execution.
+        waits = any(letter.target == execution_id for letter in self._reader().letters(-1))
+        if waits and self._reader().find(execution_id) is None:
+            return False
+        return self.row(execution_id).state in _ENDED
+
+    def _reader(self) -> LogReader:
+        if self._owner is not None:
+            return self._owner.store
+        if self._mailbox is not None:
+            return self._mailbox
+        raise WorkflowMisuse(
+            "the engine is not running", hint="use it inside 'async with Engine(…) as engine:'"
+        )
+
+    def _codec_of(self, function: str) -> Codec | None:
+        known = self._registry.get(function)
+        return known.codec if known else None
+
+    def _ask(self, execution_id: str, body: events.Created) -> bool:
+        if self._mailbox is None:
+            self._reader()
+        assert self._mailbox is not None
+        created = self._mailbox.ask_to_create(
+            execution_id, events.encode(body), now_ms=self._clock.now_ms()
+        )
+        wake_owner(self.path)
+        return created
+
+    def list(
+        self,
+        *,
+        state: str | None = None,
+        function: str | None = None,
+        since: int | None = None,
+        error: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[StateRow]:
+        """
+        Return executions in the order of their creation.
+
+        Args:
+            state: Only those in this state.
+            function: Only those of this workflow.
+            since: Only those created since; UTC milliseconds.
+            error: Only those whose error has this text in it.
+            after: Only those created after this execution.
+            limit: At most so many.
+        """
+        wanted = ExecutionFilter(
+            state=state, function=function, since=since, error=error, after=after, limit=limit
+        )
+        return self._reader().executions(wanted)
+
+
+def read_json_input(function: Workflow[Any, Any], values: list[str]) -> bytes:
+    """
+    Return the input for JSON texts, one for each parameter.
+
+    Raises:
+        InvalidInput: One is no JSON, or they do not fit the signature.
+    """
+    parts = []
+    for position, value in enumerate(values, start=1):
+        try:
+            parts.append(msgspec.json.decode(value.encode(), type=Raw))
+            msgspec.json.decode(value.encode())
+        except msgspec.DecodeError as error:
+            raise InvalidInput(
+                f"argument {position} is no JSON: {value[:200]!r} ({error})",
+                hint="""a text needs its own quotes, as in '"tea"'""",
+            ) from error
+    return function.codec.fill_input(parts)

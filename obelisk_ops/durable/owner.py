@@ -1,0 +1,243 @@
+"""What an engine holds while it owns a database: the lock, the store, scheduler, mailroom."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from obelisk_ops.core import events
+from obelisk_ops.core.attach import refuse_other_input
+from obelisk_ops.core.clock import Clock
+from obelisk_ops.core.ports import Letter, LogStore, State
+from obelisk_ops.durable.commits import closed_error
+from obelisk_ops.durable.log import log
+from obelisk_ops.durable.mailroom import Mailroom
+from obelisk_ops.durable.registry import Registry
+from obelisk_ops.durable.scheduler import Scheduler
+from obelisk_ops.errors import ExecutionNotFound, FunctionNotFound
+from obelisk_ops.storage import open_store
+from obelisk_ops.storage.sqlite import beside
+from obelisk_ops.storage.sqlite.recovery import find_overlooked_commit
+
+_LETTERS_MAX = 500
+_CHECK_SUPERVISOR_S = 1.0
+_WAL_BYTES_MAX = 16 << 20
+_WAL_BYTES_ALARM = 128 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """
+    How much, and how patiently.
+
+    Attributes:
+        threads: ``def`` activities at the same time.
+        grace_s: What activities get to end when the engine is left.
+        storage_timeout_s: How long a commit that fails is tried again.
+    """
+
+    threads: int
+    grace_s: float
+    storage_timeout_s: float
+
+
+class Owner:
+    """One process, one database."""
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        registry: Registry,
+        limits: Limits,
+    ) -> None:
+        """
+        Take the database, and go on with what is unfinished in it.
+
+        Raises:
+            DatabaseLocked: Another process owns it.
+            CorruptDatabase: It is damaged.
+        """
+        self._path = path
+        self._grace_s = limits.grace_s
+        self._registry = registry
+        self._lock = beside.Lock(path)
+        try:
+            if not self._lock.last_owner_closed:
+                find_overlooked_commit(path)
+        except BaseException:
+            self._lock.abandon()
+            raise
+        try:
+            self.store: LogStore = open_store(path)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._scheduler = Scheduler(
+            self.store,
+            clock,
+            registry,
+            threads=limits.threads,
+            storage_timeout_s=limits.storage_timeout_s,
+        )
+        self._answering: set[int] = set()
+        self._mailroom = Mailroom(path, self.store, self._deliver)
+        self._scheduler.recover()
+        self._supervised = False
+        self._wal_alarmed = False
+        self._epoch = self.store.meta().get("epoch", "")
+        self._watch_supervisor()
+
+    async def close(self) -> None:
+        """Let activities end, commit, and let go of the database."""
+        self._timer.cancel()
+        self._mailroom.close()
+        try:
+            await self._scheduler.close(self._grace_s)
+        finally:
+            self.store.close()
+            self._lock.release()
+
+    def serve(self, names: Sequence[str]) -> None:
+        """Go on with unfinished executions of workflows that are served from now on."""
+        if names:
+            self._scheduler.adopt(names)
+
+    async def create(self, execution_id: str, body: events.Created) -> bool:
+        """
+        Create an execution or attach to it; return whether it is new, once durable.
+
+        Raises:
+            ExecutionExists: It exists with another function or input.
+        """
+        durable = asyncio.get_running_loop().create_future()
+        known = self._how_created(execution_id)
+        if known is None:
+            turn = self._scheduler.begin(execution_id, body)
+        else:
+            refuse_other_input(execution_id, known, events.encode(body))
+            turn = self._scheduler.nothing()
+        turn.acks.append(durable)
+        await durable
+        return known is None
+
+    async def failed(self) -> None:
+        """Wait until the database fails for good, and raise that."""
+        await self._scheduler.failed()
+
+    async def wait(self, execution_id: str) -> None:
+        """
+        Return when an execution is finished or parked.
+
+        Raises:
+            FunctionNotFound: It is unfinished, and its workflow is not served here.
+        """
+        self._scheduler.check()
+        loop = asyncio.get_running_loop()
+        if self._scheduler.live(execution_id) is None:
+            recovered = loop.create_future()
+            self._scheduler.nothing().acks.append(recovered)
+            await recovered
+        if self._scheduler.is_closed:
+            raise closed_error()
+        execution = self._scheduler.live(execution_id)
+        if execution is not None:
+            waiter = loop.create_future()
+            execution.waiters.append(waiter)
+            await waiter
+            return
+        row = self.store.find(execution_id)
+        if row is None:
+            raise ExecutionNotFound(f"{self._path} has no execution {execution_id!r}")
+        if row.state not in (State.FINISHED, State.PARKED):
+            raise FunctionNotFound(
+                f"execution {execution_id!r} runs {row.function}, which is not served here",
+                hint="name its module: Engine(…, workflows=[module])",
+            )
+
+    def _how_created(self, execution_id: str) -> str | None:
+        execution = self._scheduler.live(execution_id)
+        if execution is not None:
+            return events.encode(execution.created)
+        row = self.store.find(execution_id)
+        return self.store.log(row.key)[0].body if row else None
+
+    def _deliver(self) -> None:
+        """Answer letters; each leaves the mailbox in the transaction that answers it."""
+        letters = self.store.letters(_LETTERS_MAX)
+        answered = [
+            self._answer(letter) for letter in letters if letter.id not in self._answering
+        ]
+        if any(answered) and len(letters) == _LETTERS_MAX:
+            # There may be more, and nobody else's commit to remind us.
+            self._scheduler.nothing().effects.append((self._deliver_soon, ()))
+
+    def _deliver_soon(self) -> None:
+        asyncio.get_running_loop().call_soon(self._deliver)
+
+    def _answer(self, letter: Letter) -> bool:
+        try:
+            body = msgspec.json.decode(letter.body, type=events.Created)
+        except msgspec.DecodeError:
+            body = None
+        if letter.kind != "create" or body is None:
+            return False  # of a later version, it may be: it stays for one
+        if self._how_created(letter.target) is None:
+            turn = self._scheduler.begin(letter.target, body)
+        else:
+            turn = self._scheduler.nothing()
+        self._answering.add(letter.id)
+        turn.write.letters_done = (letter.id,)
+        # Once it is gone from the table its number may come again.
+        turn.effects.append((self._answering.discard, (letter.id,)))
+        return True
+
+    def _watch_supervisor(self) -> None:
+        """Leave checkpoints to Litestream while it reads the log, and learn the epoch."""
+        self._timer = asyncio.get_running_loop().call_later(
+            _CHECK_SUPERVISOR_S, self._watch_supervisor
+        )
+        facts = _owner_facts(self._path)
+        if bool(facts) != self._supervised:
+            self._supervised = bool(facts)
+            self.store.checkpoint_by_itself(wanted=not facts)
+        epoch = facts.get("epoch")
+        if isinstance(epoch, int) and str(epoch) != self._epoch:
+            self.store.set_epoch(epoch)
+            self._epoch = str(epoch)
+        if self._supervised:
+            self._tidy_wal()
+
+    def _tidy_wal(self) -> None:
+        wal_bytes = _size(self._path)
+        if wal_bytes > _WAL_BYTES_MAX:
+            self.store.checkpoint()
+        is_alarming = wal_bytes > _WAL_BYTES_ALARM
+        if is_alarming and not self._wal_alarmed:
+            log.warning(
+                "wal_grows",
+                database=str(self._path),
+                wal_bytes=wal_bytes,
+                hint="a reader holds an old snapshot, or Litestream does not read",
+            )
+        self._wal_alarmed = is_alarming
+
+
+def _owner_facts(path: Path) -> dict[str, object]:
+    try:
+        facts = json.loads((beside.folder(path) / "owner.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,27 @@
+"""The one thing a workflow can wait for, and the one value it ever yields to its driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+
+class Promise:
+    """A result that will be recorded. Awaited, it returns the value or raises the error."""
+
+    __slots__ = ("done", "error", "n", "on_done", "value", "waiters")
+
+    def __init__(self, on_done: Callable[[Promise], None] | None = None) -> None:
+        self.n = 0  # the number of the call it answers
+        self.done = False
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.waiters: list[Any] = []
+        self.on_done = on_done
+
+    def __await__(self) -> Generator[Promise, None, Any]:
+        if not self.done:
+            yield self
+        if self.error is not None:
+            raise self.error
+        return self.value

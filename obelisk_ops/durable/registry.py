@@ -1,0 +1,96 @@
+"""Which code belongs to which name, in one engine."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from types import CellType, CodeType, ModuleType
+from typing import Any
+
+from obelisk_ops.durable.functions import Activity, Workflow
+from obelisk_ops.errors import WorkflowMisuse
+
+
+class Registry:
+    """Workflows by name. Activities are not looked up: workflows hold them."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Workflow[Any, Any] | Activity[Any, Any]] = {}
+
+    def get(self, name: str) -> Workflow[Any, Any] | None:
+        """Return the workflow of this name, if it is served here."""
+        found = self._known.get(name)
+        return found if isinstance(found, Workflow) else None
+
+    def add(self, item: Workflow[Any, Any] | Activity[Any, Any] | ModuleType) -> list[str]:
+        """
+        Serve a workflow, or all of a module; return the names that are new.
+
+        With a workflow come the child workflows that its code names.
+
+        Raises:
+            WorkflowMisuse: Two functions have one name.
+        """
+        if isinstance(item, ModuleType):
+            return self._add_all(vars(item).values())
+        return self._add_all([item])
+
+    def add_with_module(self, item: Workflow[Any, Any]) -> list[str]:
+        """Serve a workflow, and what its module holds: its children among them."""
+        return self._add_all([item, *_globals(item).values()])
+
+    def _add_all(self, items: Iterable[object]) -> list[str]:
+        new: list[str] = []
+        todo = deque(items)
+        while todo:
+            item = todo.popleft()
+            if isinstance(item, Workflow | Activity) and self._add_one(item):
+                new.append(item.name)
+                todo.extend(_children(item))
+        return new
+
+    def _add_one(self, item: Workflow[Any, Any] | Activity[Any, Any]) -> bool:
+        is_new = item.name not in self._known
+        known = self._known.setdefault(item.name, item)
+        if known.function is not item.function:
+            raise WorkflowMisuse(
+                f"two functions are named {item.name}",
+                hint="give one of them another name: @workflow(name=…), @activity(name=…)",
+            )
+        return is_new
+
+
+def _children(item: Workflow[Any, Any] | Activity[Any, Any]) -> Iterator[Workflow[Any, Any]]:
+    """Find ``child``, in the function's module or around it, and ``module.child``."""
+    if not isinstance(item, Workflow):
+        return
+    code = getattr(item.function, "__code__", None)  # none, if it is a callable object
+    names = set(_names(code)) if code else set()
+    cells = getattr(item.function, "__closure__", None) or ()
+    seen = [cell.cell_contents for cell in cells if _is_full(cell)]
+    seen += [value for name, value in _globals(item).items() if name in names]
+    for value in seen:
+        inside = [getattr(value, name, None) for name in names]
+        for found in (value, *(inside if isinstance(value, ModuleType) else ())):
+            if isinstance(found, Workflow):
+                yield found
+
+
+def _globals(item: Workflow[Any, Any]) -> dict[str, object]:
+    found: dict[str, object] = getattr(item.function, "__globals__", {})
+    return found
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):  # a comprehension, or a function inside
+            yield from _names(constant)
+
+
+def _is_full(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - it raises when the name has no value yet
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,52 @@
+"""``run``: one workflow to its end, for scripts and notebooks."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from obelisk_ops.durable.engine import Engine
+from obelisk_ops.durable.functions import Workflow
+
+R = TypeVar("R")
+
+
+def run(
+    function: Workflow[..., R],
+    /,
+    *args: Any,  # noqa: ANN401 - the workflow's own, checked against its signature
+    db: str | Path,
+    id: str | None = None,  # noqa: A002 - it is what everybody calls it
+    **kwargs: Any,  # noqa: ANN401
+) -> R:
+    """
+    Run a workflow to its end, and return its value.
+
+    It works where an event loop is running already, as in a notebook. With an ``id``
+    it can be called again after a crash: what was done is not done again.
+
+    Args:
+        function: The workflow.
+        *args: Its arguments.
+        db: Path of the SQLite file; made if there is none.
+        id: The execution's id, drawn if left out.
+        **kwargs: Its arguments by name.
+
+    Raises:
+        ExecutionFailed: The workflow raised; its own error is the cause.
+        DatabaseLocked: Another process owns the database.
+    """
+
+    async def main() -> R:
+        async with Engine(db) as engine:
+            handle = await engine.submit(function, *args, id=id, **kwargs)
+            return await handle.result()
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(main())
+    with ThreadPoolExecutor(1) as other_thread:
+        return other_thread.submit(asyncio.run, main()).result()

@@ -1,0 +1,1 @@
+"""Looking into a database without changing a byte of it, and without running anything."""

@@ -1,0 +1,272 @@
+"""What is in a database: the executions of a workflow database, the tables of any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import apsw
+import msgspec
+
+from obelisk_ops.core import ids
+from obelisk_ops.core.events import Event
+from obelisk_ops.core.fold import Story, fold
+from obelisk_ops.errors import CorruptDatabase, Unproven, VerificationFailed
+from obelisk_ops.inspect.opening import open_read_only
+from obelisk_ops.storage import sql
+
+#: the schema whose logs this version can read
+KNOWN_SCHEMA = "1"
+
+FAILURES_MAX = 100
+LIMIT_S = 60.0
+_ROWS_LIMIT_S = 5.0
+
+_WORKFLOW_TABLES = frozenset({"meta", "state", "log"})
+_SQL = sql.load("obelisk_ops.inspect", "queries.sql")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedExecution:
+    """An execution that ended badly or cannot go on; ``at_ms`` is its last event."""
+
+    execution_id: str
+    function: str
+    error_type: str
+    message: str
+    at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InFlight:
+    """An attempt of an activity that began and whose outcome is not recorded."""
+
+    execution_id: str
+    call_id: str
+    function: str
+    activity: str
+    attempt: int
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table; ``rows`` and ``size`` are None where counting took too long."""
+
+    name: str
+    rows: int | None
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """
+    What is in a database.
+
+    Attributes:
+        kind: ``workflow`` for a database of this program.
+        size: Bytes of the database, with what is still in its ``-wal`` file.
+        schema_version: What it says of itself; None for other databases.
+        epoch: The epoch it was last owned in, as it says itself.
+        database_id: Drawn when it was created; a copy carries the same.
+        executions: Count by state.
+        results: Count of finished executions by result.
+        functions: Count by function, then by state.
+        failures: Newest first, FAILURES_MAX at most.
+        in_flight: Attempts without an outcome.
+        last_event_ms: When something was last recorded.
+        tables: Of other databases.
+    """
+
+    kind: Literal["workflow", "other"]
+    size: int
+    schema_version: str | None = None
+    epoch: int | None = None
+    database_id: str | None = None
+    executions: Mapping[str, int] = field(default_factory=dict)
+    results: Mapping[str, int] = field(default_factory=dict)
+    functions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    failures: tuple[FailedExecution, ...] = ()
+    in_flight: tuple[InFlight, ...] = ()
+    last_event_ms: int | None = None
+    tables: tuple[Table, ...] = ()
+
+
+def summarise(path: Path, *, limit_s: float = LIMIT_S) -> Summary:
+    """
+    Read a database and change no byte of it.
+
+    Raises:
+        DatabaseNotFound: There is none.
+        CorruptDatabase: It is damaged, or no database.
+        VerificationFailed: Its tables do not hold what they should.
+        Unproven: It could not be read within *limit_s*.
+        StorageUnavailable: It cannot be read now.
+    """
+    with open_read_only(path, limit_s=limit_s) as connection, connection:
+        _refuse_damage(connection, path)
+        size = _size(connection)
+        if is_workflow_database(connection):
+            return _workflow(connection, size)
+        names = [str(row[0]) for row in connection.execute(_SQL["tables"])]
+    return Summary(kind="other", size=size, tables=_tables(path, names))
+
+
+def quick_check(connection: apsw.Connection) -> list[str]:
+    """Return what SQLite's own check finds wrong; nothing if the database is sound."""
+    found = [str(row[0]) for row in connection.execute(_SQL["quick_check"])]
+    return [] if found == ["ok"] else found
+
+
+def is_workflow_database(connection: apsw.Connection) -> bool:
+    """Tell whether a database has the tables of this program."""
+    names = {str(row[0]) for row in connection.execute(_SQL["tables"])}
+    return names >= _WORKFLOW_TABLES and "schema_version" in read_meta(connection)
+
+
+def read_meta(connection: apsw.Connection) -> dict[str, str]:
+    """Return what a workflow database says of itself."""
+    return {str(key): str(value) for key, value in connection.execute(_SQL["meta"])}
+
+
+def broken_logs(connection: apsw.Connection) -> list[int]:
+    """Return the keys of some executions whose log has a hole, or no owner, or is missing."""
+    return [
+        int(row[0])
+        for name in ("broken_logs", "strange_logs")
+        for row in connection.execute(_SQL[name])
+    ]
+
+
+def in_flight(connection: apsw.Connection) -> tuple[InFlight, ...]:
+    """
+    Return the attempts that began and whose outcome is not recorded.
+
+    Raises:
+        VerificationFailed: A log holds something else than this program writes.
+    """
+    return tuple(
+        InFlight(
+            execution_id=execution_id, call_id=ids.derived(execution_id, call.n),
+            function=function, activity=call.function or "", attempt=call.attempts,
+            since_ms=call.started_at or 0,
+        )
+        for key, execution_id, function in connection.execute(_SQL["unfinished"])
+        for call in _story(connection, key).calls.values()
+        if call.is_in_flight
+    )  # fmt: skip
+
+
+def _story(connection: apsw.Connection, key: int) -> Story:
+    try:
+        return fold(Event(*row) for row in connection.execute(_SQL["call_events"], (key,)))
+    except (msgspec.DecodeError, KeyError, TypeError) as wrong:
+        raise VerificationFailed(
+            f"the log of execution {key} cannot be read: {wrong}"
+        ) from None
+
+
+def _workflow(connection: apsw.Connection, size: int) -> Summary:
+    meta = read_meta(connection)
+    epoch = meta.get("epoch", "")
+    told = Summary(
+        kind="workflow",
+        size=size,
+        schema_version=meta["schema_version"],
+        epoch=int(epoch) if epoch.isdecimal() else None,
+        database_id=meta.get("database_id"),
+    )
+    if told.schema_version != KNOWN_SCHEMA:
+        return told  # written by a later version of this program, which can read it
+    counts = [tuple(row) for row in connection.execute(_SQL["executions"])]
+    return replace(
+        told,
+        executions=_sum((state, count) for _, state, _, count in counts),
+        results=_sum((result, count) for *_, result, count in counts if result is not None),
+        functions=_by_function(counts),
+        failures=_failures(connection),
+        in_flight=in_flight(connection),
+        last_event_ms=next(iter(connection.execute(_SQL["last_event"])), (None,))[0],
+    )
+
+
+def _by_function(counts: Iterable[tuple[Any, ...]]) -> dict[str, dict[str, int]]:
+    grouped: dict[str, list[tuple[str, int]]] = {}
+    for function, state, _, count in counts:
+        grouped.setdefault(function, []).append((state, count))
+    return {function: _sum(states) for function, states in grouped.items()}
+
+
+def _sum(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for name, count in counts:
+        total[name] = total.get(name, 0) + count
+    return total
+
+
+def _failures(connection: apsw.Connection) -> tuple[FailedExecution, ...]:
+    rows = connection.execute(_SQL["failures"], (FAILURES_MAX,))
+    return tuple(_failure(*row) for row in rows)
+
+
+class _ErrorBody(msgspec.Struct):
+    type: str
+    message: str = ""
+
+
+class _EndBody(msgspec.Struct):
+    error: _ErrorBody | None = None
+
+
+def _failure(
+    execution_id: str, function: str, said: str | None, last: str | None, at_ms: int | None
+) -> FailedExecution:
+    error = _recorded_error(last) or _ErrorBody(type="", message=said or "")
+    return FailedExecution(
+        execution_id=execution_id, function=function, error_type=error.type,
+        message=error.message, at_ms=at_ms,
+    )  # fmt: skip
+
+
+def _recorded_error(body: str | None) -> _ErrorBody | None:
+    try:
+        return msgspec.json.decode(body or "{}", type=_EndBody).error
+    except msgspec.DecodeError:
+        return None
+
+
+def _tables(path: Path, names: list[str]) -> tuple[Table, ...]:
+    sizes = {str(row[0]): int(row[1]) for row in _patiently(path, _SQL["table_bytes"])}
+    return tuple(
+        Table(name=name, rows=_count(path, name), size=sizes.get(name)) for name in names
+    )
+
+
+def _count(path: Path, table: str) -> int | None:
+    quoted = '"' + table.replace('"', '""') + '"'
+    rows = _patiently(path, _SQL["table_rows"].replace("{table}", quoted))
+    return int(rows[0][0]) if rows else None
+
+
+def _patiently(path: Path, statement: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement; none if they take too long."""
+    try:
+        with open_read_only(path, limit_s=_ROWS_LIMIT_S) as connection:
+            return [tuple(row) for row in connection.execute(statement)]
+    except Unproven:
+        return []
+
+
+def _size(connection: apsw.Connection) -> int:
+    return int(connection.pragma("page_count")) * int(connection.pragma("page_size"))
+
+
+def _refuse_damage(connection: apsw.Connection, path: Path) -> None:
+    damage = quick_check(connection)
+    if damage:
+        raise CorruptDatabase(
+            f"{path} is damaged: {damage[0]}",
+            hint="restore it from its backup: obelisk-ops restore NAME --to NEW-PATH",
+        )

@@ -1,0 +1,1 @@
+"""What we know of the program Litestream: its configuration, arguments, socket and files."""

@@ -1,0 +1,137 @@
+"""
+What is on this disk and not yet in a file that Litestream ships.
+
+Every file of level 0 says how far into the WAL it reaches. What is committed
+behind that point was acknowledged to somebody and exists here alone.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+_LTX_HEADER = struct.Struct(">4s12xQQq8xqqII")
+_LTX_MAGIC = b"LTX1"
+_WAL_HEADER = struct.Struct(">IIIIII")
+_WAL_HEADER_SIZE = 32
+_FRAME_HEADER = struct.Struct(">IIII")
+_FRAME_HEADER_SIZE = 24
+_WAL_MAGICS = (0x377F0682, 0x377F0683)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipped:
+    """
+    How far the newest file of level 0 reaches.
+
+    Attributes:
+        txid: Its last transaction.
+        at_ms: When Litestream wrote it; UTC milliseconds.
+        wal_end: The offset in the WAL behind its last frame.
+        salts: The WAL it was read from.
+    """
+
+    txid: int
+    at_ms: int
+    wal_end: int
+    salts: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tail:
+    """Committed WAL that no file of level 0 holds yet."""
+
+    size: int
+    commits: int
+
+
+def level0_folder(meta: Path) -> Path:
+    """Return where Litestream keeps its files of level 0."""
+    return meta / "ltx" / "0"
+
+
+def level0_file(meta: Path, txid: int) -> Path:
+    """Return the file of level 0 that holds one transaction."""
+    return level0_folder(meta) / f"{txid:016x}-{txid:016x}.ltx"
+
+
+def newest_txid(meta: Path) -> int:
+    """Return the last transaction in Litestream's own files, without asking it; 0 if none."""
+    try:
+        return max((_max_txid(file.name) for file in level0_folder(meta).iterdir()), default=0)
+    except OSError:
+        return 0
+
+
+def read_shipped(meta: Path, txid: int) -> Shipped | None:
+    """Return how far the file of *txid* reaches; None if it is gone or not an LTX file."""
+    try:
+        with level0_file(meta, txid).open("rb") as file:
+            head = file.read(_LTX_HEADER.size)
+        magic, _min, last, at_ms, offset, size, salt1, salt2 = _LTX_HEADER.unpack(head)
+    except (OSError, struct.error):
+        return None
+    if magic != _LTX_MAGIC:
+        return None
+    return Shipped(txid=last, at_ms=at_ms, wal_end=offset + size, salts=(salt1, salt2))
+
+
+class WalReader:
+    """
+    Measures the tail of one WAL again and again, reading each frame's head once.
+
+    A frame counts if its salts are those of the WAL's header, and what is
+    behind the last commit does not count: it may still be rolled back.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._wal = database.with_name(f"{database.name}-wal")
+        self._start: tuple[int, int, int] | None = None
+        self._end = 0
+        self._commits = 0
+
+    def measure(self, shipped: Shipped) -> Tail | None:
+        """Return what is committed behind *shipped*; None if the WAL does not tell."""
+        try:
+            with self._wal.open("rb", buffering=0) as wal:
+                return self._measure(wal.fileno(), shipped)
+        except (OSError, struct.error):
+            return None
+
+    def _measure(self, wal: int, shipped: Shipped) -> Tail | None:
+        magic, _, page_size, _, salt1, salt2 = _WAL_HEADER.unpack(
+            os.pread(wal, _WAL_HEADER.size, 0)
+        )
+        if magic not in _WAL_MAGICS:
+            return None
+        restarted = (salt1, salt2) != shipped.salts
+        begin = _WAL_HEADER_SIZE if restarted else max(shipped.wal_end, _WAL_HEADER_SIZE)
+        self._scan(wal, (begin, salt1, salt2), _FRAME_HEADER_SIZE + page_size)
+        if restarted and not self._commits:
+            return None
+        return Tail(size=self._end - begin, commits=self._commits)
+
+    def _scan(self, wal: int, start: tuple[int, int, int], frame_size: int) -> None:
+        if start != self._start:
+            self._start, self._end, self._commits = start, start[0], 0
+        offset = self._end
+        while True:
+            head = os.pread(wal, _FRAME_HEADER.size, offset)
+            if len(head) < _FRAME_HEADER.size:
+                return
+            _page, commit, salt1, salt2 = _FRAME_HEADER.unpack(head)
+            if (salt1, salt2) != start[1:]:
+                return
+            offset += frame_size
+            if commit:
+                self._end, self._commits = offset, self._commits + 1
+
+
+def _max_txid(name: str) -> int:
+    stem, dot, ending = name.partition(".")
+    try:
+        return int(stem.partition("-")[2], 16) if dot and ending == "ltx" else 0
+    except ValueError:
+        return 0

@@ -1,0 +1,36 @@
+"""
+Object storage behind one small port; nothing else here knows an S3 client.
+
+Importing this is cheap: boto3 is loaded by the first ``open_store``.
+"""
+
+from __future__ import annotations
+
+from obelisk_ops.objectstore.port import Fetched, ObjectInfo, ObjectStore
+from obelisk_ops.settings import ReplicaSettings
+
+__all__ = ["Fetched", "ObjectInfo", "ObjectStore", "open_store"]
+
+ATTEMPTS = 2
+
+
+def open_store(
+    replica: ReplicaSettings, *, timeout_s: float = 5.0, attempts: int = ATTEMPTS
+) -> ObjectStore:
+    """
+    Return the object store that holds *replica*; nothing is sent yet.
+
+    Calls block; in a coroutine make them through ``asyncio.to_thread``. One
+    store may be used by many threads.
+
+    Args:
+        replica: Which bucket, where, and where the credentials come from.
+        timeout_s: How long one attempt waits for an answer.
+        attempts: How often a request is sent at most.
+
+    Raises:
+        CredentialsError: There are none.
+    """
+    from obelisk_ops.objectstore.s3 import S3Store  # noqa: PLC0415 — boto3 takes 0.2 s to import
+
+    return S3Store(replica, timeout_s=timeout_s, attempts=attempts)

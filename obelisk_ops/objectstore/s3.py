@@ -1,0 +1,252 @@
+"""The port over boto3. Imported by the first ``open_store`` only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore import exceptions as driver
+from botocore.config import Config
+from botocore.parsers import ResponseParserError
+
+from obelisk_ops.errors import (
+    ConfigError,
+    CredentialsError,
+    ObjectNotFound,
+    OpsError,
+    PreconditionFailed,
+    S3Unavailable,
+)
+from obelisk_ops.objectstore.failures import Answer, translate
+from obelisk_ops.objectstore.port import Fetched, ObjectInfo
+from obelisk_ops.settings import ReplicaSettings, credentials
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_CONNECT_TIMEOUT_S = 3.0
+_CONNECTIONS_MAX = 32
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+_NO_CREDENTIALS = (
+    driver.NoCredentialsError, driver.PartialCredentialsError, driver.CredentialRetrievalError,
+    driver.NoAuthTokenError, driver.TokenRetrievalError, driver.ProfileNotFound,
+    driver.SSOError, driver.MetadataRetrievalError,
+)  # fmt: skip
+#: a KeyError is an answer in which S3 would have said more
+_NOT_S3 = (ResponseParserError, KeyError)
+_FAILURES = (driver.ClientError, driver.BotoCoreError, *_NOT_S3)
+
+
+class S3Store:
+    """See ObjectStore. One bucket at one endpoint."""
+
+    def __init__(self, replica: ReplicaSettings, *, timeout_s: float, attempts: int) -> None:
+        self._bucket = replica.bucket
+        self._prefix = replica.prefix
+        self._endpoint = replica.endpoint or "AWS"
+        with self._translated():
+            self._client = _client(replica, timeout_s, attempts)
+
+    def __repr__(self) -> str:
+        return f"S3Store({self._endpoint}, {self._bucket})"
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        """See ObjectStore.list."""
+        for page in self._pages(Prefix=prefix, **({"StartAfter": after} if after else {})):
+            for item in page.get("Contents", ()):
+                if item["Key"] > after:
+                    yield ObjectInfo(
+                        key=item["Key"],
+                        size=item["Size"],
+                        modified_ms=_ms(item["LastModified"]),
+                        etag=_etag(item["ETag"]),
+                    )
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """See ObjectStore.folders."""
+        for page in self._pages(Prefix=prefix, Delimiter="/"):
+            for item in page.get("CommonPrefixes", ()):
+                yield item["Prefix"].removeprefix(prefix).removesuffix("/")
+
+    def get(self, key: str, *, first: int | None = None, last: int | None = None) -> Fetched:
+        """See ObjectStore.get."""
+        asked: dict[str, Any] = {}
+        if first is not None or last is not None:
+            asked["Range"] = f"bytes={first or 0}-{'' if last is None else last}"
+        with self._translated(key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=key, **asked)
+            body = answer["Body"].read()
+            whole = answer.get("ContentRange", "").rpartition("/")[2]
+            size = int(whole) if whole.isdecimal() else len(body)
+            info = _info(key, size, answer)
+        return Fetched(body=body, info=info, metadata=answer["Metadata"])
+
+    def head(self, key: str) -> tuple[ObjectInfo, Mapping[str, str]]:
+        """See ObjectStore.head."""
+        with self._translated(key):
+            answer = self._client.head_object(Bucket=self._bucket, Key=key)
+            return _info(key, answer["ContentLength"], answer), answer["Metadata"]
+
+    def put(
+        self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None
+    ) -> str:
+        """See ObjectStore.put."""
+        asked: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
+        if if_match is not None:
+            asked["IfMatch"] = if_match
+        try:
+            answer = self._client.put_object(Bucket=self._bucket, Key=key, Body=body, **asked)
+            return _etag(answer["ETag"])
+        except _FAILURES as failed:
+            error = self._error(failed, key, is_conditional=bool(asked))
+            ours = self._ours(key, body) if _was_refused_again(failed, error) else None
+            if ours is None:
+                raise error from failed
+            return ours
+
+    def delete(self, key: str) -> None:
+        """See ObjectStore.delete."""
+        with self._translated(key):
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def server_time_ms(self) -> int:
+        """See ObjectStore.server_time_ms."""
+        answer: Any
+        try:
+            answer = self._client.list_objects_v2(
+                Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1
+            )
+        except _FAILURES as failed:
+            # A refusal carries the time too, above all the one because of a wrong clock.
+            answer = getattr(failed, "response", None) or {}
+            if not _date(answer):
+                raise self._error(failed, "") from failed
+        return _ms(parsedate_to_datetime(_date(answer)))
+
+    def _pages(self, **asked: str) -> Iterator[Any]:
+        paginator: Any = self._client.get_paginator("list_objects_v2")
+        pages = iter(paginator.paginate(Bucket=self._bucket, **asked))
+        while True:
+            with self._translated():
+                page = next(pages, None)
+                if page is None:
+                    return
+                # Without this a web page that happens to be XML is an empty bucket.
+                _ = page["IsTruncated"]
+            yield page
+
+    def _ours(self, key: str, body: bytes) -> str | None:
+        try:
+            found = self.get(key)
+        except ObjectNotFound:
+            return None
+        return found.info.etag if found.body == body else None
+
+    @contextmanager
+    def _translated(self, key: str = "") -> Iterator[None]:
+        try:
+            yield
+        except _FAILURES as failed:
+            raise self._error(failed, key) from failed
+
+    def _error(self, failed: Exception, key: str, *, is_conditional: bool = False) -> OpsError:
+        if isinstance(failed, driver.ClientError):
+            return translate(
+                Answer(
+                    code=failed.response["Error"].get("Code", ""),
+                    status=failed.response["ResponseMetadata"].get("HTTPStatusCode", 0),
+                    bucket=self._bucket,
+                    endpoint=self._endpoint,
+                    key=key,
+                    is_conditional=is_conditional,
+                )
+            )
+        return _local_error(failed, self._endpoint)
+
+
+def _client(replica: ReplicaSettings, timeout_s: float, attempts: int) -> S3Client:
+    pair = credentials(replica)
+    config = Config(
+        region_name=replica.region,
+        connect_timeout=min(_CONNECT_TIMEOUT_S, timeout_s),
+        read_timeout=timeout_s,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        max_pool_connections=_CONNECTIONS_MAX,
+        s3={"addressing_style": "path" if replica.endpoint else "auto"},
+        # The newer default trailers are not understood by every compatible server.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        ignore_configured_endpoint_urls=True,  # type: ignore[call-arg]  # settings decide
+        # Like Litestream's, our requests to this machine itself pass by any proxy.
+        proxies={} if _is_loopback(replica.endpoint) else None,
+        user_agent_extra="obelisk-ops",
+    )
+    session = boto3.Session(
+        aws_access_key_id=pair.access_key_id if pair else None,
+        aws_secret_access_key=pair.secret_access_key if pair else None,
+        aws_session_token=pair.session_token if pair else None,
+    )
+    return session.client("s3", endpoint_url=replica.endpoint, config=config)
+
+
+def _local_error(failed: Exception, endpoint: str) -> OpsError:
+    """Say what *failed* means where no answer of the store was understood."""
+    kind = type(failed).__name__
+    if isinstance(failed, _NO_CREDENTIALS):
+        return CredentialsError(
+            f"no credentials for {endpoint} ({kind})",
+            hint="check replica.credentials, AWS_PROFILE and what the platform provides",
+        )
+    if isinstance(failed, driver.ParamValidationError):
+        return ConfigError("a bucket or key that S3 does not allow", hint="check replica.url")
+    if isinstance(failed, driver.SSLError):
+        return S3Unavailable(
+            f"no trusted TLS connection to {endpoint}",
+            hint="check the https:// address and the certificate; AWS_CA_BUNDLE names other "
+            "authorities",
+        )
+    if isinstance(failed, _NOT_S3):
+        return S3Unavailable(
+            f"{endpoint} answers, but not as S3 does", hint="check replica.endpoint"
+        )
+    return S3Unavailable(
+        f"{endpoint} does not answer ({kind})",
+        hint="check replica.endpoint, the network, and that the server runs",
+    )
+
+
+def _was_refused_again(failed: Exception, error: OpsError) -> bool:
+    # The driver repeats a request that got no answer. The first one may have been carried
+    # out all the same, and then the second is refused because of ourselves.
+    if not isinstance(failed, driver.ClientError) or not isinstance(error, PreconditionFailed):
+        return False
+    return failed.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
+
+
+def _is_loopback(endpoint: str | None) -> bool:
+    return endpoint is not None and urlsplit(endpoint).hostname in _LOOPBACK
+
+
+def _info(key: str, size: int, answer: Any) -> ObjectInfo:  # noqa: ANN401 — two answers share it
+    modified_ms = _ms(answer["LastModified"])
+    return ObjectInfo(key=key, size=size, modified_ms=modified_ms, etag=_etag(answer["ETag"]))
+
+
+def _etag(given: str) -> str:
+    # Some servers leave the quotes out in listings; a comparison must not see that.
+    return given if given.startswith('"') else f'"{given}"'
+
+
+def _date(answer: Mapping[str, Any]) -> str:
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return str(headers.get("date", ""))
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

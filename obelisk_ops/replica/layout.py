@@ -1,0 +1,71 @@
+"""
+The keys of a replica. Nothing else in the program spells one.
+
+    <prefix>/<name>/_obelisk/e0001.json                   marker: who opened it, and where
+    <prefix>/<name>/e0001/0000/<min txid>-<max txid>.ltx  what Litestream writes, by level
+
+A marker sorts before every LTX file of its replica, so one page of a listing
+finds it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MARKERS_FOLDER = "_obelisk"
+SNAPSHOT_LEVEL = 9
+
+_MARKER = re.compile(r"e(\d{4,})\.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaKeys:
+    """
+    The keys of one database's replica.
+
+    Attributes:
+        prefix: The folder all replicas live in, without slashes at its ends; may be empty.
+        name: The database's name.
+    """
+
+    prefix: str
+    name: str
+
+    @property
+    def root(self) -> str:
+        """The folder of everything that belongs to this replica."""
+        return f"{folder(self.prefix)}{self.name}/"
+
+    @property
+    def markers(self) -> str:
+        """The folder of the epoch markers."""
+        return f"{self.root}{MARKERS_FOLDER}/"
+
+    def marker(self, epoch: int) -> str:
+        """Return the key of the marker of one epoch."""
+        return f"{self.markers}{epoch_name(epoch)}.json"
+
+    def epoch(self, epoch: int) -> str:
+        """Return the folder of one epoch's LTX files."""
+        return f"{self.root}{epoch_name(epoch)}/"
+
+    def level(self, epoch: int, level: int) -> str:
+        """Return the folder of one level: 0 what was shipped, 1 to 8 compacted, 9 snapshots."""
+        return f"{self.epoch(epoch)}{level:04x}/"
+
+
+def folder(prefix: str) -> str:
+    """Return *prefix* as the beginning of a key: with one slash at its end, or empty."""
+    return f"{prefix}/" if prefix else ""
+
+
+def epoch_name(epoch: int) -> str:
+    """Return the folder name of an epoch, ``e0001``."""
+    return f"e{epoch:04d}"
+
+
+def epoch_of_marker(key: str) -> int | None:
+    """Return the epoch that a marker's key stands for; None if it is no marker."""
+    found = _MARKER.fullmatch(key.rpartition("/")[2])
+    return int(found.group(1)) if found else None

@@ -1,0 +1,63 @@
+"""What a restored file must pass before it may appear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from obelisk_ops.errors import CorruptDatabase, VerificationFailed
+from obelisk_ops.inspect import summary
+from obelisk_ops.inspect.opening import open_read_only
+from obelisk_ops.inspect.summary import InFlight
+
+#: bytes that are checked per second at the very least; below that something is wrong
+_SLOWEST_BYTES_PER_S = 1_000_000
+_PATIENCE_S = 60.0
+
+_OK = "ok"
+_SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """
+    The checks by name, with what they found, and what was in flight.
+
+    A check says ``ok``, or ``skipped`` and why. One that fails is an error.
+    """
+
+    checks: dict[str, str]
+    in_flight: tuple[InFlight, ...] = ()
+
+
+def check_copy(path: Path) -> Checked:
+    """
+    Check a file that nobody else can have open.
+
+    Raises:
+        CorruptDatabase: SQLite finds it damaged.
+        VerificationFailed: A log of a workflow database has a hole.
+    """
+    limit_s = _PATIENCE_S + path.stat().st_size / _SLOWEST_BYTES_PER_S
+    with open_read_only(path, limit_s=limit_s) as connection, connection:
+        damage = summary.quick_check(connection)
+        if damage:
+            raise CorruptDatabase(
+                f"the restored copy is damaged: {damage[0]}",
+                hint="restore an earlier point; see 'obelisk-ops replica points'",
+            )
+        checks = {"txid": _OK, "quick_check": _OK}
+        if not summary.is_workflow_database(connection):
+            return Checked(checks=checks | {"logs": f"{_SKIPPED}: not a workflow database"})
+        schema = summary.read_meta(connection)["schema_version"]
+        if schema != summary.KNOWN_SCHEMA:
+            why = f"{_SKIPPED}: schema version {schema} is newer than this program"
+            return Checked(checks=checks | {"logs": why})
+        broken = summary.broken_logs(connection)
+        if broken:
+            raise VerificationFailed(
+                f"the restored copy has incomplete logs, of executions {broken}",
+                hint="restore an earlier point; see 'obelisk-ops replica points'",
+            )
+        found = summary.in_flight(connection)
+    return Checked(checks=checks | {"schema": _OK, "logs": _OK}, in_flight=found)

@@ -1,0 +1,229 @@
+"""
+A restore from the wish to the published file.
+
+    list → choose → plan → restore aside → check → publish
+
+Retention goes on meanwhile: when an object of the plan has gone, all begins
+again with a new listing, a few times.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from obelisk_ops.core.clock import Clock
+from obelisk_ops.core.when import When
+from obelisk_ops.errors import DamagedObject, ObjectNotFound, StorageUnavailable
+from obelisk_ops.inspect.summary import InFlight
+from obelisk_ops.litestream.config import Target
+from obelisk_ops.litestream.ltx import Header
+from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.replica.catalogue import LtxFile, Point, walk
+from obelisk_ops.replica.layout import ReplicaKeys
+from obelisk_ops.replica.reading import PointTimes, read_header, read_replica
+from obelisk_ops.restore import aside
+from obelisk_ops.restore.check import check_copy
+from obelisk_ops.restore.choose import choose
+from obelisk_ops.restore.target import check_target, publish, workspace
+
+T = TypeVar("T")
+
+#: told the bytes written so far, and the bytes expected
+Progress: TypeAlias = Callable[[int, int], None]
+
+_ATTEMPTS = 4
+_SPARE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """
+    A replica, and how to reach it.
+
+    Attributes:
+        store: For our own requests.
+        keys: Where in the bucket it is.
+        bucket: The bucket as Litestream is told; its path is that of the replica.
+        environment: The whole environment for Litestream, with the credentials.
+    """
+
+    store: ObjectStore
+    keys: ReplicaKeys
+    bucket: Target
+    environment: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """
+    What will be restored, and from what.
+
+    Attributes:
+        name: The replica.
+        point: The restore point.
+        at_ms: When it was captured; UTC milliseconds.
+        files: The objects, in the order Litestream reads them.
+        database_bytes: How large the copy will be.
+    """
+
+    name: str
+    point: Point
+    at_ms: int
+    files: tuple[LtxFile, ...]
+    database_bytes: int
+
+    @property
+    def download_bytes(self) -> int:
+        """Bytes to be read from the bucket."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """A published copy; ``checks`` says what it passed."""
+
+    plan: Plan
+    path: Path
+    size: int
+    checks: Mapping[str, str]
+    in_flight: tuple[InFlight, ...]
+
+
+def make_plan(source: Source, wish: When, clock: Clock) -> Plan:
+    """
+    Choose the point that *wish* means and the objects that lead to it.
+
+    Raises:
+        ReplicaNotFound: There is no such replica.
+        RestorePointNotFound: See ``choose``.
+        ReplicaGap: See ``choose``.
+        DamagedObject: The last object is damaged.
+    """
+    return _despite_retention(lambda: _plan(source, wish, clock))
+
+
+def restore(
+    source: Source, wish: When, target: Path, *, clock: Clock, progress: Progress
+) -> Restored:
+    """
+    Restore to a new file; on any failure nothing is left behind.
+
+    Raises:
+        TargetExists: Something is at *target*; nothing was touched.
+        StaleSidecar: An old ``-wal``, ``-shm`` or ``-journal`` is beside it.
+        StorageUnavailable: There is too little space, or the disk refuses.
+        CorruptDatabase: The copy did not pass the checks.
+        VerificationFailed: The same.
+        OpsError: See ``make_plan`` and ``aside.run``.
+    """
+    check_target(target)
+    return _despite_retention(
+        lambda: _restore(source, _plan(source, wish, clock), target, clock, progress)
+    )
+
+
+def check_space(plan: Plan, target: Path) -> None:
+    """
+    Refuse a restore that the disk cannot hold.
+
+    Raises:
+        StorageUnavailable: There is too little space.
+    """
+    free = shutil.disk_usage(target.parent).free
+    needed = plan.database_bytes + plan.database_bytes // 20 + _SPARE_BYTES
+    if free < needed:
+        raise StorageUnavailable(
+            f"{target.parent} has {free} bytes free, the copy needs {needed}",
+            hint="free some space, or choose another path with --to",
+        )
+
+
+def _despite_retention(action: Callable[[], T]) -> T:
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(ObjectNotFound):
+            return action()
+    return action()
+
+
+def _plan(source: Source, wish: When, clock: Clock) -> Plan:
+    replica = read_replica(source.store, source.keys)
+    times = PointTimes(source.store)
+    point = choose(replica, wish, now_ms=clock.now_ms(), at_of=times.at_ms)
+    history = replica.history(point.epoch)
+    files = walk(history.files if history else (), point.txid)
+    last = _header(source, files, len(files) - 1)
+    return Plan(
+        name=replica.name,
+        point=point,
+        at_ms=_captured_ms(times, point, last),
+        files=files,
+        database_bytes=last.database_bytes,
+    )
+
+
+def _captured_ms(times: PointTimes, point: Point, last: Header) -> int:
+    try:
+        return times.at_ms(point)
+    except DamagedObject:
+        # The file that knows the time best is damaged, and is not one that is needed.
+        return last.timestamp_ms
+
+
+def _restore(
+    source: Source, plan: Plan, target: Path, clock: Clock, progress: Progress
+) -> Restored:
+    check_space(plan, target)
+    with workspace(target) as folder:
+        copy = _run(source, plan, folder, progress)
+        checked = check_copy(copy)
+        size = copy.stat().st_size
+        publish(copy, target, _note(plan, copy, clock))
+    return Restored(
+        plan=plan, path=target, size=size, checks=checked.checks, in_flight=checked.in_flight
+    )
+
+
+def _run(source: Source, plan: Plan, folder: Path, progress: Progress) -> Path:
+    def watch(written: int) -> None:
+        progress(written, plan.database_bytes)
+
+    try:
+        return aside.run(_job(source, plan), folder, watch)
+    except DamagedObject:
+        # Litestream does not always tell which one; a header that lies can be found.
+        for place in range(len(plan.files)):
+            _header(source, plan.files, place)
+        raise
+
+
+def _header(source: Source, files: Sequence[LtxFile], place: int) -> Header:
+    try:
+        return read_header(source.store, files[place])
+    except DamagedObject as damage:
+        raise aside.with_way_out(damage, files, place) from None
+
+
+def _job(source: Source, plan: Plan) -> aside.Job:
+    path = source.keys.epoch(plan.point.epoch).rstrip("/")
+    return aside.Job(
+        source=Target(
+            bucket=source.bucket.bucket, path=path, region=source.bucket.region,
+            endpoint=source.bucket.endpoint,
+        ),
+        txid=plan.point.txid, plan=plan.files, environment=source.environment,
+    )  # fmt: skip
+
+
+def _note(plan: Plan, copy: Path, clock: Clock) -> bytes:
+    """Tell the supervisor what the copy descends from; a link keeps the inode."""
+    return msgspec.json.encode({
+        "name": plan.name, "epoch": plan.point.epoch, "txid": plan.point.txid,
+        "at_ms": clock.now_ms(), "point_at_ms": plan.at_ms, "inode": copy.stat().st_ino,
+    })  # fmt: skip

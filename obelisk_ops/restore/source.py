@@ -1,0 +1,53 @@
+"""A replica of the configuration, ready to be restored from."""
+
+from __future__ import annotations
+
+from obelisk_ops.errors import ConfigError
+from obelisk_ops.litestream.config import Target
+from obelisk_ops.objectstore import open_store
+from obelisk_ops.replica.layout import ReplicaKeys
+from obelisk_ops.restore.service import Source
+from obelisk_ops.settings import (
+    ReplicaSettings,
+    Settings,
+    check_name,
+    child_environment,
+    credential_environment,
+)
+
+
+def replica_settings(settings: Settings) -> ReplicaSettings:
+    """
+    Return where backups go.
+
+    Raises:
+        ConfigError: The configuration does not say it.
+    """
+    if settings.replica is None:
+        raise ConfigError(
+            f"{settings.path or 'the configuration'} does not say where backups are",
+            hint="add replica.url, such as s3://bucket/prefix",
+        )
+    return settings.replica
+
+
+def open_source(replica: ReplicaSettings, name: str) -> Source:
+    """
+    Return the replica named *name*, and how to reach it; nothing is sent yet.
+
+    Raises:
+        ConfigError: The name cannot be one.
+        CredentialsError: There are no credentials.
+    """
+    check_name(name)
+    return Source(
+        store=open_store(replica),
+        keys=ReplicaKeys(prefix=replica.prefix, name=name),
+        bucket=Target(
+            bucket=replica.bucket,
+            path=replica.prefix,
+            region=replica.region,
+            endpoint=replica.endpoint,
+        ),
+        environment=child_environment(credential_environment(replica)),
+    )

@@ -1,0 +1,100 @@
+"""Which databases the configuration means, and what they are called."""
+
+from __future__ import annotations
+
+import glob
+import re
+import string
+from pathlib import Path
+
+from obelisk_ops.errors import ConfigError
+from obelisk_ops.settings.values import Settings
+
+_NAME = re.compile(r"[a-z0-9A-Z][A-Za-z0-9._-]{0,62}")
+_SIDECARS = ("-wal", "-shm", "-journal")
+_TEMPLATE_FIELDS = {"stem", "name", "parent"}
+
+
+def expand_databases(settings: Settings) -> dict[str, Path]:
+    """
+    Return every database by its name; globs are resolved now.
+
+    A path without a glob is listed whether its file exists or not. SQLite's
+    side files and hidden files are never databases.
+
+    Raises:
+        ConfigError: Two paths have one name, one file has two, or a name is not allowed.
+    """
+    found: dict[str, Path] = {}
+    names: dict[Path, str] = {}
+    for entry in settings.databases:
+        for path in _files(entry.path):
+            name = _database_name(entry.name, path)
+            if found.setdefault(name, path) != path:
+                raise ConfigError(
+                    f"two databases are named '{name}': {found[name]} and {path}",
+                    hint="give databases[].name a template that tells them apart, "
+                    "such as '{parent}-{stem}'",
+                )
+            if names.setdefault(path.resolve(), name) != name:
+                raise ConfigError(
+                    f"one database has two names: {path} is '{names[path.resolve()]}' "
+                    f"and '{name}'",
+                    hint="let one entry of databases match it, or remove the symbolic link",
+                )
+    return found
+
+
+def check_name(name: str) -> str:
+    """
+    Return *name* if it can name a database in the bucket.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} cannot name a database",
+            hint="1 to 63 letters, digits, '.', '_' and '-', the first a letter or digit",
+        )
+    return name
+
+
+def check_template(template: str, place: str, *, is_glob: bool) -> None:
+    """
+    Refuse a name template that is malformed, or that names all files of a glob alike.
+
+    Raises:
+        ConfigError: It is.
+    """
+    hint = "text, with {stem}, {name} or {parent} where it differs from file to file"
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError:
+        raise ConfigError(f"{place}: unbalanced braces in {template!r}", hint=hint) from None
+    used = {name for _, name, _, _ in parts if name is not None}
+    if used - _TEMPLATE_FIELDS or any(spec or conversion for _, _, spec, conversion in parts):
+        raise ConfigError(f"{place}: {template!r} is no template", hint=hint)
+    if is_glob and not used:
+        raise ConfigError(f"{place}: {template!r} gives every file one name", hint=hint)
+    if not used:
+        check_name(template)
+
+
+def _files(pattern: str) -> list[Path]:
+    if not glob.has_magic(pattern):
+        return [Path(pattern)]
+    found = [Path(hit) for hit in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 — absolute patterns
+    return [path for path in found if not _is_sidecar(path) and path.is_file()]
+
+
+def _is_sidecar(path: Path) -> bool:
+    return path.name.startswith(".") or path.name.endswith(_SIDECARS)
+
+
+def _database_name(template: str, path: Path) -> str:
+    named = template.format(stem=path.stem, name=path.name, parent=path.parent.name)
+    try:
+        return check_name(named)
+    except ConfigError as wrong:
+        raise ConfigError(f"{path}: {wrong.message}", hint=wrong.hint) from None

@@ -1,0 +1,88 @@
+"""One mapping of the document: which keys it may have, and of what type."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from obelisk_ops.core.durations import parse_duration
+from obelisk_ops.errors import ConfigError
+from obelisk_ops.settings.values import DAY_S
+
+CREDENTIALS_HINT = (
+    "write 'env', 'ambient', 'profile:NAME' or 'file:PATH'; a secret never stands in this file"
+)
+_SECRET_KEY = re.compile(r"secret|password|passphrase|token|access.?key", re.IGNORECASE)
+
+
+class Section:
+    """One mapping of the document, its place, and the keys it may have."""
+
+    def __init__(self, document: object, place: str, keys: tuple[str, ...]) -> None:
+        self.place = place
+        if document is None:  # `lease:` with nothing under it, or an empty file
+            document = {}
+        if not isinstance(document, dict):
+            raise ConfigError(f"{place or 'the top'}: must be a mapping of keys to values")
+        self.given: dict[str, Any] = document
+        for key in document:
+            if key not in keys:
+                raise _unknown_key(str(key), self.at(str(key)), keys)
+
+    def at(self, key: str) -> str:
+        """Return the place of *key*, as a person would write it."""
+        return f"{self.place}.{key}" if self.place else key
+
+    def section(self, key: str, keys: tuple[str, ...]) -> Section:
+        """Return the mapping under *key*; an absent one is empty."""
+        return Section(self.given.get(key), self.at(key), keys)
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """Return the text under *key*; without a default it must be there."""
+        value = self.given.get(key, default)
+        if value is None:
+            raise ConfigError(f"{self.at(key)}: is missing")
+        if not isinstance(value, str) or (not value and key in self.given):
+            raise ConfigError(f"{self.at(key)}: must be a text that is not empty")
+        if not value.isprintable():
+            raise ConfigError(f"{self.at(key)}: holds a control character")
+        return value
+
+    def duration(self, key: str, default_s: float, *, least: float) -> float:
+        """Return the seconds under *key*, which must be a duration with units."""
+        value = self.given.get(key)
+        if key not in self.given:
+            return default_s
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            raise ConfigError(
+                f"{self.at(key)}: {value} has no unit", hint=f"write {value}s for seconds"
+            )
+        try:
+            seconds = parse_duration(self.text(key))
+        except ValueError as wrong:
+            raise ConfigError(f"{self.at(key)}: {value!r} is {wrong}") from None
+        if not least <= seconds <= 3_650 * DAY_S:
+            raise ConfigError(f"{self.at(key)}: {value} is out of range ({least:g}s to 3650d)")
+        return seconds
+
+
+def _unknown_key(key: str, place: str, keys: tuple[str, ...]) -> ConfigError:
+    if _SECRET_KEY.search(key):
+        return ConfigError(f"{place}: a secret is not accepted here", hint=CREDENTIALS_HINT)
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+    known = ", ".join(keys)
+    if near:
+        return ConfigError(
+            f"{place}: unknown key; nearest is '{near[0]}'", hint=f"known: {known}"
+        )
+    return ConfigError(f"{place}: unknown key", hint=f"known here: {known}")
+
+
+def absolute(path: str, folder: Path, place: str) -> str:
+    """Return *path* counted from *folder*, ``~`` resolved, symbolic links kept."""
+    if not path.isprintable():
+        raise ConfigError(f"{place}: holds a control character")
+    return os.path.normpath(folder / os.path.expanduser(path))  # noqa: PTH111 — never raises

@@ -1,0 +1,54 @@
+"""Where execution logs are kept. Backends only store; no decision is made here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from obelisk_ops.core.ports import LogReader, LogStore, Mailbox
+from obelisk_ops.errors import ConfigError
+
+__all__ = ["as_path", "open_mailbox", "open_reader", "open_store"]
+
+
+def as_path(database: str | Path) -> Path:
+    """
+    Return the file that *database* names.
+
+    Raises:
+        ConfigError: It is a URL of a database that is not supported.
+    """
+    if "://" in str(database):
+        raise ConfigError(
+            f"{str(database).split('://', maxsplit=1)[0]}:// databases are not supported",
+            hint="give the path of an SQLite file",
+        )
+    return Path(database).absolute()
+
+
+def open_store(path: Path) -> LogStore:
+    """Open a database as its owner."""
+    from obelisk_ops.storage.sqlite.store import SqliteStore  # noqa: PLC0415 - only when used
+
+    return SqliteStore(path)
+
+
+def open_reader(path: Path, connection: Any = None) -> LogReader:  # noqa: ANN401
+    """
+    Open a database to read.
+
+    Args:
+        path: The file.
+        connection: One that reads it already, such as ``inspect`` opens; else one is
+            made, which takes part in the locks of those who write.
+    """
+    from obelisk_ops.storage.sqlite.store import SqliteReader  # noqa: PLC0415 - only when used
+
+    return SqliteReader(path, connection)
+
+
+def open_mailbox(path: Path) -> Mailbox:
+    """Open a database to read, and to ask its owner for something."""
+    from obelisk_ops.storage.sqlite.store import SqliteMailbox  # noqa: PLC0415 - only when used
+
+    return SqliteMailbox(path)

@@ -1,0 +1,200 @@
+"""LogStore in plain dictionaries: what the contract means, without a disk. For tests."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from obelisk_ops.core.attach import refuse_other_input
+from obelisk_ops.core.events import Event
+from obelisk_ops.core.ports import (
+    ExecutionFilter,
+    InboxRow,
+    Letter,
+    State,
+    StateChange,
+    StateRow,
+    Write,
+)
+from obelisk_ops.errors import ExecutionExists, OpsError, VersionConflict
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(slots=True)
+class _Tables:
+    log: dict[tuple[int, int], Event] = field(default_factory=dict)
+    states: dict[int, StateRow] = field(default_factory=dict)
+    inbox: dict[tuple[int, int], InboxRow] = field(default_factory=dict)
+    timers: dict[tuple[int, int], int] = field(default_factory=dict)
+    letters: dict[int, Letter] = field(default_factory=dict)
+
+    def apply(self, write: Write) -> None:
+        for execution, version, at, kind, body in write.log:
+            _insert(self.log, (execution, version), Event(version, at, kind, body))
+        self._apply_states(write)
+        for received in write.inbox:
+            _insert(self.inbox, received[:2], received)
+        for execution, n, due in write.timers:
+            _insert(self.timers, (execution, n), due)
+        for timer in write.timers_done:
+            self.timers.pop(timer, None)
+        for letter in write.letters_done:
+            self.letters.pop(letter, None)
+
+    def _apply_states(self, write: Write) -> None:
+        for row in write.created:
+            _insert(self.states, row.key, row)
+            if sum(row.id == other.id for other in self.states.values()) > 1:
+                raise ExecutionExists(f"an execution with the id {row.id!r} exists")
+        for change in write.changed:
+            if change.key in self.states:
+                self.states[change.key] = _changed(self.states[change.key], change)
+
+
+class MemoryStore:
+    """See LogStore and Mailbox: everybody has this one object."""
+
+    def __init__(self) -> None:
+        self._tables = _Tables()
+        self._meta = {"schema_version": "1", "database_id": "0" * 32, "epoch": "1"}
+        self._asked = 0
+
+    def commit(self, writes: Sequence[Write]) -> Mapping[int, OpsError]:
+        """See LogStore.commit."""
+        refused: dict[int, OpsError] = {}
+        guilty: dict[int, OpsError] = {}
+        for position, write in enumerate(writes):
+            error = next((guilty[e] for e in write.executions if e in guilty), None)
+            error = error or self._try(write)
+            if error is not None:
+                refused[position] = error
+                guilty.update(dict.fromkeys(write.executions, error))
+        return refused
+
+    def ask_to_create(self, execution_id: str, body: str, *, now_ms: int) -> bool:
+        """See Mailbox.ask_to_create."""
+        known = self._how_created(execution_id)
+        if known is not None:
+            refuse_other_input(execution_id, known, body)
+            return False
+        self._asked += 1
+        letter = max(self._tables.letters, default=0) + 1
+        self._tables.letters[letter] = Letter(
+            id=letter, at=now_ms, kind="create", target=execution_id, body=body
+        )
+        return True
+
+    def find(self, execution_id: str) -> StateRow | None:
+        """See LogReader.find."""
+        rows = self._tables.states.values()
+        return next((row for row in rows if row.id == execution_id), None)
+
+    def get(self, key: int) -> StateRow:
+        """See LogReader.get."""
+        return self._tables.states[key]
+
+    def executions(self, wanted: ExecutionFilter) -> list[StateRow]:
+        """See LogReader.executions."""
+        after = self.find(wanted.after) if wanted.after is not None else None
+        rows = [row for row in self._in_order() if after is None or row.key > after.key]
+        return [row for row in rows if _matches(row, wanted)][: wanted.limit]
+
+    def unfinished(self) -> list[StateRow]:
+        """See LogStore.unfinished."""
+        return [row for row in self._in_order() if row.state is not State.FINISHED]
+
+    def log(self, key: int) -> list[Event]:
+        """See LogReader.log."""
+        found = (e for (execution, _), e in self._tables.log.items() if execution == key)
+        return sorted(found, key=lambda event: event.version)
+
+    def inbox(self, key: int) -> dict[int, str]:
+        """See LogReader.inbox."""
+        rows = self._tables.inbox.values()
+        return {row[1]: row[5] for row in rows if row[0] == key}
+
+    def timers(self, key: int) -> dict[int, int]:
+        """See LogStore.timers."""
+        return {
+            n: due for (execution, n), due in self._tables.timers.items() if execution == key
+        }
+
+    def letters(self, limit: int) -> list[Letter]:
+        """See LogReader.letters."""
+        return [letter for _, letter in sorted(self._tables.letters.items())][:limit]
+
+    def meta(self) -> Mapping[str, str]:
+        """See LogReader.meta."""
+        return dict(self._meta)
+
+    def set_epoch(self, epoch: int) -> None:
+        """See LogStore.set_epoch."""
+        self._meta["epoch"] = str(epoch)
+
+    def last_key(self) -> int:
+        """See LogStore.last_key."""
+        return max([*self._tables.states, *(key for key, _ in self._tables.log)], default=0)
+
+    def changes(self) -> int:
+        """See LogReader.changes."""
+        return self._asked
+
+    def checkpoint_by_itself(self, *, wanted: bool = True) -> None:
+        """See LogStore.checkpoint_by_itself. There is nothing to tidy."""
+
+    def checkpoint(self) -> None:
+        """See LogStore.checkpoint. There is nothing to tidy."""
+
+    def close(self) -> None:
+        """See LogReader.close."""
+
+    def _try(self, write: Write) -> OpsError | None:
+        tables = copy.copy(self._tables)
+        for name in _Tables.__slots__:
+            setattr(tables, name, dict(getattr(tables, name)))
+        try:
+            tables.apply(write)
+        except OpsError as error:
+            return error
+        self._tables = tables
+        return None
+
+    def _in_order(self) -> Iterable[StateRow]:
+        return (row for _, row in sorted(self._tables.states.items()))
+
+    def _how_created(self, execution_id: str) -> str | None:
+        row = self.find(execution_id)
+        if row is not None:
+            return self.log(row.key)[0].body
+        letters = self._tables.letters.values()
+        return next((letter.body for letter in letters if letter.target == execution_id), None)
+
+
+def _insert(table: dict[K, V], key: K, value: V) -> None:
+    if key in table:
+        raise VersionConflict(f"{key} is taken")
+    table[key] = value
+
+
+def _changed(row: StateRow, change: StateChange) -> StateRow:
+    return replace(
+        row, state=change.state, result=change.result,
+        finished_at=change.finished_at, error=change.error,
+    )  # fmt: skip
+
+
+def _matches(row: StateRow, wanted: ExecutionFilter) -> bool:
+    return (
+        wanted.state in (None, row.state)
+        and wanted.function in (None, row.function)
+        and (wanted.since is None or row.created_at >= wanted.since)
+        and (wanted.error is None or _holds(row.error, wanted.error))
+    )
+
+
+def _holds(error: str | None, wanted: str) -> bool:
+    return error is not None and wanted.lower() in error.lower()

@@ -1,0 +1,1 @@
+"""The execution log in one SQLite file."""

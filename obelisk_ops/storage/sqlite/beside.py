@@ -1,0 +1,117 @@
+"""
+What lies beside a database file, in ``.<file>-obelisk/`` (0700).
+
+The engine's lock and socket, and what the supervisor tells the engine
+(``owner.json``) or a restore tells the supervisor (``restored.json``).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from obelisk_ops.errors import DatabaseLocked, StorageUnavailable
+
+ENGINE_LOCK = "engine.lock"
+_MARK_BYTES = 20
+_TRIES = 5
+_PAUSE_S = 0.01
+_pause = threading.Event()
+
+
+def folder(database: Path) -> Path:
+    """Return the folder beside *database*; it may not exist."""
+    return database.with_name(f".{database.name}-obelisk")
+
+
+def make_folder(database: Path) -> Path:
+    """
+    Return the folder beside *database*, made if need be.
+
+    Raises:
+        StorageUnavailable: It cannot be made.
+    """
+    beside = folder(database)
+    try:
+        beside.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StorageUnavailable(
+            f"{beside} cannot be made: {error.strerror}",
+            hint="the folder of a database must exist and be writable",
+        ) from error
+    return beside
+
+
+def killed_owner(database: Path) -> str | None:
+    """Return the mark of an owner process that ended without closing the database."""
+    try:
+        with (folder(database) / ENGINE_LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return file.read().strip() or None
+    except OSError:
+        return None  # there is none, or it lives
+
+
+class Lock:
+    """
+    The right to be the one owner process of a database.
+
+    Held until ``release`` or the end of the process, whichever way it ends: the
+    next owner knows that the last one is dead and resumes at once.
+
+    Attributes:
+        last_owner_closed: Whether the last owner gave the lock up by itself.
+    """
+
+    def __init__(self, database: Path, name: str = ENGINE_LOCK) -> None:
+        """
+        Take the lock.
+
+        Raises:
+            DatabaseLocked: Another process has it.
+            StorageUnavailable: It cannot be opened.
+        """
+        path = make_folder(database) / name
+        is_known = path.exists()
+        try:
+            self._file: IO[str] = open(path, "a+", opener=_private)  # noqa: SIM115 - held
+        except OSError as error:
+            raise StorageUnavailable(
+                f"{path} cannot be opened: {error.strerror}", hint="check its owner and mode"
+            ) from error
+        mark = self._take(database)
+        self.last_owner_closed = is_known and not mark
+        # Written over, not emptied first: at no moment does a held lock look like a closed one.
+        os.pwrite(self._file.fileno(), f"{os.getpid()}".ljust(_MARK_BYTES).encode(), 0)
+
+    def release(self) -> None:
+        """Give the lock up, and say that the database was closed. Twice is allowed."""
+        if not self._file.closed:
+            os.ftruncate(self._file.fileno(), 0)
+            self._file.close()
+
+    def abandon(self) -> None:
+        """Give the lock up as if the process had been killed."""
+        self._file.close()
+
+    def _take(self, database: Path) -> str:
+        for _ in range(_TRIES):
+            with suppress(OSError):
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return os.pread(self._file.fileno(), _MARK_BYTES, 0).decode().strip()
+            _pause.wait(_PAUSE_S)  # somebody may just be looking whether it is held
+        holder = os.pread(self._file.fileno(), _MARK_BYTES, 0).decode().strip() or "unknown"
+        self._file.close()
+        raise DatabaseLocked(
+            f"{database} belongs to another process (pid {holder})",
+            hint="stop it, or send requests to it: obelisk-ops execution submit --db …",
+        )
+
+
+def _private(path: str, flags: int) -> int:
+    # Without O_APPEND, which would send every write to the end.
+    return os.open(path, (flags & ~os.O_APPEND) | os.O_CLOEXEC, 0o600)

@@ -1,0 +1,113 @@
+-- name: append_one
+-- A lone event; the primary key refuses a version that is taken.
+INSERT INTO log (execution, version, at, kind, body) VALUES (?, ?, ?, ?, ?);
+
+-- name: append_two
+-- A sequential step: a result and the next intention, one statement, one sync.
+INSERT INTO log (execution, version, at, kind, body) VALUES (?, ?, ?, ?, ?), (?, ?, ?, ?, ?);
+
+-- name: append_many
+-- A group of events as one statement: the interpreter lock is given up once, not per row.
+INSERT INTO log (execution, version, at, kind, body)
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?);
+
+-- name: create_states
+-- New executions.
+INSERT INTO state (key, id, parent, parent_n, function, state, result, created_at, finished_at, error)
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
+       value->>8, value->>9
+FROM json_each(?);
+
+-- name: change_states
+-- New states, the last one of each execution.
+UPDATE state SET state = new.value->>1, result = new.value->>2, finished_at = new.value->>3,
+                 error = new.value->>4
+FROM json_each(?) AS new WHERE state.key = new.value->>0;
+
+-- name: add_inbox
+-- What arrived for executions.
+INSERT INTO inbox (execution, seq, kind, ref, at, body)
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5 FROM json_each(?);
+
+-- name: arm_timers
+-- Timers to fire.
+INSERT INTO timer (execution, n, due) SELECT value->>0, value->>1, value->>2 FROM json_each(?);
+
+-- name: disarm_timers
+-- Timers that fired or were cancelled.
+DELETE FROM timer WHERE (execution, n) IN (SELECT value->>0, value->>1 FROM json_each(?));
+
+-- name: drop_letters
+-- Letters that were answered.
+DELETE FROM mailbox WHERE id IN (SELECT value FROM json_each(?));
+
+-- name: post_letter
+-- Ask the owner for something.
+INSERT INTO mailbox (at, kind, target, body) VALUES (?, ?, ?, ?);
+
+-- name: letters
+-- What waits in the mailbox, oldest first.
+SELECT id, at, kind, target, body FROM mailbox ORDER BY id LIMIT ?;
+
+-- name: letter_to
+-- A create letter for this id that was not answered yet.
+SELECT body FROM mailbox WHERE kind = 'create' AND target = ?;
+
+-- name: find_state
+-- One execution by its id.
+SELECT key, id, parent, parent_n, function, state, result, created_at, finished_at, error
+FROM state WHERE id = ?;
+
+-- name: get_state
+-- One execution by its key.
+SELECT key, id, parent, parent_n, function, state, result, created_at, finished_at, error
+FROM state WHERE key = ?;
+
+-- name: unfinished
+-- Executions to go on with, oldest first.
+SELECT key, id, parent, parent_n, function, state, result, created_at, finished_at, error
+FROM state WHERE state <> 'finished' ORDER BY key;
+
+-- name: list_states
+-- Executions in the order of their creation; a NULL filter means any.
+SELECT key, id, parent, parent_n, function, state, result, created_at, finished_at, error
+FROM state
+WHERE key > coalesce((SELECT key FROM state WHERE id = :after), 0)
+  AND (:state IS NULL OR state = :state)
+  AND (:function IS NULL OR function = :function)
+  AND (:since IS NULL OR created_at >= :since)
+  AND (:error IS NULL OR instr(lower(error), lower(:error)) > 0)
+ORDER BY key LIMIT :limit;
+
+-- name: read_log
+-- One execution's log, oldest first.
+SELECT version, at, kind, body FROM log WHERE execution = ? ORDER BY version;
+
+-- name: first_event
+-- How an execution was created.
+SELECT body FROM log WHERE execution = ? AND version = 0;
+
+-- name: read_inbox
+-- One execution's inbox.
+SELECT seq, body FROM inbox WHERE execution = ?;
+
+-- name: read_timers
+-- One execution's armed timers.
+SELECT n, due FROM timer WHERE execution = ?;
+
+-- name: last_key
+-- The largest key in use, also by a log that has lost its state.
+SELECT max(coalesce((SELECT max(key) FROM state), 0), coalesce((SELECT max(execution) FROM log), 0));
+
+-- name: read_meta
+-- What the database says of itself.
+SELECT key, value FROM meta;
+
+-- name: put_meta
+-- Record a fact about the database.
+INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
+-- name: user_tables
+-- Tables that somebody made; Litestream keeps two of its own in every file.
+SELECT count(*) FILTER (WHERE name = 'meta'), count(*) FROM sqlite_schema
+WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' AND name NOT LIKE '\_litestream\_%' ESCAPE '\';

@@ -1,0 +1,271 @@
+"""LogStore on SQLite: the owner's connection, and the one that only reads and asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from obelisk_ops.core.attach import refuse_other_input
+from obelisk_ops.core.events import Event
+from obelisk_ops.core.ports import (
+    ExecutionFilter,
+    Letter,
+    Result,
+    State,
+    StateRow,
+    Write,
+)
+from obelisk_ops.errors import OpsError
+from obelisk_ops.storage.sqlite import beside
+from obelisk_ops.storage.sqlite.connection import (
+    QUERIES,
+    open_owner,
+    open_shared,
+    refuse_foreign,
+)
+from obelisk_ops.storage.sqlite.errors import GUILTY, translate
+from obelisk_ops.storage.sqlite.recovery import find_overlooked_commit
+
+_json = msgspec.json.Encoder().encode
+_AUTOCHECKPOINT_PAGES = 4000
+
+
+class SqliteReader:
+    """See LogReader. One connection, for one thread at a time."""
+
+    def __init__(self, path: Path, connection: apsw.Connection | None = None) -> None:
+        self.path = path
+        self._connection = connection or open_shared(path, readonly=True)
+        if connection is not None:
+            refuse_foreign(connection, path)
+
+    def find(self, execution_id: str) -> StateRow | None:
+        """See LogReader.find."""
+        rows = self._rows("find_state", (execution_id,))
+        return _state_row(rows[0]) if rows else None
+
+    def get(self, key: int) -> StateRow:
+        """See LogReader.get."""
+        return _state_row(self._rows("get_state", (key,))[0])
+
+    def executions(self, wanted: ExecutionFilter) -> list[StateRow]:
+        """See LogReader.executions."""
+        filters = {name: getattr(wanted, name) for name in wanted.__dataclass_fields__}
+        return [_state_row(row) for row in self._rows("list_states", filters)]
+
+    def log(self, key: int) -> list[Event]:
+        """See LogReader.log."""
+        return [Event(*row) for row in self._rows("read_log", (key,))]
+
+    def inbox(self, key: int) -> dict[int, str]:
+        """See LogReader.inbox."""
+        return dict(self._rows("read_inbox", (key,)))
+
+    def meta(self) -> Mapping[str, str]:
+        """See LogReader.meta."""
+        return dict(self._rows("read_meta"))
+
+    def letters(self, limit: int) -> list[Letter]:
+        """See LogReader.letters."""
+        names = ("id", "at", "kind", "target", "body")
+        rows = self._rows("letters", (limit,))
+        return [Letter(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def changes(self) -> int:
+        """See LogReader.changes."""
+        return int(self._connection.pragma("data_version"))
+
+    def close(self) -> None:
+        """See LogReader.close."""
+        self._connection.close()
+
+    def _rows(self, name: str, values: Any = None) -> list[Any]:  # noqa: ANN401
+        try:
+            return self._connection.execute(QUERIES[name], values).fetchall()
+        except apsw.Error as error:
+            raise translate(error, self.path) from error
+
+
+class SqliteMailbox(SqliteReader):
+    """See Mailbox."""
+
+    def __init__(self, path: Path) -> None:
+        self._seen_killed: str | None = None
+        super().__init__(path, open_shared(path, readonly=False))
+
+    def ask_to_create(self, execution_id: str, body: str, *, now_ms: int) -> bool:
+        """See Mailbox.ask_to_create."""
+        self._save_last_commit()
+        try:
+            # At once: a transaction that begins to write after it has read is refused,
+            # without waiting, when the owner has committed in between.
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                known = self._how_created(execution_id)
+                if known is None:
+                    letter = (now_ms, "create", execution_id, body)
+                    self._connection.execute(QUERIES["post_letter"], letter)
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+        except apsw.Error as error:
+            raise translate(error, self.path) from error
+        if known is not None:
+            refuse_other_input(execution_id, known, body)
+        return known is None
+
+    def _save_last_commit(self) -> None:
+        """See recovery.py: a letter must not overwrite the last commit of a killed owner."""
+        killed = beside.killed_owner(self.path)
+        if killed is not None and killed != self._seen_killed:
+            find_overlooked_commit(self.path)
+        self._seen_killed = killed
+
+    def _how_created(self, execution_id: str) -> str | None:
+        state = self.find(execution_id)
+        if state is not None:
+            return str(self._rows("first_event", (state.key,))[0][0])
+        waiting = self._rows("letter_to", (execution_id,))
+        return str(waiting[0][0]) if waiting else None
+
+
+class SqliteStore(SqliteReader):
+    """See LogStore."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, open_owner(path))
+        self._execute = self._connection.execute
+        self._one, self._two = QUERIES["append_one"], QUERIES["append_two"]
+        self.checkpoint_by_itself()
+
+    def checkpoint_by_itself(self, *, wanted: bool = True) -> None:
+        """Let SQLite copy its log into the file; not while Litestream reads that log."""
+        self._connection.wal_autocheckpoint(_AUTOCHECKPOINT_PAGES if wanted else 0)
+        self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(not wanted))
+
+    def commit(self, writes: Sequence[Write]) -> Mapping[int, OpsError]:
+        """See LogStore.commit."""
+        self._roll_back()  # what an earlier failure could not
+        try:
+            self._commit_all(writes)
+        except GUILTY:
+            self._roll_back()
+            return self._commit_each(writes)
+        except apsw.Error as error:
+            self._roll_back()
+            raise translate(error, self.path) from error
+        return {}
+
+    def unfinished(self) -> list[StateRow]:
+        """See LogStore.unfinished."""
+        return [_state_row(row) for row in self._rows("unfinished")]
+
+    def timers(self, key: int) -> dict[int, int]:
+        """See LogStore.timers."""
+        return dict(self._rows("read_timers", (key,)))
+
+    def last_key(self) -> int:
+        """See LogStore.last_key."""
+        return int(self._rows("last_key")[0][0])
+
+    def set_epoch(self, epoch: int) -> None:
+        """See LogStore.set_epoch."""
+        self._rows("put_meta", ("epoch", str(epoch)))
+
+    def checkpoint(self) -> None:
+        """See LogStore.checkpoint. PASSIVE: never waits for Litestream, nor makes it wait."""
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.BusyError:
+            return  # Litestream is at it; the next round will do
+        except apsw.Error as error:
+            raise translate(error, self.path) from error
+
+    def _commit_all(self, writes: Sequence[Write]) -> None:
+        if len(writes) == 1 and len(writes[0].log) <= 2 and writes[0].is_log_only:  # noqa: PLR2004
+            log = writes[0].log
+            if len(log) == 1:
+                self._execute(self._one, log[0])
+            elif log:
+                self._execute(self._two, log[0] + log[1])
+            return
+        self._execute("BEGIN IMMEDIATE")
+        self._write(writes)
+        self._execute("COMMIT")
+
+    def _commit_each(self, writes: Sequence[Write]) -> dict[int, OpsError]:
+        refused: dict[int, OpsError] = {}
+        guilty: dict[int, OpsError] = {}
+        try:
+            self._execute("BEGIN IMMEDIATE")
+            for position, write in enumerate(writes):
+                error = next((guilty[e] for e in write.executions if e in guilty), None)
+                error = error or self._try(write)
+                if error is not None:
+                    refused[position] = error
+                    guilty.update(dict.fromkeys(write.executions, error))
+            self._execute("COMMIT")
+        except apsw.Error as error:
+            self._roll_back()
+            raise translate(error, self.path) from error
+        return refused
+
+    def _try(self, write: Write) -> OpsError | None:
+        # Any other error ends the whole transaction, and its savepoints with it.
+        self._execute("SAVEPOINT one")
+        refusal = None
+        try:
+            self._write([write])
+        except GUILTY as error:
+            self._execute("ROLLBACK TO one")
+            refusal = translate(error, self.path)
+        self._execute("RELEASE one")
+        return refusal
+
+    def _write(self, writes: Sequence[Write]) -> None:
+        """Write the rows of all writes, one statement for each table that is touched."""
+        self._many("append_many", [row for write in writes for row in write.log])
+        self._many("create_states", [_columns(row) for w in writes for row in w.created])
+        changed = {change.key: _columns(change) for w in writes for change in w.changed}
+        self._many("change_states", list(changed.values()))
+        self._many("add_inbox", [row for write in writes for row in write.inbox])
+        self._many("arm_timers", [row for write in writes for row in write.timers])
+        self._many("disarm_timers", [row for write in writes for row in write.timers_done])
+        self._many("drop_letters", list(chain.from_iterable(w.letters_done for w in writes)))
+
+    def _many(self, name: str, rows: list[Any]) -> None:
+        if rows:
+            self._execute(QUERIES[name], (_json(rows).decode(),))
+
+    def _roll_back(self) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._execute("ROLLBACK")
+        except apsw.Error as error:
+            raise translate(error, self.path) from error
+
+
+def _columns(row: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a StateRow or a StateChange
+    return tuple(getattr(row, name) for name in row.__slots__)
+
+
+def _state_row(row: Sequence[Any]) -> StateRow:
+    key, name, parent, parent_n, function, state, result, created, finished, error = row
+    return StateRow(
+        key=key,
+        id=name,
+        parent=parent,
+        parent_n=parent_n,
+        function=function,
+        state=State(state),
+        result=Result(result) if result else None,
+        created_at=created,
+        finished_at=finished,
+        error=error,
+    )

@@ -1,0 +1,146 @@
+"""
+The bucket as the whole fleet sees it: one connection, one judgement on whether it answers.
+
+While it does not, one request at a time finds out when it does again; a hundred
+databases do not queue up behind a hundred timeouts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from obelisk_ops.core.clock import Clock
+from obelisk_ops.errors import (
+    CredentialsError,
+    DamagedObject,
+    ObjectNotFound,
+    OpsError,
+    PreconditionFailed,
+    S3Unavailable,
+)
+from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.supervise.health import Problem
+
+T = TypeVar("T")
+
+#: How long one request may take: an outage has to be known well before a proof gets too old.
+TIMEOUT_S = 3.0
+
+_AT_ONCE = 4
+_RETRY_MS = 1_000
+_RETRY_LATER_MS = 5_000
+_SOON_MS = 60_000
+
+#: Answers about one object: the bucket is there and the credentials are good.
+_ANSWERS = (ObjectNotFound, PreconditionFailed, DamagedObject)
+
+
+class Bucket:
+    """
+    One replica's bucket.
+
+    Attributes:
+        problem: What is wrong with it now, for everybody.
+        answered_ms: When the request began that it last answered.
+        requests: How many requests were made.
+    """
+
+    def __init__(self, open_store: Callable[[], ObjectStore], clock: Clock) -> None:
+        self._open_store = open_store
+        self._clock = clock
+        self._store: ObjectStore | None = None
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._in_flight = 0
+        self._tried_ms: int | None = None
+        self.problem: Problem | None = None
+        self.answered_ms: int | None = None
+        self.requests = 0
+
+    def is_ready(self) -> bool:
+        """Tell whether a request should be made now; after a failure one at a time."""
+        if self.problem is None or self._tried_ms is None:
+            return True
+        now_ms = self._clock.elapsed_ms()
+        is_young = now_ms - self.problem.since_ms < _SOON_MS
+        rest_ms = _RETRY_MS if is_young else _RETRY_LATER_MS
+        return self._in_flight == 0 and now_ms - self._tried_ms >= rest_ms
+
+    def is_quiet(self, for_ms: int) -> bool:
+        """Tell whether it has not answered for so long, and nobody is asking it now."""
+        if self._in_flight:
+            return False
+        return self.answered_ms is None or self._clock.elapsed_ms() - self.answered_ms >= for_ms
+
+    def reconnect(self) -> None:
+        """Read the credentials again with the next request."""
+        self._store = None
+
+    async def call(self, request: Callable[[ObjectStore], T], *, is_write: bool = False) -> T:
+        """
+        Make one request in a thread.
+
+        Args:
+            request: What to do with the store.
+            is_write: Whether its refusal says nothing about reading.
+
+        Raises:
+            OpsError: What the object store says; also kept as ``problem`` if it
+                concerns everybody.
+        """
+        self._in_flight += 1
+        try:
+            async with self._slots:
+                began_ms = self._tried_ms = self._clock.elapsed_ms()
+                self.requests += 1
+                try:
+                    found = await asyncio.to_thread(self._request, request)
+                except OpsError as error:
+                    kinds = (*_ANSWERS, CredentialsError) if is_write else _ANSWERS
+                    if isinstance(error, kinds):
+                        self._answered(began_ms)
+                    else:
+                        self._failed(error, began_ms)
+                    raise
+                self._answered(began_ms)
+                return found
+        finally:
+            self._in_flight -= 1
+
+    def _request(self, request: Callable[[ObjectStore], T]) -> T:
+        if self._store is None:
+            self._store = self._open_store()
+        return request(self._store)
+
+    def _answered(self, began_ms: int) -> None:
+        self.problem = None
+        self.answered_ms = max(began_ms, self.answered_ms or 0)
+
+    def _failed(self, error: OpsError, began_ms: int) -> None:
+        if isinstance(error, CredentialsError):
+            # Others may be in their file by the next time.
+            self.reconnect()
+        same = self.problem is not None and self.problem.code == error.code
+        since_ms = self.problem.since_ms if same and self.problem else began_ms
+        self.problem = problem_of(error, since_ms=since_ms)
+
+
+def problem_of(error: OpsError, *, since_ms: int) -> Problem:
+    """Return what *error* means to somebody who looks at the status."""
+    if isinstance(error, S3Unavailable):
+        why = _system_reason(error) or error.message
+        return Problem(code=error.code, text="S3 does not answer", since_ms=since_ms, why=why)
+    return Problem(code=error.code, text=error.message, since_ms=since_ms)
+
+
+def _system_reason(error: BaseException) -> str:
+    """Return what the operating system said, from deep below the S3 client."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, TimeoutError):
+            return f"no answer in {TIMEOUT_S:g} s"
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror.lower()
+        seen = seen.__cause__ or seen.__context__
+    return ""

@@ -1,0 +1,150 @@
+"""One running Litestream: started, listened to, stopped. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from obelisk_ops import process
+from obelisk_ops.litestream.control import ControlSocket
+
+_LINE_BYTES_MAX = 256 * 1024
+#: The first level of a line is that of the message; some lines have another, of compaction.
+_LEVEL = re.compile(r'"level":"([A-Z]+)"')
+_QUIET_LEVELS = frozenset({"DEBUG", "INFO", "TRACE"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """
+    Everything one process is started with.
+
+    Attributes:
+        argv: Program and arguments.
+        env: Its whole environment; holds the credentials, so it is never shown.
+        socket: Where it will listen.
+        digest: Tells two launches apart.
+    """
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    socket: Path
+    digest: str
+
+    def __repr__(self) -> str:
+        """Leave out the environment."""
+        return f"Launch({self.argv!r})"
+
+
+class Litestream:
+    """
+    A process that was started.
+
+    Attributes:
+        control: Its control socket.
+        last_words: The last line it wrote that was not routine.
+    """
+
+    def __init__(
+        self, launch: Launch, *, on_line: Callable[[str], None], on_end: Callable[[], None]
+    ) -> None:
+        launch.socket.unlink(missing_ok=True)
+        self._process = process.spawn(launch.argv, env=launch.env, output=subprocess.PIPE)
+        self.control = ControlSocket(launch.socket)
+        self.last_words = ""
+        self._on_line = on_line
+        self._on_end = on_end
+        self._listening = asyncio.ensure_future(self._listen())
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def exit_code(self) -> int | None:
+        """Return its exit code, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def exit_words(self) -> str:
+        """Say how it ended and what it said last."""
+        code = self._process.poll()
+        if code is None:
+            return "Litestream runs"
+        how = (
+            f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with status {code}"
+        )
+        said = f": {self.last_words}" if self.last_words else ""
+        return f"Litestream {how}{said}"
+
+    def terminate(self) -> None:
+        """Ask it to ship the rest and end."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait until it has ended and everything it said was heard; tell whether it did."""
+        done, _ = await asyncio.wait({self._listening}, timeout=timeout_s)
+        return bool(done) and self._process.poll() is not None
+
+    async def _listen(self) -> None:
+        reader = asyncio.StreamReader(limit=_LINE_BYTES_MAX)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), self._process.stdout
+        )
+        try:
+            while line := await _next_line(reader):
+                self._heard(line.decode(errors="replace").strip())
+        finally:
+            transport.close()
+            # The pipe closes a moment before the exit code can be collected.
+            await asyncio.to_thread(self._process.wait)
+            self._on_end()
+
+    def _heard(self, line: str) -> None:
+        words = noteworthy(line)
+        if words:
+            self.last_words = words
+            self._on_line(words)
+
+
+def noteworthy(line: str) -> str:
+    """Return what a line of Litestream's log says if it is not routine, else nothing."""
+    try:
+        said = msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return "" if _is_sdk_chatter(line) else line
+    level = _LEVEL.search(line)
+    if not isinstance(said, dict) or (level and level.group(1) in _QUIET_LEVELS):
+        return ""
+    error = said.get("error") or said.get("err") or ""
+    return f"{said.get('msg', '')}: {error}" if error else str(said.get("msg", ""))
+
+
+def _is_sdk_chatter(line: str) -> bool:
+    return not line or line.startswith("SDK ")
+
+
+async def _next_line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readline()
+    except ValueError:
+        # A line longer than the buffer; what is left of it is read as another line.
+        return b"(a very long line)\n"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,136 @@
+"""
+Stop a database's process, and tell the truth about what it leaves behind.
+
+Litestream ends with status 0 while data is unsent. So what counts is our own
+listing after the end, against what is on this disk.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from obelisk_ops.errors import OpsError
+from obelisk_ops.supervise.child import Litestream
+from obelisk_ops.supervise.fleet import Fleet
+from obelisk_ops.supervise.health import State, words_if_ahead
+from obelisk_ops.supervise.keeper import Keeper
+from obelisk_ops.supervise.launch import SHUTDOWN_SYNC_S
+from obelisk_ops.supervise.tracker import Tracker
+
+#: Behind Litestream's own limit for the last sync, before it is killed.
+MARGIN_S = 5.0
+
+PROVEN, UNSENT, UNKNOWN = 0, 5, 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Farewell:
+    """
+    What was left behind for one database.
+
+    Attributes:
+        exit_status: 0 nothing, 5 something, 4 could not be found out.
+        transactions: Transactions and commits that are not proven to be in the bucket.
+        size: Bytes of committed WAL among them that were not even put into a file to ship.
+        detail: The same in words.
+    """
+
+    exit_status: int
+    detail: str
+    transactions: int | None = None
+    size: int | None = None
+
+
+async def finish(keeper: Keeper, fleet: Fleet) -> Farewell:
+    """Ship the rest if that is possible, end the process, and find out what is unsent."""
+    process = keeper.process
+    if process is not None:
+        await _ship(process, keeper)
+        await end(process)
+    tracker = keeper.tracker
+    if tracker is None or not _has_file(keeper):
+        return _without_position(keeper)
+    tracker.close()
+    tracker.saw(0)
+    try:
+        await tracker.ask_now()
+    except OpsError:
+        return _unproven(keeper, tracker, fleet)
+    return _measured(tracker)
+
+
+async def end(process: Litestream) -> None:
+    """Ask a process to end, and end it if it does not."""
+    process.terminate()
+    if not await process.wait(SHUTDOWN_SYNC_S + MARGIN_S):
+        process.kill()
+        await process.wait(MARGIN_S)
+
+
+async def _ship(process: Litestream, keeper: Keeper) -> None:
+    if keeper.tracker is None:
+        return
+    with suppress(OpsError):
+        # While S3 is down a sync would only wait twice: the end of the process tries as well.
+        await keeper.tracker.ask_now()
+        await process.control.sync(keeper.path, timeout_s=SHUTDOWN_SYNC_S)
+
+
+def _has_file(keeper: Keeper) -> bool:
+    return keeper.verdict().reason != "database_not_found"
+
+
+def _without_position(keeper: Keeper) -> Farewell:
+    health = keeper.verdict()
+    if health.state is State.STARTING and health.reason == "database_not_found":
+        return Farewell(
+            exit_status=PROVEN, detail="there is no file yet", transactions=0, size=0
+        )
+    why = f": {health.detail}" if health.detail else ""
+    return Farewell(exit_status=UNKNOWN, detail=f"nothing is known of what is unsent{why}")
+
+
+def _unproven(keeper: Keeper, tracker: Tracker, fleet: Fleet) -> Farewell:
+    health = keeper.verdict()
+    problem = fleet.bucket.problem
+    why = (
+        f"{problem.text}: {problem.why}".rstrip(": ") if problem else "the bucket was not read"
+    )
+    if health.unsent_transactions is None:
+        what = "it is not known what is unsent"
+    elif tracker.is_settled:
+        what = "nothing was unsent when the bucket was last read"
+    else:
+        what = f"{_amount(health.unsent_transactions, health.unsent_bytes)} not proven"
+    return Farewell(
+        exit_status=UNKNOWN,
+        detail=f"{what}; {why}",
+        transactions=health.unsent_transactions,
+        size=health.unsent_bytes,
+    )
+
+
+def _measured(tracker: Tracker) -> Farewell:
+    local, remote = tracker.local, tracker.remote
+    if local is None or remote is None or local.tail is None:
+        return Farewell(exit_status=UNKNOWN, detail="the local position cannot be read")
+    if tracker.is_settled:
+        detail = f"everything up to transaction {local.txid} is in the bucket"
+        return Farewell(exit_status=PROVEN, detail=detail, transactions=0, size=0)
+    ahead = words_if_ahead(replica_txid=remote.txid, local_txid=local.txid)
+    if ahead:
+        return Farewell(exit_status=UNKNOWN, detail=ahead)
+    transactions = local.txid - remote.txid + local.tail.commits
+    return Farewell(
+        exit_status=UNSENT,
+        detail=f"{_amount(transactions, local.tail.size)} unsent",
+        transactions=transactions,
+        size=local.tail.size,
+    )
+
+
+def _amount(transactions: int, size: int | None) -> str:
+    plural = "" if transactions == 1 else "s"
+    behind = f" and {size} bytes of write-ahead log" if size else ""
+    return f"{transactions} transaction{plural}{behind}"

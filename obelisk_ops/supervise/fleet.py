@@ -1,0 +1,62 @@
+"""What all databases of one supervisor share."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from obelisk_ops.core.clock import Clock
+from obelisk_ops.settings import LitestreamSettings, ReplicaSettings
+from obelisk_ops.supervise.bucket import Bucket
+from obelisk_ops.supervise.plan import Limits
+
+
+class Log(Protocol):
+    """Where events go; each is one line."""
+
+    def info(self, event: str, **fields: object) -> object:
+        """Note an event."""
+
+    def warning(self, event: str, **fields: object) -> object:
+        """Note an event that somebody should see."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """
+    What all databases of one supervisor share.
+
+    Attributes:
+        replica: The bucket, as configured.
+        litestream: How Litestream runs.
+        bucket: The connection to the bucket.
+        program: The Litestream program.
+        configs: Where configurations are written.
+        sockets: Where the processes listen; a short path.
+        control: Where the supervisor itself listens.
+        clock: The time.
+        log: Where events go.
+        limits: How patient to be with processes.
+    """
+
+    replica: ReplicaSettings
+    litestream: LitestreamSettings
+    bucket: Bucket
+    program: Path
+    configs: Path
+    sockets: Path
+    control: Path
+    clock: Clock
+    log: Log
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def sync_interval_ms(self) -> int:
+        """How often Litestream ships."""
+        return round(self.litestream.sync_interval_s * 1000)
+
+    def socket_of(self, name: str) -> Path:
+        """Return where the process of one database listens; short whatever its name is."""
+        return self.sockets / f"{hashlib.sha256(name.encode()).hexdigest()[:10]}.sock"

@@ -1,0 +1,278 @@
+"""
+Keeps one database replicated: observe, plan, act, twice a second.
+
+What is slow (the bucket) runs beside this loop and leaves its result behind.
+The loop only looks, lets the pure parts decide, and acts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from obelisk_ops.errors import CredentialsError, OpsError, Unavailable
+from obelisk_ops.litestream.config import Config
+from obelisk_ops.replica.layout import ReplicaKeys
+from obelisk_ops.supervise import identity
+from obelisk_ops.supervise.bucket import problem_of
+from obelisk_ops.supervise.child import Litestream
+from obelisk_ops.supervise.fleet import Fleet
+from obelisk_ops.supervise.health import Health, Observations, Problem, State, judge
+from obelisk_ops.supervise.launch import digest, environment, litestream_config
+from obelisk_ops.supervise.ownership import Owner
+from obelisk_ops.supervise.plan import Wanted, next_step
+from obelisk_ops.supervise.runner import Runner
+from obelisk_ops.supervise.sidecar import Sidecar
+from obelisk_ops.supervise.tenure import Tenure
+from obelisk_ops.supervise.tracker import Tracker
+
+TICK_S = 0.5
+#: While something is unsent, so that it is seen soon that it no longer is.
+BUSY_TICK_S = 0.2
+
+#: With nothing new on disk, how often the process has to show that it lives.
+_SIGN_OF_LIFE_MS = 5_000
+#: While the bucket does not accept the credentials, how often they are read again.
+_REFRESH_MS = 5_000
+
+
+class Keeper:
+    """
+    Looks after one database.
+
+    Attributes:
+        health: The last verdict.
+        tracker: Its positions; None until its epoch is known.
+    """
+
+    def __init__(self, name: str, path: Path, fleet: Fleet) -> None:
+        self.name, self.path = name, path
+        self.health = Health(state=State.STARTING)
+        self.tracker: Tracker | None = None
+        self.since_ms = fleet.clock.elapsed_ms()
+        self._fleet = fleet
+        self._keys = ReplicaKeys(prefix=fleet.replica.prefix, name=name)
+        self._sidecar = Sidecar(path)
+        self._wake = asyncio.Event()
+        news = self._wake.set
+        self._tenure = Tenure(name, path, sidecar=self._sidecar, fleet=fleet, on_news=news)
+        self._runner = Runner(name, fleet, on_news=news)
+        self._inode: int | None = None
+        self._was_there = False
+        self._is_retired = False
+        self._start: tuple[Config, Mapping[str, str]] | None = None
+        self._digest = ""
+        self._refreshed_ms = 0
+        self._problem: Problem | None = None
+
+    @property
+    def owner(self) -> Owner | None:
+        """The note of its epoch; None until it is known."""
+        return self._tenure.owner
+
+    @property
+    def process(self) -> Litestream | None:
+        """Its Litestream process while it runs."""
+        return self._runner.process
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Tell whether it was retired and nothing of it runs any more."""
+        return self._is_retired and self._runner.child is None
+
+    async def run(self) -> None:
+        """Look, decide and act until cancelled."""
+        while True:
+            try:
+                await self.tick()
+            except Exception as bug:  # noqa: BLE001 - one database's bug must not stop the others
+                self._fail(bug)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._pause_s()):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    def _pause_s(self) -> float:
+        return TICK_S if self.tracker is None or self.tracker.is_settled else BUSY_TICK_S
+
+    async def tick(self) -> None:
+        """Look once, decide once, act once."""
+        self._look_at_credentials()
+        self._look_at_file()
+        self._look_at_epoch()
+        self._runner.look()
+        self._act()
+        await self._look_at_position()
+        self._judge()
+
+    def refresh(self) -> None:
+        """Read the credentials again; a process with older ones is replaced."""
+        if self.owner is not None:
+            self._prepare(self.owner)
+
+    def retire(self) -> None:
+        """Stop looking after this database; its process is asked to end."""
+        self._is_retired = True
+        self._wake.set()
+
+    def release(self) -> None:
+        """Let go of everything but the process."""
+        if self.tracker:
+            self.tracker.close()
+        self._tenure.release()
+
+    def _look_at_credentials(self) -> None:
+        problem, now_ms = self._fleet.bucket.problem, self._fleet.clock.elapsed_ms()
+        is_due = now_ms - self._refreshed_ms >= _REFRESH_MS
+        if problem is not None and problem.code == CredentialsError.code and is_due:
+            self._refreshed_ms = now_ms
+            self.refresh()
+
+    def _look_at_file(self) -> None:
+        inode = identity.inode_of(self.path)
+        if inode == self._inode:
+            return
+        if self._inode is not None:
+            what = "the file is gone" if inode is None else "another file is in its place"
+            self._fleet.log.warning("file_changed", database=self.name, what=what)
+        self._inode = inode
+        self._was_there = self._was_there or inode is not None
+        self.since_ms = self._fleet.clock.elapsed_ms()
+        self._tenure.end()
+        self._drop_tracker()
+
+    def _look_at_epoch(self) -> None:
+        tracker = self.tracker
+        if tracker is not None and tracker.superseded and not self._tenure.refusal:
+            self._tenure.supersede(tracker.superseded)
+        owner = self.owner
+        if owner is not None and tracker is None:
+            self._prepare(owner)
+            self.tracker = Tracker(
+                self.path,
+                self._keys,
+                epoch=owner.epoch,
+                meta=self._sidecar.meta(owner.epoch),
+                fleet=self._fleet,
+                on_news=self._wake.set,
+            )
+        if (
+            owner is None
+            and self._inode is not None
+            and not self._is_retired
+            and not self.process
+        ):
+            # A process of the file that was here before has to be gone first.
+            self._tenure.seek(self._inode)
+
+    def _act(self) -> None:
+        wanted = self._wanted()
+        step = next_step(
+            wanted,
+            self._runner.child,
+            now_ms=self._fleet.clock.elapsed_ms(),
+            limits=self._fleet.limits,
+        )
+        self._runner.act(step, wanted, self._start)
+
+    def _wanted(self) -> Wanted | None:
+        if self._is_retired or self._tenure.refusal:
+            return None
+        # Until it is known which epoch the file belongs to, nothing may run for it.
+        return Wanted(config=self._digest, inode=self._inode if self.owner else None)
+
+    async def _look_at_position(self) -> None:
+        tracker = self.tracker
+        if tracker is None:
+            return
+        if tracker.needs_look() or self._runner.silent_ms >= _SIGN_OF_LIFE_MS:
+            tracker.saw(await self._ask_txid())
+        else:
+            tracker.saw_nothing_new()
+        tracker.ask_bucket()
+
+    async def _ask_txid(self) -> int:
+        """Return what Litestream says, and 0 if it says nothing: then its files are read."""
+        process = self.process
+        if process is None:
+            return 0
+        try:
+            txid = await process.control.txid(self.path)
+        except Unavailable:
+            return 0
+        self._runner.answered()
+        return txid
+
+    def _prepare(self, owner: Owner) -> None:
+        try:
+            env = environment(self._fleet.replica)
+        except OpsError as error:
+            self._problem = problem_of(error, since_ms=self._fleet.clock.elapsed_ms())
+            return
+        self._problem = None
+        config = litestream_config(
+            self.path,
+            meta=self._sidecar.meta(owner.epoch),
+            keys=self._keys,
+            epoch=owner.epoch,
+            replica=self._fleet.replica,
+            litestream=self._fleet.litestream,
+        )
+        self._start, self._digest = (config, env), digest(config, env)
+
+    def _fail(self, bug: Exception) -> None:
+        now_ms = self._fleet.clock.elapsed_ms()
+        text = f"this is a bug: {type(bug).__name__}: {bug}"
+        self._problem = Problem(code="internal", text=text, since_ms=now_ms)
+        self._fleet.log.warning("bug", database=self.name, error=text)
+
+    def _drop_tracker(self) -> None:
+        if self.tracker:
+            self.tracker.close()
+        self.tracker = None
+
+    def verdict(self) -> Health:
+        """Judge anew, as of this moment."""
+        return judge(self._observe(), now_ms=self._fleet.clock.elapsed_ms())
+
+    def _judge(self) -> None:
+        before, self.health = self.health, self.verdict()
+        if self.health.state is before.state:
+            return
+        is_good = self.health.state in {State.OK, State.STARTING}
+        log = self._fleet.log.info if is_good else self._fleet.log.warning
+        log(
+            "state",
+            database=self.name,
+            state=self.health.state.value,
+            was=before.state.value,
+            detail=self.health.detail,
+        )
+
+    def _observe(self) -> Observations:
+        tracker, runner = self.tracker, self._runner
+        local = tracker.local if tracker else None
+        tail = local.tail if local else None
+        own = self._problem or self._tenure.problem or (tracker.problem if tracker else None)
+        return Observations(
+            since_ms=self.since_ms,
+            sync_interval_ms=self._fleet.sync_interval_ms,
+            # Asked anew: an answer that says ok must not be older than the loss of the file.
+            has_file=self._inode is not None and self.path.exists(),
+            was_there=self._was_there,
+            refusal=self._tenure.refusal,
+            bucket=self._fleet.bucket.problem,
+            own=own,
+            crash=runner.crash,
+            is_fatal=runner.is_fatal,
+            local_txid=local.txid if local else None,
+            tail_bytes=tail.size if tail else None,
+            waiting=self._tenure.waiting,
+            words=runner.words,
+            tail_commits=tail.commits if tail else None,
+            replica_txid=tracker.remote.txid if tracker and tracker.remote else None,
+            proven_ms=tracker.proven_ms if tracker else None,
+            oldest_unsent_ms=tracker.oldest_ms if tracker else None,
+        )

@@ -1,0 +1,123 @@
+"""From settings to what one Litestream process is started with."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from obelisk_ops.errors import ConfigError
+from obelisk_ops.litestream.config import Config, Database, Target, to_yaml
+from obelisk_ops.litestream.program import replicate_argv
+from obelisk_ops.replica.layout import ReplicaKeys
+from obelisk_ops.settings import (
+    LitestreamSettings,
+    ReplicaSettings,
+    Settings,
+    child_environment,
+    credential_environment,
+)
+from obelisk_ops.supervise.child import Launch
+from obelisk_ops.supervise.sidecar import private_folder, write_private
+
+#: How long Litestream tries to ship the rest when it is told to stop.
+SHUTDOWN_SYNC_S = 10.0
+
+_LOOPBACK = "127.0.0.1"
+
+
+def replica_of(settings: Settings) -> ReplicaSettings:
+    """
+    Return the replica of the configuration.
+
+    Raises:
+        ConfigError: It names none.
+    """
+    if settings.replica is None:
+        raise ConfigError(
+            "the configuration names no replica",
+            hint="add 'replica:' with 'url: s3://bucket/prefix'",
+        )
+    return settings.replica
+
+
+def litestream_config(
+    database: Path,
+    *,
+    meta: Path,
+    keys: ReplicaKeys,
+    epoch: int,
+    replica: ReplicaSettings,
+    litestream: LitestreamSettings,
+) -> Config:
+    """Return the configuration for one database; socket and port are filled in at the start."""
+    target = Target(
+        bucket=replica.bucket,
+        path=keys.epoch(epoch).rstrip("/"),
+        region=replica.region,
+        endpoint=replica.endpoint,
+    )
+    return Config(
+        databases=(
+            Database(
+                path=database,
+                meta=meta,
+                target=target,
+                sync_interval_s=litestream.sync_interval_s,
+            ),
+        ),
+        socket=Path("litestream.sock"),
+        metrics=f"{_LOOPBACK}:9090",
+        snapshot_interval_s=litestream.snapshot_interval_s,
+        snapshot_retention_s=litestream.snapshot_retention_s,
+        shutdown_sync_s=SHUTDOWN_SYNC_S,
+    )
+
+
+def environment(replica: ReplicaSettings) -> dict[str, str]:
+    """
+    Return the whole environment of a Litestream process, credentials included.
+
+    Raises:
+        CredentialsError: There are none, or they cannot be read.
+    """
+    given = credential_environment(replica)
+    if replica.credentials != "ambient":
+        # Otherwise a key pair that is refused sends it looking for a role, for minutes.
+        given["AWS_EC2_METADATA_DISABLED"] = "true"
+    return child_environment(given)
+
+
+def launch(
+    config: Config, env: Mapping[str, str], *, program: Path, file: Path, socket_path: Path
+) -> Launch:
+    """
+    Write the configuration to *file* and return how to start with it.
+
+    Raises:
+        StorageUnavailable: It could not be written.
+    """
+    complete = replace(config, socket=socket_path, metrics=f"{_LOOPBACK}:{_free_port()}")
+    private_folder(file.parent)
+    write_private(file, to_yaml(complete).encode())
+    return Launch(
+        argv=replicate_argv(program, file),
+        env=env,
+        socket=socket_path,
+        digest=digest(config, env),
+    )
+
+
+def digest(config: Config, env: Mapping[str, str]) -> str:
+    """Return what changes when a running process has to be replaced by a new one."""
+    parts = [to_yaml(config), *(f"{name}={value}" for name, value in sorted(env.items()))]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,166 @@
+"""Find out which epoch a file goes into, and open a new one where it must have its own."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+
+from obelisk_ops.errors import Fenced, PreconditionFailed
+from obelisk_ops.litestream.local import newest_txid
+from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.replica.epochs import EpochMarker, newest_epoch, open_epoch
+from obelisk_ops.replica.layout import MARKERS_FOLDER, ReplicaKeys
+from obelisk_ops.supervise.bucket import Bucket
+from obelisk_ops.supervise.ownership import (
+    Continue,
+    File,
+    OpenNext,
+    Owner,
+    Refuse,
+    decide_epoch,
+)
+from obelisk_ops.supervise.position import Remote, read_remote
+from obelisk_ops.supervise.sidecar import Sidecar
+
+_RACES_MAX = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """Who opens: written into the note beside the database."""
+
+    boot_id: str
+    socket: str
+    pid: int
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The epoch a file goes into; ``is_new`` if it was opened just now."""
+
+    owner: Owner
+    is_new: bool
+
+
+async def settle(
+    bucket: Bucket, keys: ReplicaKeys, file: File, sidecar: Sidecar, presence: Presence
+) -> Opened:
+    """
+    Return the epoch that *file* goes into, opened if need be, its note written.
+
+    Raises:
+        Fenced: This file may not be replicated under this name.
+        OpsError: The bucket or the disk does not answer as it should.
+    """
+    owner, restored = sidecar.owner(), sidecar.restored()
+    for _ in range(_RACES_MAX):
+        newest = await bucket.call(lambda store: newest_epoch(store, keys))
+        local_txid, replica_txid = await _positions(bucket, keys, sidecar, owner, newest)
+        decision = decide_epoch(
+            file,
+            owner=owner,
+            newest=newest,
+            restored=restored,
+            local_txid=local_txid,
+            replica_txid=replica_txid,
+        )
+        match decision:
+            case Refuse(reason=reason):
+                raise Fenced(reason, hint=_way_out(sidecar))
+            case Continue(owner=note):
+                return _go_on(note, file, sidecar, presence)
+            case OpenNext():
+                if newest is None:
+                    await _refuse_unmarked(bucket, keys)
+                try:
+                    return await _open(bucket, keys, file, sidecar, decision, presence)
+                except PreconditionFailed:
+                    continue
+    raise Fenced(
+        f"others keep opening epochs of '{file.name}'",
+        hint="find the other machine that replicates a database under this name",
+    )
+
+
+async def _positions(
+    bucket: Bucket,
+    keys: ReplicaKeys,
+    sidecar: Sidecar,
+    owner: Owner | None,
+    newest: EpochMarker | None,
+) -> tuple[int, int]:
+    if owner is None or newest is None or owner.epoch != newest.epoch:
+        return 0, 0
+    epoch = owner.epoch
+    remote = await bucket.call(lambda store: read_remote(store, keys, epoch, Remote()))
+    # Read last: what is shipped is in a file here before it is in the bucket.
+    return newest_txid(sidecar.meta(epoch)), remote.txid
+
+
+def _go_on(owner: Owner, file: File, sidecar: Sidecar, presence: Presence) -> Opened:
+    current = replace(
+        owner,
+        database_id=file.database_id or owner.database_id,
+        boot_id=presence.boot_id,
+        socket=presence.socket,
+        pid=presence.pid,
+    )
+    sidecar.write_owner(current)
+    return Opened(owner=current, is_new=False)
+
+
+async def _open(
+    bucket: Bucket,
+    keys: ReplicaKeys,
+    file: File,
+    sidecar: Sidecar,
+    decision: OpenNext,
+    presence: Presence,
+) -> Opened:
+    owner = Owner(
+        name=file.name,
+        host=file.host,
+        inode=file.inode,
+        epoch=decision.epoch,
+        owner=secrets.token_hex(16),
+        database_id=file.database_id,
+        boot_id=presence.boot_id,
+        opened_at_ms=presence.now_ms,
+        restored_at_ms=decision.restored_at_ms,
+        socket=presence.socket,
+        pid=presence.pid,
+    )
+    marker = EpochMarker(
+        epoch=owner.epoch,
+        parent=decision.parent,
+        database_id=owner.database_id,
+        host=owner.host,
+        inode=owner.inode,
+        opened_at_ms=owner.opened_at_ms,
+        owner=owner.owner,
+    )
+    sidecar.clear_meta(owner.epoch)
+    # The note comes first: after a crash in between, it proves that the marker is ours.
+    sidecar.write_owner(owner)
+    await bucket.call(lambda store: open_epoch(store, keys, marker), is_write=True)
+    return Opened(owner=owner, is_new=True)
+
+
+async def _refuse_unmarked(bucket: Bucket, keys: ReplicaKeys) -> None:
+    def strangers(store: ObjectStore) -> list[str]:
+        return [name for name in store.folders(keys.root) if name != MARKERS_FOLDER]
+
+    found = await bucket.call(strangers)
+    if found:
+        raise Fenced(
+            f"{keys.root} already holds '{found[0]}', and no marker says whose it is",
+            hint="choose another prefix or name: histories that are mixed cannot be restored",
+        )
+
+
+def _way_out(sidecar: Sidecar) -> str:
+    return (
+        "if this file is to be the one that goes on, remove "
+        f"{sidecar.folder / 'owner.json'}: it then gets an epoch of its own"
+    )

@@ -1,0 +1,191 @@
+"""
+Decide which epoch a file belongs to.
+
+Pure. What the file's folder says, and what the bucket says, must agree in
+every point; a file that is not surely the one an epoch was opened for gets an
+epoch of its own, so that two histories are never mixed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from obelisk_ops.replica.epochs import EpochMarker, Parent
+
+FIRST_EPOCH = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """
+    The file to be replicated.
+
+    Attributes:
+        name: The name it is configured under.
+        host: This machine.
+        inode: Which file it is.
+        database_id: The id stored in it, if it stores one.
+    """
+
+    name: str
+    host: str
+    inode: int
+    database_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """
+    The note beside a database: which epoch was opened for it here.
+
+    Attributes:
+        name: The name it was configured under.
+        host: The machine that opened the epoch.
+        inode: The file it was opened for.
+        epoch: Its number.
+        owner: Drawn at random for this opening; the bucket's marker carries the same.
+        database_id: The id stored in the database, if it stores one.
+        boot_id: The run of the machine during which it was written.
+        opened_at_ms: UTC milliseconds. For people.
+        restored_at_ms: The restore that this history began with, if with one.
+        socket: Where the supervisor listens.
+        pid: The supervisor.
+    """
+
+    name: str
+    host: str
+    inode: int
+    epoch: int
+    owner: str
+    database_id: str | None = None
+    boot_id: str = ""
+    opened_at_ms: int = 0
+    restored_at_ms: int | None = None
+    socket: str | None = None
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """
+    The note that a restore leaves beside the copy: what it was restored from.
+
+    Attributes:
+        name: The backup.
+        epoch: Its epoch.
+        txid: The last transaction that the copy contains.
+        at_ms: When it was restored; UTC milliseconds.
+        inode: The copy; None if the note does not say it.
+    """
+
+    name: str
+    epoch: int
+    txid: int
+    at_ms: int
+    inode: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continue:
+    """The file goes on in the epoch of its note."""
+
+    owner: Owner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenNext:
+    """The file starts an epoch of its own."""
+
+    epoch: int
+    parent: Parent | None
+    restored_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse:
+    """The file had its epoch, and somebody has opened a later one since."""
+
+    reason: str
+
+
+def decide_epoch(
+    file: File,
+    *,
+    owner: Owner | None,
+    newest: EpochMarker | None,
+    restored: Restored | None,
+    local_txid: int = 0,
+    replica_txid: int = 0,
+) -> Continue | OpenNext | Refuse:
+    """
+    Return the epoch that a file is to be replicated into.
+
+    A file that was set back to an earlier state, with all that is beside it, is
+    known by the bucket having more of its epoch than this disk. If Litestream's
+    own files are gone, nothing can be compared; the epoch then goes on, for
+    Litestream takes its position from the bucket and begins with a snapshot.
+
+    Args:
+        file: What is to be replicated.
+        owner: The note beside it, if there is one.
+        newest: The newest marker in the bucket, if there is one.
+        restored: The note of a restore beside it, if there is one.
+        local_txid: Last transaction of the note's epoch in Litestream's files; 0 if not known.
+        replica_txid: Last transaction of that epoch in the bucket; 0 if none.
+    """
+    if newest is None:
+        return OpenNext(epoch=FIRST_EPOCH, parent=None)
+    if owner is not None and _speaks_of(owner, file) and not _replaced(owner, file, restored):
+        if newest.epoch > owner.epoch:
+            return Refuse(reason=_superseded(owner, newest))
+        if (owner.epoch, owner.owner) == (newest.epoch, newest.owner):
+            return _go_on(owner, local_txid=local_txid, replica_txid=replica_txid)
+    if restored is not None and _is_news(restored, owner, file, newest):
+        parent = Parent(epoch=restored.epoch, txid=restored.txid)
+        return OpenNext(epoch=newest.epoch + 1, parent=parent, restored_at_ms=restored.at_ms)
+    return OpenNext(epoch=newest.epoch + 1, parent=Parent(epoch=newest.epoch, txid=None))
+
+
+def _speaks_of(owner: Owner, file: File) -> bool:
+    if (owner.name, owner.host, owner.inode) != (file.name, file.host, file.inode):
+        return False
+    # An id that is known on both sides and differs: the content was replaced in place.
+    known = owner.database_id is not None and file.database_id is not None
+    return not known or owner.database_id == file.database_id
+
+
+def _replaced(owner: Owner, file: File, restored: Restored | None) -> bool:
+    # A file that is removed leaves its inode to the next one, which may be a restored copy.
+    return (
+        restored is not None
+        and restored.inode == file.inode
+        and restored.at_ms > owner.opened_at_ms
+        and restored.at_ms != owner.restored_at_ms
+    )
+
+
+def _go_on(owner: Owner, *, local_txid: int, replica_txid: int) -> Continue | OpenNext:
+    if not 0 < local_txid < replica_txid:
+        return Continue(owner=owner)
+    return OpenNext(
+        epoch=owner.epoch + 1,
+        parent=Parent(epoch=owner.epoch, txid=local_txid),
+        restored_at_ms=owner.restored_at_ms,
+    )
+
+
+def _is_news(restored: Restored, owner: Owner | None, file: File, newest: EpochMarker) -> bool:
+    if restored.name != file.name or restored.epoch > newest.epoch:
+        return False
+    if restored.inode not in {None, file.inode}:
+        return False
+    # A restore explains one epoch. The next file in the same place has another origin.
+    used = owner is not None and owner.epoch <= newest.epoch
+    return not (used and owner is not None and owner.restored_at_ms == restored.at_ms)
+
+
+def _superseded(owner: Owner, newest: EpochMarker) -> str:
+    return (
+        f"epoch {newest.epoch} was opened by {newest.host}; "
+        f"this file belongs to epoch {owner.epoch}"
+    )

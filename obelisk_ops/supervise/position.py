@@ -1,0 +1,128 @@
+"""Where a database stands: on this disk, and in the bucket by our own listing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from obelisk_ops.litestream import ltx
+from obelisk_ops.litestream.local import Shipped, Tail, WalReader, read_shipped
+from obelisk_ops.objectstore import ObjectInfo, ObjectStore
+from obelisk_ops.replica.layout import SNAPSHOT_LEVEL, ReplicaKeys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """
+    What is on this disk.
+
+    Attributes:
+        txid: Last transaction in Litestream's own files; 0 before the first.
+        at_ms: When it was captured; UTC milliseconds. None if not known.
+        tail: Committed WAL behind it; None if not known.
+    """
+
+    txid: int
+    at_ms: int | None = None
+    tail: Tail | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """
+    The newest LTX file of an epoch.
+
+    Attributes:
+        txid: Its last transaction; 0 if there is no file.
+        min_txid: Its first.
+        level: The level it was found in.
+        modified_ms: When it arrived, by the bucket's clock.
+    """
+
+    txid: int = 0
+    min_txid: int = 0
+    level: int = 0
+    modified_ms: int = 0
+
+
+class LocalReader:
+    """Reads the local position of one database in one epoch."""
+
+    def __init__(self, database: Path, meta: Path) -> None:
+        self._database = database
+        self._wal = database.with_name(f"{database.name}-wal")
+        self._meta = meta
+        self._reader = WalReader(database)
+        self._shipped: Shipped | None = None
+        self._signature: tuple[int, ...] = ()
+
+    def has_changed(self) -> bool:
+        """Tell whether the files on disk changed since this was last asked."""
+        signature = (*_signature(self._database), *_signature(self._wal))
+        changed = signature != self._signature
+        self._signature = signature
+        return changed
+
+    def read(self, txid: int) -> Local:
+        """Return the local position, *txid* being the last in Litestream's own files."""
+        if self._shipped is None or self._shipped.txid != txid:
+            self._shipped = read_shipped(self._meta, txid) if txid else None
+        if self._shipped is None:
+            return Local(txid=txid)
+        tail = self._reader.measure(self._shipped)
+        return Local(txid=txid, at_ms=self._shipped.at_ms, tail=tail)
+
+    def captured_ms(self, txid: int) -> int | None:
+        """Return when Litestream captured one transaction; None if its file is gone."""
+        shipped = read_shipped(self._meta, txid)
+        return shipped.at_ms if shipped else None
+
+
+def read_remote(store: ObjectStore, keys: ReplicaKeys, epoch: int, known: Remote) -> Remote:
+    """
+    Return the newest LTX file of an epoch, beginning the listing at the one known so far.
+
+    The known one is listed again each time: that it is still there is part of
+    the answer. Once it is compacted away, what holds its transactions is looked
+    for in all levels.
+    """
+    newest = _newest(store, keys, epoch, 0, known.min_txid if known.level == 0 else known.txid)
+    if known.level and newest.txid < known.txid:
+        newest = _newest(store, keys, epoch, known.level, known.min_txid)
+    if newest.txid >= max(known.txid, 1):
+        return newest
+    if next(iter(store.list(keys.epoch(epoch))), None) is None:
+        return Remote()
+    levels = range(SNAPSHOT_LEVEL + 1)
+    found = (_newest(store, keys, epoch, level, 0) for level in levels)
+    return max(found, key=lambda remote: remote.txid)
+
+
+def _newest(
+    store: ObjectStore, keys: ReplicaKeys, epoch: int, level: int, since_txid: int
+) -> Remote:
+    folder = keys.level(epoch, level)
+    # A name begins with its first transaction, and is longer than what is given here.
+    after = f"{folder}{ltx.hex_txid(since_txid)}" if since_txid else ""
+    remotes = (_remote(keys, epoch, info) for info in store.list(folder, after=after))
+    return max((r for r in remotes if r), key=lambda remote: remote.txid, default=Remote())
+
+
+def _remote(keys: ReplicaKeys, epoch: int, info: ObjectInfo) -> Remote | None:
+    name = ltx.parse_name(info.key.removeprefix(keys.epoch(epoch)))
+    if name is None:
+        return None
+    return Remote(
+        txid=name.max_txid,
+        min_txid=name.min_txid,
+        level=name.level,
+        modified_ms=info.modified_ms,
+    )
+
+
+def _signature(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_size, found.st_mtime_ns)

@@ -1,0 +1,164 @@
+"""
+The folder beside a database: whose it is, which epoch, and what Litestream keeps.
+
+    .<file>-obelisk/owner.json        written here when an epoch is opened or goes on
+    .<file>-obelisk/restored.json     written by a restore
+    .<file>-obelisk/supervisor.lock   held while a supervisor looks after the file
+    .<file>-obelisk/meta-e0001/       Litestream's own files, one folder per epoch
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from obelisk_ops.errors import DatabaseLocked, StorageUnavailable
+from obelisk_ops.replica.layout import epoch_name
+from obelisk_ops.supervise.ownership import Owner, Restored
+
+T = TypeVar("T")
+
+
+# Made here, once: these notes are read in threads; see replica/epochs.py.
+_decode_owner = msgspec.json.Decoder(Owner).decode
+_decode_restored = msgspec.json.Decoder(Restored).decode
+
+
+class Sidecar:
+    """The folder of one database."""
+
+    def __init__(self, database: Path) -> None:
+        self.folder = database.with_name(f".{database.name}-obelisk")
+
+    def owner(self) -> Owner | None:
+        """Return the note of the last opening; None if there is none that can be read."""
+        return _read(self.folder / "owner.json", _decode_owner)
+
+    def restored(self) -> Restored | None:
+        """Return the note of the last restore; None if there is none that can be read."""
+        return _read(self.folder / "restored.json", _decode_restored)
+
+    def write_owner(self, owner: Owner) -> None:
+        """
+        Write the note of an opening: the old one or the new one, never half of it.
+
+        Raises:
+            StorageUnavailable: It could not be written.
+        """
+        private_folder(self.folder)
+        write_private(self.folder / "owner.json", msgspec.json.encode(owner))
+
+    def meta(self, epoch: int) -> Path:
+        """Return where Litestream keeps its files of one epoch."""
+        return self.folder / f"meta-{epoch_name(epoch)}"
+
+    def clear_meta(self, epoch: int) -> None:
+        """Remove Litestream's files of an epoch that is about to begin."""
+        # They are of another history: Litestream would ship them as if they were of this one.
+        shutil.rmtree(self.meta(epoch), ignore_errors=True)
+
+    def lock(self) -> Lock:
+        """
+        Take the right to look after this database.
+
+        Raises:
+            DatabaseLocked: Another supervisor has it.
+            StorageUnavailable: The folder cannot be written.
+        """
+        private_folder(self.folder)
+        return Lock(self.folder / "supervisor.lock", f"the database {self.folder.name[1:-8]}")
+
+
+class Lock:
+    """A file lock that the system releases when this process ends, however it ends."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        self._path = path
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _storage(path, error) from None
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(self._fd, 32).decode(errors="replace").strip() or "unknown"
+            os.close(self._fd)
+            raise DatabaseLocked(
+                f"another supervisor (pid {holder}) looks after {what}",
+                hint=f"stop it, or see its status; the lock is {path}",
+            ) from None
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def is_current(self) -> bool:
+        """Tell whether the file that is locked is still the one at its path."""
+        try:
+            return os.fstat(self._fd).st_ino == self._path.stat().st_ino
+        except OSError:
+            return False
+
+    def release(self) -> None:
+        """Give the right back. The file stays: removing it would let two hold it."""
+        os.close(self._fd)
+
+
+def private_folder(folder: Path) -> None:
+    """
+    Make a folder that only its owner can enter.
+
+    Raises:
+        StorageUnavailable: It could not be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise _storage(folder, error) from None
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """
+    Replace a file by one that only its owner can read; after a crash it is the old or the new.
+
+    Raises:
+        StorageUnavailable: It could not be written.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _storage(path, error) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _read(path: Path, decode: Callable[[bytes], T]) -> T | None:
+    # A note that cannot be read proves nothing; the file then gets an epoch of its own.
+    try:
+        return decode(path.read_bytes())
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _storage(path: Path, error: OSError) -> StorageUnavailable:
+    return StorageUnavailable(
+        f"{path} cannot be written: {error.strerror}", hint="check the disk and its permissions"
+    )

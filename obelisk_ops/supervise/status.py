@@ -1,0 +1,136 @@
+"""What ``status`` shows of one database: the stable shape of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from obelisk_ops.core.clock import iso
+from obelisk_ops.litestream.config import L0_CHECK_S
+from obelisk_ops.supervise.farewell import Farewell
+from obelisk_ops.supervise.fleet import Fleet
+from obelisk_ops.supervise.health import State, exit_status
+from obelisk_ops.supervise.keeper import Keeper
+from obelisk_ops.supervise.ownership import Owner
+from obelisk_ops.supervise.tracker import (
+    IDLE_MS,
+    MARKERS_MS,
+    QUIET_MS,
+    Tracker,
+    pending_pause_ms,
+)
+
+_DAY_MS = 86_400_000
+#: One upload, and its share of the compactions that follow.
+_REQUESTS_PER_TRANSACTION = 1.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The moments that can be restored, in ISO 8601."""
+
+    oldest: str | None = None
+    newest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """
+    One database, as ``status --json`` prints it; None is "not known".
+
+    ``reason`` is the code of the error behind the state, empty if there is none;
+    the rest is explained in the contract.
+    """
+
+    name: str
+    path: str
+    state: str
+    reason: str = ""
+    rpo_seconds: float | None = None
+    unsent_transactions: int | None = None
+    unsent_bytes: int | None = None
+    local_txid: int | None = None
+    replica_txid: int | None = None
+    epoch: int | None = None
+    owner: str | None = None
+    pid: int | None = None
+    restorable: Window = Window()
+    last_drill: dict[str, Any] | None = None
+    requests_per_day: int | None = None
+    detail: str = ""
+
+
+def row_of(keeper: Keeper, fleet: Fleet, *, databases: int) -> Row:
+    """Return the present verdict on a database that is looked after."""
+    health, tracker, process = keeper.verdict(), keeper.tracker, keeper.process
+    row = replace(
+        stopped_row(keeper.name, keeper.path, keeper.owner, detail=health.detail),
+        state=health.state.value,
+        reason=health.reason,
+        rpo_seconds=health.rpo_seconds,
+        unsent_transactions=health.unsent_transactions,
+        unsent_bytes=health.unsent_bytes,
+        pid=process.pid if process else None,
+    )
+    if tracker is None:
+        return row
+    return replace(
+        row,
+        local_txid=tracker.local.txid if tracker.local else None,
+        replica_txid=tracker.remote.txid if tracker.remote else None,
+        restorable=restorable(tracker),
+        requests_per_day=requests_per_day(tracker, fleet, databases=databases),
+    )
+
+
+def stopped_row(name: str, path: Path, owner: Owner | None, *, detail: str = "") -> Row:
+    """Return what the disk alone tells of a database that nobody looks after."""
+    return Row(
+        name=name,
+        path=str(path),
+        state=State.STOPPED.value,
+        epoch=owner.epoch if owner else None,
+        owner=owner.host if owner else None,
+        detail=detail,
+    )
+
+
+def farewell_row(row: Row, farewell: Farewell) -> Row:
+    """Return the row of a database whose process was ended."""
+    return replace(
+        row,
+        state=State.STOPPED.value,
+        reason="",
+        rpo_seconds=0.0 if farewell.exit_status == 0 else None,
+        unsent_transactions=farewell.transactions,
+        unsent_bytes=farewell.size,
+        pid=None,
+        detail=farewell.detail,
+    )
+
+
+def fleet_exit(rows: Iterable[Row]) -> int:
+    """Return the exit status that the databases together call for."""
+    return exit_status((row.state, row.reason) for row in rows)
+
+
+def restorable(tracker: Tracker) -> Window:
+    """Return the window of moments that can be restored."""
+    remote = tracker.remote
+    newest = iso(remote.modified_ms) if remote and remote.txid else None
+    oldest = iso(tracker.oldest_point_ms) if tracker.oldest_point_ms else None
+    return Window(oldest=oldest, newest=newest)
+
+
+def requests_per_day(tracker: Tracker, fleet: Fleet, *, databases: int) -> int | None:
+    """Estimate what this database costs, from what it did lately; None if that is not known."""
+    moved = tracker.transactions_per_day()
+    if moved is None:
+        return None
+    # Litestream lists two levels per check, busy or not.
+    checks = 2 * _DAY_MS / (L0_CHECK_S * 1000)
+    ours = _DAY_MS / IDLE_MS + _DAY_MS / MARKERS_MS + _DAY_MS / QUIET_MS / max(1, databases)
+    listed = min(moved, _DAY_MS / max(1, pending_pause_ms(fleet.sync_interval_ms)))
+    return round(checks + ours + moved * _REQUESTS_PER_TRANSACTION + listed)

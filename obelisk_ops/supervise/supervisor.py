@@ -1,0 +1,312 @@
+"""
+The fleet: which databases there are, one keeper for each, from start to stop.
+
+One asyncio program. Processes are started from its thread and from no other:
+the kernel ends them with the thread that started them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from obelisk_ops.core.clock import Clock
+from obelisk_ops.errors import ConfigError, OpsError
+from obelisk_ops.litestream import program
+from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.settings import (
+    ReplicaSettings,
+    Settings,
+    child_environment,
+    expand_databases,
+)
+from obelisk_ops.supervise.bucket import Bucket
+from obelisk_ops.supervise.control import ControlServer
+from obelisk_ops.supervise.farewell import PROVEN, UNKNOWN, UNSENT, Farewell, end, finish
+from obelisk_ops.supervise.fleet import Fleet, Log
+from obelisk_ops.supervise.health import State
+from obelisk_ops.supervise.keeper import Keeper
+from obelisk_ops.supervise.launch import replica_of
+from obelisk_ops.supervise.places import Places
+from obelisk_ops.supervise.status import Row, farewell_row, fleet_exit, row_of
+
+_RESCAN_S = 1.0
+#: ``--once`` gives up when nothing has moved for so long.
+_ONCE_PATIENCE_MS = 30_000
+_ONCE_LOOK_S = 0.1
+
+_LOST_CAUSES = frozenset({State.FATAL, State.FENCED, State.STOPPED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How it ended: each database, and the exit status they call for."""
+
+    rows: list[Row]
+    exit_status: int
+
+
+class Supervisor:
+    """Keeps every configured database replicated until it is told to stop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        reload: Callable[[], Settings],
+        open_store: Callable[[ReplicaSettings], ObjectStore],
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self._settings = settings
+        self._reload = reload
+        self._open_store = open_store
+        self._clock, self._log = clock, log
+        self._keepers: dict[str, Keeper] = {}
+        self._retired: list[Keeper] = []
+        self._tasks: dict[Keeper, asyncio.Task[None]] = {}
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._scan_trouble = ""
+
+    async def run(self, *, once: bool = False) -> Outcome:
+        """
+        Supervise until a signal says stop, or with *once* until everything is proven.
+
+        Raises:
+            ConfigError: There is no replica, or a database cannot be named.
+            ProgramMissing: There is no Litestream, or one too old.
+            DatabaseLocked: Another supervisor has the state folder.
+        """
+        found = program.find()
+        version = program.check_version(found, child_environment({}))
+        replica_of(self._settings)
+        expand_databases(self._settings)
+        places = Places(self._settings.state_dir)
+        try:
+            self._fleet = self._make_fleet(found, places)
+            server = ControlServer(places.control, {"status": self._status})
+            await server.start()
+            try:
+                with self._signals():
+                    return await self._supervise(version, once=once)
+            finally:
+                await server.stop()
+        finally:
+            places.release()
+
+    async def _supervise(self, version: str, *, once: bool) -> Outcome:
+        topology = self._settings.litestream.topology
+        if topology != "per-database":
+            note = "each database gets a process of its own"
+            self._log.warning("topology", wanted=topology, note=note)
+        self._rescan()
+        self._log.info("ready", databases=len(self._keepers), litestream=version)
+        scanning = asyncio.ensure_future(self._keep_scanning())
+        try:
+            if once:
+                await self._until_proven()
+            else:
+                await self._stop.wait()
+        finally:
+            scanning.cancel()
+        rows = self._rows()
+        farewells = await self._say_farewell()
+        return _outcome(rows, farewells, once=once)
+
+    # -- which databases there are ------------------------------------------------------
+
+    async def _keep_scanning(self) -> None:
+        while True:
+            await asyncio.sleep(_RESCAN_S)
+            self._rescan()
+
+    def _rescan(self) -> None:
+        try:
+            found = expand_databases(self._settings)
+        except ConfigError as wrong:
+            # A file that appeared and cannot be named stops none of the others.
+            if wrong.message != self._scan_trouble:
+                self._log.warning("config", error=wrong.message, hint=wrong.hint)
+            self._scan_trouble = wrong.message
+            return
+        self._scan_trouble = ""
+        self._retired = [keeper for keeper in self._retired if not self._is_gone(keeper)]
+        busy = {keeper.path for keeper in self._retired}
+        for name, path in found.items():
+            keeper = self._keepers.get(name)
+            if keeper is not None and keeper.path != path:
+                self._retire(keeper)
+            elif keeper is None and path not in busy:
+                self._add(name, path)
+
+    def _add(self, name: str, path: Path) -> None:
+        keeper = Keeper(name, path, self._fleet)
+        self._keepers[name] = keeper
+        self._tasks[keeper] = asyncio.ensure_future(keeper.run())
+        self._log.info("database", database=name, path=str(path))
+
+    def _retire(self, keeper: Keeper) -> None:
+        del self._keepers[keeper.name]
+        keeper.retire()
+        self._retired.append(keeper)
+
+    def _is_gone(self, keeper: Keeper) -> bool:
+        if not keeper.is_at_rest:
+            return False
+        self._tasks.pop(keeper).cancel()
+        keeper.release()
+        return True
+
+    def _hang_up(self) -> None:
+        try:
+            settings = self._reload()
+            wanted = expand_databases(settings)
+        except OpsError as wrong:
+            self._log.warning("reload_failed", error=wrong.message, hint=wrong.hint)
+            return
+        if settings.state_dir != self._settings.state_dir:
+            self._log.warning("reload", note="state_dir changes at the next start only")
+        same = (settings.replica, settings.litestream) == (
+            self._settings.replica,
+            self._settings.litestream,
+        )
+        self._settings = settings
+        self._fleet.bucket.reconnect()
+        if not same:
+            self._fleet = replace(
+                self._fleet,
+                replica=replica_of(settings),
+                litestream=settings.litestream,
+                bucket=self._open_bucket(settings),
+            )
+        for keeper in list(self._keepers.values()):
+            if not same or wanted.get(keeper.name) != keeper.path:
+                self._retire(keeper)
+            else:
+                keeper.refresh()
+        self._log.info("reloaded", databases=len(wanted))
+        self._rescan()
+
+    # -- from start to stop -------------------------------------------------------------
+
+    def _make_fleet(self, found: Path, places: Places) -> Fleet:
+        return Fleet(
+            replica=replica_of(self._settings),
+            litestream=self._settings.litestream,
+            bucket=self._open_bucket(self._settings),
+            program=found,
+            configs=places.configs,
+            sockets=places.sockets,
+            control=places.control,
+            clock=self._clock,
+            log=self._log,
+        )
+
+    def _open_bucket(self, settings: Settings) -> Bucket:
+        replica = replica_of(settings)
+        return Bucket(lambda: self._open_store(replica), self._clock)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        handlers = {
+            signal.SIGTERM: self._asked_to_stop,
+            signal.SIGINT: self._asked_to_stop,
+            signal.SIGHUP: self._hang_up,
+        }
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+        try:
+            yield
+        finally:
+            for number in handlers:
+                loop.remove_signal_handler(number)
+
+    def _asked_to_stop(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
+        self._log.info("stopping", at_once=self._hurry.is_set())
+        self._stop.set()
+
+    async def _until_proven(self) -> None:
+        seen, since_ms = None, self._clock.elapsed_ms()
+        while not self._stop.is_set():
+            open_cases = [k for k in self._keepers.values() if not _is_done(k)]
+            now = [(k.name, k.health.state, k.tracker and k.tracker.local) for k in open_cases]
+            if now != seen:
+                seen, since_ms = now, self._clock.elapsed_ms()
+            if not open_cases or self._clock.elapsed_ms() - since_ms > _ONCE_PATIENCE_MS:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), _ONCE_LOOK_S)
+
+    async def _say_farewell(self) -> dict[str, Farewell]:
+        for task in self._tasks.values():
+            task.cancel()
+        everybody = [*self._keepers.values(), *self._retired]
+        saying = asyncio.ensure_future(self._finish_all())
+        hurrying = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait({saying, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+        hurrying.cancel()
+        if not saying.done():
+            saying.cancel()
+            for keeper in everybody:
+                if keeper.process:
+                    keeper.process.kill()
+        with suppress(asyncio.CancelledError):
+            return await saying
+        for keeper in everybody:
+            keeper.release()
+        return {}
+
+    async def _finish_all(self) -> dict[str, Farewell]:
+        keepers = list(self._keepers.values())
+        leavers = [keeper.process for keeper in self._retired if keeper.process]
+        ends = [end(process) for process in leavers]
+        farewells = await asyncio.gather(*(finish(k, self._fleet) for k in keepers), *ends)
+        found = {k.name: f for k, f in zip(keepers, farewells, strict=False) if f is not None}
+        for keeper in (*keepers, *self._retired):
+            keeper.release()
+        for name, farewell in found.items():
+            log = self._log.info if farewell.exit_status == PROVEN else self._log.warning
+            log("stopped", database=name, detail=farewell.detail)
+        return found
+
+    def _status(self) -> object:
+        return {"databases": self._rows()}
+
+    def _rows(self) -> list[Row]:
+        keepers = sorted(self._keepers.values(), key=lambda keeper: keeper.name)
+        return [row_of(k, self._fleet, databases=len(keepers)) for k in keepers]
+
+
+def _outcome(rows: list[Row], farewells: dict[str, Farewell], *, once: bool) -> Outcome:
+    left = [_last_row(row, farewells.get(row.name), once=once) for row in rows]
+    found = {farewell.exit_status for farewell in farewells.values()}
+    # Stopped at once: nobody looked any more.
+    found |= {UNKNOWN for row in rows if row.name not in farewells}
+    unproven = next((status for status in (UNKNOWN, UNSENT) if status in found), PROVEN)
+    verdict = fleet_exit(rows) if once else 0
+    return Outcome(rows=left, exit_status=verdict or unproven)
+
+
+def _last_row(row: Row, farewell: Farewell | None, *, once: bool) -> Row:
+    # What was wrong before the stop says more than that it is stopped now.
+    is_told = once and (row.state != State.OK or (farewell and farewell.exit_status == PROVEN))
+    if farewell is None or is_told:
+        return replace(row, pid=None)
+    return farewell_row(row, farewell)
+
+
+def _is_done(keeper: Keeper) -> bool:
+    if keeper.health.state in _LOST_CAUSES:
+        return True
+    if keeper.health.reason == "database_not_found":
+        return True
+    tracker = keeper.tracker
+    return keeper.health.state is State.OK and tracker is not None and tracker.is_settled

@@ -1,0 +1,276 @@
+"""
+Follows one database in one epoch: what is on this disk, and what is in the bucket.
+
+The bucket is listed when there is something to find, and else just often enough
+to know that it still answers: an idle database costs about one request a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from obelisk_ops.errors import CredentialsError, OpsError
+from obelisk_ops.litestream.local import newest_txid
+from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.replica.layout import ReplicaKeys, epoch_of_marker
+from obelisk_ops.replica.reading import read_replica
+from obelisk_ops.supervise.fleet import Fleet
+from obelisk_ops.supervise.health import Problem
+from obelisk_ops.supervise.lag import Lag
+from obelisk_ops.supervise.position import Local, LocalReader, Remote, read_remote
+
+#: Somebody has to have heard of the bucket so lately, or one of the fleet asks it.
+QUIET_MS = 12_000
+#: How often an idle database looks whether its own objects are still there.
+IDLE_MS = 60_000
+#: How often it looks whether another machine has opened a later epoch.
+MARKERS_MS = 120_000
+
+#: How often the oldest restore point is looked up: it lists the whole replica.
+WINDOW_MS = 3_600_000
+
+#: An upload follows a new local transaction by about this much.
+_UPLOAD_MS = 200
+_PENDING_MAX_MS = 2_000
+_RATE_WINDOW_MS = 600_000
+_RATE_SAMPLE_MS = 60_000
+#: What is so much too late is not explained by a slow network: may we write at all?
+_SUSPICIOUS_MS = 3_000
+_WRITE_PROBE_MS = 15_000
+
+
+def pending_pause_ms(sync_interval_ms: int) -> int:
+    """Return the least time between two listings of a database that is being written."""
+    return min(sync_interval_ms * 9 // 10, _PENDING_MAX_MS)
+
+
+class Tracker:
+    """
+    The positions of one database in one epoch.
+
+    Attributes:
+        local: What is on this disk; None before the first look.
+        remote: What is in the bucket by our own listing; None before the first answer.
+        problem: What is wrong with this replica alone.
+        superseded: The later epoch that another machine has opened, if one has.
+        oldest_point_ms: The oldest moment that can be restored; None if not known.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        keys: ReplicaKeys,
+        *,
+        epoch: int,
+        meta: Path,
+        fleet: Fleet,
+        on_news: Callable[[], None],
+    ) -> None:
+        self.local: Local | None = None
+        self.remote: Remote | None = None
+        self.problem: Problem | None = None
+        self.superseded: int | None = None
+        self.oldest_point_ms: int | None = None
+        self._keys, self._epoch, self._meta = keys, epoch, meta
+        self._bucket, self._clock, self._fleet = fleet.bucket, fleet.clock, fleet
+        self._on_news = on_news
+        self._reader = LocalReader(path, meta)
+        self._lag = Lag()
+        self._looked_ms = self._moved_ms = self._clock.elapsed_ms()
+        self._listed_ms: int | None = None
+        self._samples: deque[tuple[int, int]] = deque()
+        self._markers_ms = self._clock.elapsed_ms()
+        self._window_ms: int | None = None
+        self._probed_ms = 0
+        self._asking: asyncio.Task[None] | None = None
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """Since when the oldest change waits that is not proven to be in the bucket."""
+        return self._lag.oldest_ms
+
+    @property
+    def proven_ms(self) -> int | None:
+        """
+        When the request began that the present verdict rests on.
+
+        What was once listed stays there; so while nothing changes here, an answer
+        that the bucket gave to anybody of the fleet is as good as a listing of ours,
+        until it is time to look at our own objects again.
+        """
+        if self._listed_ms is None:
+            return None
+        others_ms = self._bucket.answered_ms or 0
+        return max(self._listed_ms, min(others_ms, self._listed_ms + 2 * IDLE_MS))
+
+    def transactions_per_day(self) -> float | None:
+        """Return the rate of the last minutes; None if they were not watched."""
+        if not self._samples or self.local is None:
+            return None
+        since_ms, txid = self._samples[0]
+        watched_ms = max(self._clock.elapsed_ms() - since_ms, _RATE_SAMPLE_MS)
+        return (self.local.txid - txid) * 86_400_000 / watched_ms
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether everything that is on this disk is in the bucket, by our own listing."""
+        local, remote = self.local, self.remote
+        if local is None or remote is None or not local.txid or local.tail is None:
+            return False
+        # More in the bucket than here is another history, and proves nothing of this one.
+        return remote.txid == local.txid and not local.tail.size and self.oldest_ms is None
+
+    def needs_look(self) -> bool:
+        """Tell whether something may have changed on this disk."""
+        changed = self._reader.has_changed()
+        local = self.local
+        return changed or local is None or local.tail is None or not self.is_settled
+
+    def saw_nothing_new(self) -> None:
+        """Note that a look at the files showed no change: what comes next is younger."""
+        self._looked_ms = self._clock.elapsed_ms()
+
+    def saw(self, txid: int) -> None:
+        """Note what Litestream says is the last transaction in its own files."""
+        # It says 0 while it opens the file, and what it said may be older than the last
+        # listing; its files know better.
+        if txid < max(self.remote.txid if self.remote else 0, 1):
+            txid = max(txid, newest_txid(self._meta))
+        local = self._reader.read(txid)
+        now_ms = self._clock.elapsed_ms()
+        if self.local is None or local.txid != self.local.txid:
+            self._moved_ms = now_ms
+        self.local = local
+        self._sample(now_ms, local.txid)
+        if self.remote is not None:
+            self._note_local(local, since_ms=self._looked_ms)
+        self._looked_ms = now_ms
+
+    def ask_bucket(self) -> None:
+        """Begin to list the bucket, if it is time to."""
+        if self._asking is not None and not self._asking.done():
+            return
+        if self._is_due():
+            self._asking = asyncio.ensure_future(self._ask())
+
+    async def ask_now(self) -> None:
+        """
+        List the bucket and wait for the answer.
+
+        Raises:
+            OpsError: It does not answer.
+        """
+        began_ms = self._clock.elapsed_ms()
+        known = self.remote or Remote()
+        remote = await self._bucket.call(
+            lambda store: read_remote(store, self._keys, self._epoch, known)
+        )
+        self._listed_ms = began_ms
+        self._note_remote(remote, known)
+
+    def close(self) -> None:
+        """Stop waiting for answers."""
+        if self._asking:
+            self._asking.cancel()
+
+    def _is_due(self) -> bool:
+        if not self._bucket.is_ready():
+            return False
+        if self._bucket.problem or self.remote is None or self._listed_ms is None:
+            return True
+        now_ms = self._clock.elapsed_ms()
+        if self.local is not None and self.local.txid > self.remote.txid:
+            pause_ms = pending_pause_ms(self._fleet.sync_interval_ms)
+            return now_ms >= max(self._listed_ms + pause_ms, self._moved_ms + _UPLOAD_MS)
+        return now_ms - self._listed_ms >= IDLE_MS or self._bucket.is_quiet(QUIET_MS)
+
+    async def _ask(self) -> None:
+        try:
+            await self.ask_now()
+            await self._look_for_successor()
+            await self._look_at_window()
+            await self._try_to_write()
+        except OpsError:
+            # The bucket keeps what is wrong with it; the verdict takes it from there.
+            return
+        finally:
+            self._on_news()
+
+    def _sample(self, now_ms: int, txid: int) -> None:
+        if txid and (not self._samples or now_ms - self._samples[-1][0] >= _RATE_SAMPLE_MS):
+            self._samples.append((now_ms, txid))
+        while len(self._samples) > 1 and now_ms - self._samples[1][0] >= _RATE_WINDOW_MS:
+            self._samples.popleft()
+
+    def _note_local(self, local: Local, *, since_ms: int) -> None:
+        has_tail = local.tail is not None and local.tail.size > 0
+        if local.txid:
+            self._lag.saw_local(local.txid, has_tail=has_tail, since_ms=since_ms)
+
+    def _note_remote(self, remote: Remote, known: Remote) -> None:
+        now_ms = self._clock.elapsed_ms()
+        is_first = self.remote is None
+        self.remote = remote
+        self._lag.saw_replica(remote.txid)
+        if is_first and self.local is not None:
+            self._note_local(self.local, since_ms=self._captured_ms(remote.txid + 1))
+        if self.local is not None and self.local.txid < remote.txid:
+            # What was shipped since the last look is in a file here, if it is of this history.
+            self.saw(self.local.txid)
+        if remote.txid < known.txid:
+            text = f"transactions {remote.txid + 1} to {known.txid} are gone from the bucket"
+            self.problem = Problem(code="verification_failed", text=text, since_ms=now_ms)
+            self._lag.lost_replica(remote.txid, since_ms=now_ms)
+        elif self.is_settled:
+            self.problem = None
+
+    def _captured_ms(self, txid: int) -> int:
+        """Return when a transaction was captured, as far as its file tells, on our clock."""
+        at_ms = self._reader.captured_ms(txid) or (self.local.at_ms if self.local else None)
+        now_ms = self._clock.elapsed_ms()
+        return now_ms - max(0, self._clock.now_ms() - at_ms) if at_ms else now_ms
+
+    async def _look_for_successor(self) -> None:
+        now_ms = self._clock.elapsed_ms()
+        if now_ms - self._markers_ms < MARKERS_MS:
+            return
+        own = self._keys.marker(self._epoch)
+
+        def later(store: ObjectStore) -> list[int]:
+            found = store.list(self._keys.markers, after=own)
+            return [epoch for info in found if (epoch := epoch_of_marker(info.key))]
+
+        epochs = await self._bucket.call(later)
+        self._markers_ms = now_ms
+        self.superseded = max(epochs, default=None)
+
+    async def _look_at_window(self) -> None:
+        now_ms = self._clock.elapsed_ms()
+        is_fresh = self._window_ms is not None and now_ms - self._window_ms < WINDOW_MS
+        if is_fresh or self.remote is None or not self.remote.txid:
+            return
+        replica = await self._bucket.call(lambda store: read_replica(store, self._keys))
+        self._window_ms = now_ms
+        self.oldest_point_ms = min((point.listed_ms for point in replica.lineage), default=None)
+
+    async def _try_to_write(self) -> None:
+        now_ms = self._clock.elapsed_ms()
+        oldest_ms = self.oldest_ms
+        patience_ms = 3 * self._fleet.sync_interval_ms + _SUSPICIOUS_MS
+        is_late = oldest_ms is not None and now_ms - oldest_ms > patience_ms
+        is_suspected = self.problem is not None and self.problem.code == "credentials"
+        if not (is_late or is_suspected) or now_ms - self._probed_ms < _WRITE_PROBE_MS:
+            return
+        self._probed_ms = now_ms
+        key = f"{self._keys.markers}probe"
+        try:
+            await self._bucket.call(lambda store: store.put(key, b""), is_write=True)
+        except CredentialsError as error:
+            since_ms = self.problem.since_ms if is_suspected and self.problem else now_ms
+            self.problem = Problem(code=error.code, text=error.message, since_ms=since_ms)
+        else:
+            if is_suspected:
+                self.problem = None

@@ -1,0 +1,58 @@
+"""The command line as a black box, as another process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROGRAM = Path(sys.executable).with_name("obelisk-ops")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed, which is one line of JSON."""
+        [line] = self.out.splitlines()
+        return json.loads(line)
+
+    @property
+    def error(self) -> dict[str, str]:
+        """The error on the last line, as ``--json`` prints it."""
+        error: dict[str, str] = json.loads(self.err.splitlines()[-1])["error"]
+        return error
+
+
+def environment() -> dict[str, str]:
+    kept = {
+        name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")
+    }
+    return kept | {"PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def start(*argv: str | Path, cwd: Path | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [PROGRAM, *map(str, argv)], cwd=cwd, env=environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def outcome(process: subprocess.Popen[str], timeout_s: float = 30) -> Outcome:
+    out, err = process.communicate(timeout=timeout_s)
+    return Outcome(process.returncode, out, err)
+
+
+def call(*argv: str | Path, cwd: Path | None = None) -> Outcome:
+    with start(*argv, cwd=cwd) as process:
+        return outcome(process)

@@ -1,0 +1,59 @@
+"""Running commands inside the test's own process: quick, and with the exit status."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from obelisk_ops.cli import main
+from obelisk_ops.settings import ReplicaSettings
+from tests.replicas import write_config
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def told(self) -> Any:
+        """Its JSON on stdout."""
+        assert self.status == 0, self.err
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> dict[str, str]:
+        """The error object on the last line of stderr."""
+        error: dict[str, str] = json.loads(self.err.splitlines()[-1])["error"]
+        assert error["hint"] or error["message"]
+        return error
+
+
+class Commands:
+    """The command line with one configuration."""
+
+    def __init__(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self._config = config
+        self._capsys = capsys
+
+    def run(self, *arguments: str | Path) -> Ran:
+        """Run one command to its end."""
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main(["-c", str(self._config), *map(str, arguments)])
+        out, err = self._capsys.readouterr()
+        return Ran(int(left.value.code or 0), out, err)
+
+
+def commands_for(
+    place: ReplicaSettings, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> Commands:
+    """Return the command line of somebody who replicates to *place*."""
+    return Commands(write_config(folder, place), capsys)

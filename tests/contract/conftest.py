@@ -1,0 +1,46 @@
+"""One fixture, every backend. A new backend is one more entry of BACKENDS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from obelisk_ops.core.ports import LogStore, Mailbox
+from obelisk_ops.storage.memory import MemoryStore
+from obelisk_ops.storage.sqlite.store import SqliteMailbox, SqliteStore
+
+Both = tuple[LogStore, Mailbox]
+
+
+def memory(_folder: Path, _stack: ExitStack) -> Both:
+    store = MemoryStore()
+    return store, store
+
+
+def sqlite(folder: Path, stack: ExitStack) -> Both:
+    path = folder / "log.db"
+    store = stack.enter_context(closing(SqliteStore(path)))
+    return store, stack.enter_context(closing(SqliteMailbox(path)))
+
+
+BACKENDS: dict[str, Callable[[Path, ExitStack], Both]] = {"memory": memory, "sqlite": sqlite}
+
+
+@pytest.fixture(params=BACKENDS)
+def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Both]:
+    """The owner's side of an empty database, and what others may do with it."""
+    with ExitStack() as stack:
+        yield BACKENDS[request.param](tmp_path, stack)
+
+
+@pytest.fixture
+def store(both: Both) -> LogStore:
+    return both[0]
+
+
+@pytest.fixture
+def mailbox(both: Both) -> Mailbox:
+    return both[1]

@@ -1,0 +1,148 @@
+"""Random commits and questions: SQLite must answer as the in-memory model answers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec import Raw
+
+from obelisk_ops.core import events
+from obelisk_ops.core.ports import (
+    ExecutionFilter,
+    Result,
+    State,
+    StateChange,
+    StateRow,
+    Write,
+)
+from obelisk_ops.errors import OpsError
+from obelisk_ops.storage.memory import MemoryStore
+from obelisk_ops.storage.sqlite.store import SqliteMailbox, SqliteStore
+
+KEYS = st.integers(1, 4)
+IDS = st.sampled_from(["a", "b", "c", "d"])
+FUNCTIONS = st.sampled_from(["m.f", "m.g"])
+STATES = st.sampled_from(State)
+TEXTS = st.none() | st.text("aA%_' é", max_size=3)
+BODIES = st.text(st.characters(exclude_categories=["Cs"]), max_size=5).map(
+    lambda text: events.encode(events.Created(fn=text, input=Raw(b"[1]")))
+)
+
+ROWS = st.builds(
+    StateRow, key=KEYS, id=IDS, function=FUNCTIONS, state=STATES, error=TEXTS,
+    result=st.none() | st.sampled_from(Result), created_at=st.integers(0, 9),
+)  # fmt: skip
+CHANGES = st.builds(
+    StateChange, key=KEYS, state=STATES, error=TEXTS,
+    result=st.none() | st.sampled_from(Result), finished_at=st.none() | st.integers(0, 9),
+)  # fmt: skip
+LOG_ROWS = st.tuples(KEYS, st.integers(0, 5), st.integers(0, 9), st.just("returned"), BODIES)
+INBOX_ROWS = st.tuples(
+    KEYS, st.integers(1, 3), st.just("timer"), st.integers(1, 3), st.integers(0, 9), BODIES
+)
+TIMER_ROWS = st.tuples(KEYS, st.integers(1, 9), st.integers(0, 99))
+
+
+def few(rows: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    return st.lists(rows, max_size=2)
+
+
+LONE = st.builds(Write, KEYS, st.lists(LOG_ROWS, max_size=3))
+# Rows are grouped by table: what one group creates or arms, it does not change or disarm
+# before that. No caller would; a timer's number and an execution's key are never used again.
+CREATING = st.builds(
+    Write, KEYS, few(LOG_ROWS), created=few(ROWS), inbox=few(INBOX_ROWS), timers=few(TIMER_ROWS)
+)
+CHANGING = st.builds(
+    Write, KEYS, few(LOG_ROWS), changed=few(CHANGES), inbox=few(INBOX_ROWS),
+    timers_done=few(st.tuples(KEYS, st.integers(1, 9))), letters_done=few(st.integers(1, 4)),
+)  # fmt: skip
+FILTERS = st.builds(
+    ExecutionFilter, state=st.none() | STATES, function=st.none() | FUNCTIONS,
+    since=st.none() | st.integers(0, 9), error=TEXTS, after=st.none() | IDS,
+    limit=st.integers(1, 5),
+)  # fmt: skip
+
+
+class LogStoreMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "log.db"
+        self.model = MemoryStore()
+        self.real = SqliteStore(self.path)
+        self.mailbox = SqliteMailbox(self.path)
+
+    @rule(write=LONE | CREATING | CHANGING)
+    def commit_one(self, write: Write) -> None:
+        self.same(lambda store: refusals(store, [write]))
+
+    @rule(
+        creating=st.lists(LONE | CREATING, max_size=4), changing=st.lists(CHANGING, max_size=3)
+    )
+    def commit_group(self, creating: list[Write], changing: list[Write]) -> None:
+        self.same(lambda store: refusals(store, creating + changing))
+
+    @rule(execution_id=IDS, given=st.sampled_from([b"[1]", b"[2]"]))
+    def ask(self, execution_id: str, given: bytes) -> None:
+        body = events.encode(events.Created(fn="m.f", input=Raw(given)))
+        known = self.model.find(execution_id)
+        if known and [e.version for e in self.model.log(known.key)][:1] != [0]:
+            return  # no execution is without its first event
+        first, second = (
+            outcome(lambda store: store.ask_to_create(execution_id, body, now_ms=1), store)
+            for store in (self.model, self.mailbox)
+        )
+        assert first == second
+
+    @rule(wanted=FILTERS)
+    def list_executions(self, wanted: ExecutionFilter) -> None:
+        self.same(lambda store: store.executions(wanted))
+
+    @rule()
+    def reopen(self) -> None:
+        self.real.close()
+        self.real = SqliteStore(self.path)
+
+    @invariant()
+    def they_hold_the_same(self) -> None:
+        self.same(lambda store: store.unfinished())
+        self.same(lambda store: store.last_key())
+        self.same(lambda store: [letter.target for letter in store.letters(9)])
+        for key in range(1, 5):
+            self.same(lambda store, key=key: store.log(key))
+            self.same(lambda store, key=key: store.inbox(key))
+            self.same(lambda store, key=key: store.timers(key))
+
+    def same(self, call: Callable[..., object]) -> None:
+        assert outcome(call, self.model) == outcome(call, self.real)
+
+    def teardown(self) -> None:
+        self.mailbox.close()
+        self.real.close()
+        self.folder.cleanup()
+
+
+def refusals(
+    store: MemoryStore | SqliteStore, writes: list[Write]
+) -> dict[int, type[OpsError]]:
+    return {at: type(error) for at, error in store.commit(writes).items()}
+
+
+def outcome(call: Callable[..., object], store: object) -> object:
+    try:
+        return call(store)
+    except OpsError as error:
+        return type(error)
+
+
+TestLogStore = LogStoreMachine.TestCase
+TestLogStore.settings = settings(
+    max_examples=30, stateful_step_count=20, deadline=None, report_multiple_bugs=False
+)

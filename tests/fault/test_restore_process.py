@@ -1,0 +1,133 @@
+"""Restores whose process is killed, stopped or hindered: a complete copy, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from obelisk_ops.settings import child_environment
+from tests.conftest import S3
+from tests.replicas import ReplicatedDatabase, write_config
+from tests.support import wait_until
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def command(config: Path, target: Path) -> list[str]:
+    return [
+        sys.executable, "-m", "obelisk_ops", "-c", str(config), "restore", "run", "--to",
+        str(target), "--json",
+    ]  # fmt: skip
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """The folder that copies go to."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def larger(s3: S3, tmp_path: Path) -> ReplicatedDatabase:
+    """Large enough that the steps of a restore can be told apart in time."""
+    made = ReplicatedDatabase(tmp_path / "src", s3.replica())
+    made.fill(60_000, width=300)
+    made.ship()
+    made.close()
+    return made
+
+
+def test_a_full_disk_leaves_nothing(
+    larger: ReplicatedDatabase, tmp_path: Path, out: Path
+) -> None:
+    def small_files_only() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    config = write_config(tmp_path, larger.place)
+
+    done = subprocess.run(
+        command(config, out / "copy.db"),
+        # Else Python itself leaves compiled modules behind that are cut at the limit.
+        env=child_environment({"PYTHONDONTWRITEBYTECODE": "1"}),
+        preexec_fn=small_files_only,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 6, done.stderr
+    assert "storage_unavailable" in done.stderr
+    assert left_in(out) == []
+
+
+def test_a_killed_restore_leaves_all_or_nothing(
+    larger: ReplicatedDatabase, tmp_path: Path, out: Path
+) -> None:
+    """SIGKILL at moments over the whole run; the next restore sweeps and succeeds."""
+    config, env = write_config(tmp_path, larger.place), child_environment({})
+    began = time.monotonic()
+    subprocess.run(command(config, out / "whole.db"), env=env, check=True, capture_output=True)
+    lasts = time.monotonic() - began
+    whole = digest(out / "whole.db")
+    moments = [0.35, 0.5, 0.6, 0.7, 0.8, 0.88, 0.94, 0.98, 1.02]
+    complete = 0
+
+    for share in moments:
+        target = out / f"{share}.db"
+        child = subprocess.Popen(
+            command(config, target), env=env,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            child.wait(timeout=share * lasts)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        if target.exists():
+            complete += 1
+            assert digest(target) == whole, f"half a copy when killed at {share}"
+
+    # The same target again, until a restore was killed while it was at work there.
+    target = out / "again.db"
+    child = subprocess.Popen(command(config, target), env=env, stdout=subprocess.DEVNULL)
+    wait_until(lambda: list(out.glob(".again.db.restoring-*/*.tmp")), 10, "restore at work")
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not target.exists()
+    assert list(out.glob(".again.db.restoring-*"))
+    subprocess.run(command(config, target), env=env, check=True, capture_output=True)
+    assert digest(target) == whole
+    assert not list(out.glob(".again.db.restoring-*"))
+    assert complete < len(moments), "no kill came in time"
+
+
+def test_a_terminated_restore_cleans_up(
+    larger: ReplicatedDatabase, tmp_path: Path, out: Path
+) -> None:
+    config, env = write_config(tmp_path, larger.place), child_environment({})
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        child = subprocess.Popen(
+            command(config, out / "copy.db"), env=env,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        wait_until(lambda: list(out.glob(".copy.db.restoring-*/*.tmp")), 10, "at work")
+
+        child.send_signal(number)
+
+        assert child.wait(timeout=10) == status
+        assert left_in(out) == []

@@ -1,0 +1,215 @@
+"""What the supervisor says while S3 is away, and when its right to write is taken."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from obelisk_ops.objectstore.embedded import S3Server
+from obelisk_ops.settings import ReplicaSettings
+from obelisk_ops.supervise.status import Row
+from tests.conftest import S3
+from tests.proxy import Mode, Proxy
+from tests.supervised import Plain, Supervised, is_safe
+from tests.support import wait_until
+
+pytestmark = pytest.mark.xdist_group("supervise-outage")
+
+#: The promise of the contract.
+SEEN_WITHIN_S = 15.0
+
+
+@pytest.fixture
+def proxy(s3: S3) -> Iterator[Proxy]:
+    with Proxy(int(s3.endpoint.rpartition(":")[2])) as line:
+        yield line
+
+
+@pytest.fixture
+def supervised(tmp_path: Path, proxy: Proxy, replica: ReplicaSettings) -> Iterator[Supervised]:
+    with Supervised(tmp_path, replace(replica, endpoint=proxy.endpoint)) as running:
+        yield running
+
+
+class Writing:
+    """Commits again and again, in a thread, until the block is left."""
+
+    def __init__(self, database: Plain) -> None:
+        self._database = database
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._done.wait(0.1):
+            self._database.write()
+
+
+@pytest.mark.parametrize(
+    ("mode", "why", "outage_s"),
+    [
+        pytest.param("refuse", "connection refused", 14, id="refused"),
+        pytest.param("blackhole", "no answer in 3 s", 12, id="silent"),
+        pytest.param(
+            "refuse", "connection refused", 60, id="a minute", marks=pytest.mark.chaos
+        ),
+    ],
+)
+def test_an_outage_is_seen_said_and_survived(
+    mode: Mode, why: str, outage_s: float, supervised: Supervised, proxy: Proxy
+) -> None:
+    busy = supervised.database("busy")
+    supervised.database("idle").write()
+    supervised.start()
+    supervised.until_safe("idle")
+
+    with Writing(busy):
+        supervised.until("busy", lambda row: row.state == "ok", 10, "ok while it writes")
+        began = time.monotonic()
+        proxy.set(mode)
+        row = supervised.until("busy", lambda row: row.state != "ok", SEEN_WITHIN_S, "not ok")
+        supervised.until(
+            "idle", lambda row: row.state == "unknown",
+            SEEN_WITHIN_S - (time.monotonic() - began), "not ok either",
+        )  # fmt: skip
+        row = supervised.until("busy", lambda row: why in row.detail, 6, "says why")
+        assert row.detail.startswith("S3 does not answer since ")
+        assert supervised.status()[1] == 6
+        _wait(began + outage_s)
+        assert_lagging(supervised, outage_s)
+        proxy.set("pass")
+    for name in ("busy", "idle"):
+        supervised.until(name, is_safe, 45, "caught up without help")
+
+    assert len(supervised.logged("litestream_started")) == 2, "nothing was restarted"
+
+
+def assert_lagging(supervised: Supervised, outage_s: float) -> None:
+    row = supervised.row("busy")
+    assert row is not None
+    assert row.state == "lagging"
+    assert row.unsent_transactions
+    assert row.rpo_seconds is not None
+    assert outage_s - 4 < row.rpo_seconds < outage_s + 5
+
+
+def test_a_stop_without_s3_says_that_it_is_not_proven(
+    supervised: Supervised, proxy: Proxy
+) -> None:
+    database = supervised.database("a")
+    supervised.start()
+    supervised.until_safe("a")
+    proxy.set("refuse")
+    database.write(3)
+    supervised.until("a", lambda row: row.unsent_transactions, 5, "something is unsent")
+    began = time.monotonic()
+
+    status, said = supervised.stop()
+
+    assert status == 4
+    assert said == "a: 1 transaction not proven; S3 does not answer: connection refused\n"
+    assert time.monotonic() - began < 30
+
+
+def test_a_second_signal_stops_at_once(supervised: Supervised, proxy: Proxy) -> None:
+    database = supervised.database("a")
+    supervised.start()
+    supervised.until_safe("a")
+    child = psutil.Process(supervised.litestreams["a"])
+    proxy.set("refuse")
+    database.write()
+    supervised.tell(signal.SIGTERM)
+    wait_until(lambda: supervised.logged("stopping"), 5, "it stops")
+    began = time.monotonic()
+
+    status, _ = supervised.stop()
+
+    assert status == 4
+    assert time.monotonic() - began < 5
+    assert not child.is_running()
+
+
+def test_keys_that_may_no_longer_write_are_seen(
+    tmp_path: Path, embedded_s3: S3Server, s3: S3
+) -> None:
+    file = tmp_path / "keys"
+    pairs = [embedded_s3.identity(name) for name in ("admin", "reader")]
+    replica = replace(s3.replica(), credentials=f"file:{file}", endpoint=embedded_s3.endpoint)
+    _write_keys(file, pairs[0].access_key, pairs[0].secret_key)
+    with Supervised(tmp_path, replica) as supervised:
+        database = supervised.database("a")
+        supervised.start()
+        supervised.until_safe("a")
+
+        _write_keys(file, pairs[1].access_key, pairs[1].secret_key)
+        supervised.tell(signal.SIGHUP)
+        wait_until(lambda: len(supervised.logged("litestream_started")) == 2, 10, "new keys")
+        database.write()
+        row = supervised.until("a", _blames_keys, SEEN_WITHIN_S, "blames the keys")
+        assert row.unsent_transactions
+        assert supervised.status()[1] == 11
+
+
+@pytest.mark.chaos
+def test_a_frozen_litestream_is_replaced(supervised: Supervised) -> None:
+    database = supervised.database("a")
+    supervised.start()
+    supervised.until_safe("a")
+    pid = supervised.litestreams["a"]
+
+    psutil.Process(pid).suspend()
+    database.write()
+    supervised.until("a", lambda row: row.state == "lagging", 6, "lagging")
+    wait_until(lambda: supervised.litestreams.get("a", pid) != pid, 25, "another process")
+
+    supervised.until_safe("a")
+
+
+def test_a_process_that_keeps_dying_becomes_fatal_and_the_others_live(
+    supervised: Supervised,
+) -> None:
+    supervised.database("a")
+    supervised.database("b").write()
+    supervised.start()
+    supervised.until_safe("b")
+    other = supervised.litestreams["b"]
+
+    def is_fatal(row: Row) -> bool:
+        pid = supervised.litestreams.get("a")
+        if pid:
+            psutil.Process(pid).kill()
+        return row.state == "fatal"
+
+    row = supervised.until("a", is_fatal, 30, "fatal")
+
+    assert row.detail.startswith("Litestream was killed by SIGKILL; next start in")
+    assert supervised.litestreams == {"b": other}
+    assert supervised.status()[1] == 1
+
+
+def _blames_keys(row: Row) -> bool:
+    return row.state == "fatal" and row.reason == "credentials" and "denied" in row.detail
+
+
+def _write_keys(file: Path, access_key: str, secret_key: str) -> None:
+    file.touch(mode=0o600)
+    file.write_text(
+        f"[default]\naws_access_key_id = {access_key}\naws_secret_access_key = {secret_key}\n"
+    )
+
+
+def _wait(until: float) -> None:
+    wait_until(lambda: time.monotonic() >= until, 120, "the outage has lasted")

@@ -1,0 +1,279 @@
+# ruff: noqa: E501 - tables are read by their columns
+"""Restores of real replicas from a real S3 server, by the command line."""
+
+from __future__ import annotations
+
+import json
+import stat
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import apsw
+import pytest
+
+from obelisk_ops.core.clock import SystemClock, iso
+from obelisk_ops.litestream import restoring
+from obelisk_ops.litestream.config import Target
+from tests.commands import Commands, commands_for
+from tests.conftest import S3
+from tests.replicas import ReplicatedDatabase, count_rows, make_workflow_tables
+
+POINTS = 4
+ROWS_EACH = 5
+
+
+@pytest.fixture(scope="module")
+def plain(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> ReplicatedDatabase:
+    """POINTS restore points; the state at transaction n has n * ROWS_EACH rows."""
+    database = ReplicatedDatabase(tmp_path_factory.mktemp("plain"), s3.replica())
+    for _ in range(POINTS):
+        database.fill(ROWS_EACH)
+        database.ship()
+    database.close()
+    return database
+
+
+@pytest.fixture
+def commands(
+    plain: ReplicatedDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Commands:
+    return commands_for(plain.place, tmp_path, capsys)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_every_point_is_restored_by_its_transaction_and_its_time(
+    commands: Commands, tmp_path: Path
+) -> None:
+    points = commands.run("replica", "points", "run", "--json").told["points"]
+    assert [(p["epoch"], p["txid"], p["at_source"]) for p in points] == [
+        (1, n, "exact") for n in range(1, POINTS + 1)
+    ]
+
+    for point in points:
+        for moment in (f"txid:{point['txid']}", f"e0001/txid:{point['txid']}", point["at"]):
+            target = tmp_path / f"{point['txid']}-{moment[:4]}{len(moment)}.db"
+            told = commands.run("restore", "run", "--at", moment, "--to", target, "--json").told
+
+            assert told["asked"] == moment
+            assert told["obtained"] == {"txid": point["txid"], "at": point["at"]}
+            assert count_rows(target) == point["txid"] * ROWS_EACH
+
+
+def test_a_moment_between_points_gives_the_one_before(
+    commands: Commands, tmp_path: Path
+) -> None:
+    points = commands.run("replica", "points", "run", "--json").told["points"]
+    just_before = points[2]["at"].replace("Z", "+00:00")
+    moment = SystemClock().now_ms()  # after all of them: the database is idle since
+    target = tmp_path / "copy.db"
+
+    told = commands.run("restore", "run", "--at", iso(moment), "--to", target, "--json").told
+
+    assert told["obtained"]["txid"] == POINTS
+    assert told["asked_at"] == iso(moment)
+    again = commands.run(
+        "restore", "run", "--at", just_before, "--to", tmp_path / "b.db", "--json"
+    )
+    assert again.told["obtained"]["txid"] == 3
+
+
+def test_now_of_an_idle_database_is_its_newest_point(
+    commands: Commands, tmp_path: Path
+) -> None:
+    told = commands.run("restore", "run", "--at", "0s ago", "--to", tmp_path / "c.db").out
+
+    assert "the newest state that was captured by then" in told
+    assert count_rows(tmp_path / "c.db") == POINTS * ROWS_EACH
+
+
+def test_the_copy_is_one_private_complete_file(commands: Commands, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    target = folder / "copy.db"
+
+    told = commands.run("restore", "run", "--to", target, "--json").told
+
+    assert files(folder) == [".copy.db-obelisk", "copy.db"]
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert target.stat().st_nlink == 1
+    assert told["path"] == str(target)
+    assert told["bytes"] == target.stat().st_size
+    assert told["checks"]["quick_check"] == told["checks"]["txid"] == "ok"
+    assert told["in_flight"] == []
+    note = json.loads((folder / ".copy.db-obelisk" / "restored.json").read_text())
+    assert (note["name"], note["epoch"], note["txid"]) == ("run", 1, POINTS)
+    assert note["inode"] == target.stat().st_ino
+    with apsw.Connection(str(target)) as connection:
+        connection.execute("INSERT INTO t VALUES (1)")
+    assert count_rows(target) == POINTS * ROWS_EACH + 1
+
+
+def test_a_dry_run_writes_nothing(commands: Commands, tmp_path: Path) -> None:
+    before = files(tmp_path)
+
+    told = commands.run("restore", "run", "--to", tmp_path / "c.db", "--dry-run", "--json").told
+
+    assert told["dry_run"] is True
+    assert told["objects"] == POINTS
+    assert told["obtained"]["txid"] == POINTS
+    assert files(tmp_path) == before
+
+
+def seconds_from_now(seconds: float) -> str:
+    return iso(SystemClock().now_ms() + round(seconds * 1000))
+
+
+REFUSED = [
+    # what                  arguments                                status  code
+    ("future",              ["run", "--at", seconds_from_now(3600)], 7, "restore_point_not_found"),
+    ("before the oldest",   ["run", "--at", "400d ago"],             7, "restore_point_not_found"),
+    ("no such point",       ["run", "--at", "txid:99"],              7, "restore_point_not_found"),
+    ("no such epoch",       ["run", "--at", "e0009/txid:1"],         7, "restore_point_not_found"),
+    ("no such backup",      ["nothing"],                             7, "replica_not_found"),
+    ("bad moment",          ["run", "--at", "yesterday"],            2, "invalid_when"),
+    ("no time zone",        ["run", "--at", "2026-11-22T10:00:00"],  2, "invalid_when"),
+    ("bad name",            ["../run"],                              3, "config"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "code"), [c[1:] for c in REFUSED], ids=[c[0] for c in REFUSED]
+)
+def test_refuses_and_leaves_nothing(
+    commands: Commands, tmp_path: Path, arguments: list[str], status: int, code: str
+) -> None:
+    before = files(tmp_path)
+
+    ran = commands.run("restore", *arguments, "--to", tmp_path / "c.db", "--json")
+
+    assert (ran.status, ran.error["code"]) == (status, code)
+    assert ran.error["hint"]
+    assert ran.out == ""
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("present", "status", "code"),
+    [
+        ("c.db", 8, "target_exists"),
+        ("c.db-wal", 8, "stale_sidecar"),
+        ("c.db-shm", 8, "stale_sidecar"),
+        ("c.db-journal", 8, "stale_sidecar"),
+    ],
+)
+def test_nothing_that_exists_is_touched(
+    commands: Commands, tmp_path: Path, present: str, status: int, code: str
+) -> None:
+    (tmp_path / present).write_bytes(b"precious")
+    before = files(tmp_path)
+
+    ran = commands.run("restore", "run", "--to", tmp_path / "c.db", "--json")
+
+    assert (ran.status, ran.error["code"]) == (status, code)
+    assert (tmp_path / present).read_bytes() == b"precious"
+    assert files(tmp_path) == before
+
+
+def test_a_dangling_link_is_something_that_exists(commands: Commands, tmp_path: Path) -> None:
+    (tmp_path / "c.db").symlink_to(tmp_path / "nowhere")
+
+    ran = commands.run("restore", "run", "--to", tmp_path / "c.db", "--json")
+
+    assert ran.error["code"] == "target_exists"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_folder_of_the_target_must_exist(commands: Commands, tmp_path: Path) -> None:
+    ran = commands.run("restore", "run", "--to", tmp_path / "no" / "c.db", "--json")
+
+    assert ran.status == 2
+    assert "mkdir" in ran.error["hint"]
+
+
+def test_wrong_places_are_named_at_once(
+    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In seconds, where Litestream alone needs minutes or deletes first."""
+    secret = tmp_path / "keys"
+    secret.touch(mode=0o600)
+    secret.write_text("[default]\naws_access_key_id = AK\naws_secret_access_key = wrong\n")
+    good = s3.replica()
+    places = [
+        (6, "bucket_missing", {"bucket": "no-such-bucket-here"}),
+        (11, "credentials", {"credentials": f"file:{secret}"}),
+        (6, "s3_unavailable", {"endpoint": "http://127.0.0.1:9"}),
+    ]
+    for status, code, change in places:
+        place = replace(good, **change)
+        commands = commands_for(place, tmp_path, capsys)
+        began = time.monotonic()
+
+        for arguments in (
+            ["restore", "run", "--to", tmp_path / "c.db"],
+            ["replica", "points", "run"],
+            ["replica", "list"],
+        ):
+            ran = commands.run(*arguments, "--json")
+
+            assert (ran.status, ran.error["code"]) == (status, code), arguments
+            assert "wrong" not in ran.err
+        assert time.monotonic() - began < 10
+    assert files(tmp_path) == ["keys", "obelisk-ops.yml"]
+
+
+def test_no_secret_is_written_or_passed_where_others_see_it(
+    plain: ReplicatedDatabase, s3: S3
+) -> None:
+    target = Target(bucket="b", path="p/run/e0001", region="r", endpoint=s3.endpoint)
+    argv = restoring.argv(
+        Path("litestream"), config=Path("c"), database=Path("d"), txid=20, output=Path("o")
+    )
+
+    written = restoring.to_yaml(target, Path("d")) + " ".join(argv)
+
+    assert s3.secret_key not in written
+    assert "-force" not in argv
+    assert "0000000000000014" in argv
+
+
+def test_a_workflow_database_is_checked_for_meaning(
+    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = ReplicatedDatabase(tmp_path / "src", s3.replica())
+    make_workflow_tables(database.connection)
+    database.ship()
+    database.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
+    database.ship()
+    database.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+    database.execute("DELETE FROM log WHERE execution = 3 AND version = 4")
+    database.ship()
+    commands = commands_for(database.place, tmp_path, capsys)
+
+    told = commands.run(
+        "restore", "run", "--at", "txid:1", "--to", tmp_path / "1.db", "--json"
+    ).told
+    assert told["checks"] == {"txid": "ok", "quick_check": "ok", "schema": "ok", "logs": "ok"}
+    assert [(call["execution_id"], call["activity"], call["try"]) for call in told["in_flight"]] == [
+        ("busy", "shop.train", 2), ("busy", "shop.score", 1),
+    ]  # fmt: skip
+
+    later = commands.run(
+        "restore", "run", "--at", "txid:2", "--to", tmp_path / "2.db", "--json"
+    )
+    assert "newer than this program" in later.told["checks"]["logs"]
+
+    before = files(tmp_path)
+    ran = commands.run("restore", "run", "--at", "txid:3", "--to", tmp_path / "3.db", "--json")
+    assert (ran.status, ran.error["code"]) == (10, "verification_failed")
+    assert files(tmp_path) == before
+
+    seen = commands.run("inspect", "run@txid:1", "--json").told
+    assert seen["backup"]["txid"] == 1
+    url = f"{database.place.url}/run@e0001/txid:1"
+    assert commands.run("inspect", url, "--json").told["backup"] == seen["backup"]
+    assert seen["executions"] == {"finished": 2, "running": 1, "parked": 1}
+    assert files(tmp_path) == before

@@ -1,0 +1,167 @@
+"""
+The images and the stack, as far as their files show.
+
+The structure is checked everywhere. `docker compose config` reads the file as
+docker does, and is asked too where the client can: not every machine has it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from obelisk_ops.cli.root import COMMANDS, main
+from obelisk_ops.settings import load
+
+ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "docker"
+SERVING = ("minio", "supervisor", "worker")
+SECRETS = {"S3_ACCESS_KEY": "canary", "S3_SECRET_KEY": "canary-secret"}
+
+
+@pytest.fixture(scope="module")
+def stack() -> dict[str, Any]:
+    return dict(yaml.safe_load((DOCKER / "compose.yaml").read_text()))
+
+
+def test_the_stack_has_its_four_services(stack: dict[str, Any]) -> None:
+    assert set(stack["services"]) == {"minio", "bucket", "supervisor", "worker"}
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_what_serves_is_watched_and_gets_time_to_stop(stack: dict[str, Any], name: str) -> None:
+    service = stack["services"][name]
+
+    assert service["stop_grace_period"] == "60s"
+    assert service["healthcheck"]["test"][0] == "CMD"
+    assert service["restart"] == "unless-stopped"
+
+
+def test_images_are_pinned(stack: dict[str, Any]) -> None:
+    given = stack["services"]["minio"]["image"]
+
+    assert re.fullmatch(r"\$\{MINIO_IMAGE:-minio/minio:RELEASE\.[0-9TZ-]+\}", given)
+    assert stack["services"]["bucket"]["image"] == given
+    bases = re.findall(r"^FROM (\S+)", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
+    assert all(re.fullmatch(r"python:3\.\d+-slim-\w+", base) for base in bases)
+
+
+def test_nothing_is_published_beyond_loopback(stack: dict[str, Any]) -> None:
+    for service in stack["services"].values():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+
+
+def test_no_secret_stands_in_the_stack_or_the_image(stack: dict[str, Any]) -> None:
+    for service in stack["services"].values():
+        for name, value in service.get("environment", {}).items():
+            assert not re.search("KEY|SECRET|PASSWORD|USER", name) or name.endswith("_FILE"), (
+                value
+            )
+    assert all(set(source) == {"environment"} for source in stack["secrets"].values())
+    image = (DOCKER / "Dockerfile").read_text()
+    assert not re.search(r"^\s*(ARG|ENV).*(KEY|SECRET|PASSWORD|TOKEN)", image, re.MULTILINE)
+
+
+def test_only_who_speaks_to_the_bucket_gets_its_keys(stack: dict[str, Any]) -> None:
+    holders = {name for name, service in stack["services"].items() if service.get("secrets")}
+
+    assert holders == {"minio", "bucket", "supervisor"}
+
+
+def test_our_services_run_with_few_rights(stack: dict[str, Any]) -> None:
+    for name in ("supervisor", "worker"):
+        service = stack["services"][name]
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "\nUSER obelisk\n" in (DOCKER / "Dockerfile").read_text()
+
+
+def test_the_commands_of_the_stack_exist(stack: dict[str, Any]) -> None:
+    services = stack["services"]
+    lines = [
+        services[name][where] for name in ("supervisor", "worker") for where in ("command",)
+    ]
+    lines += [services[name]["healthcheck"]["test"] for name in ("supervisor", "worker")]
+
+    for line in lines:
+        words = line[line.index("obelisk-ops") + 1 :]
+        assert words[0] in COMMANDS
+        parse(main, words)
+
+
+def parse(command: click.Command, words: list[str]) -> None:
+    """Parse a command line the way click would, down to the last command; run nothing."""
+    context = command.make_context(command.name, list(words))
+    if isinstance(command, click.Group):
+        name, found, rest = command.resolve_command(
+            context, context._protected_args + context.args
+        )
+        assert found is not None, name
+        parse(found, rest)
+
+
+def test_the_supervisor_reads_the_example_for_minio(stack: dict[str, Any]) -> None:
+    mounts = stack["services"]["supervisor"]["volumes"]
+    (source, target) = next(
+        mount.removesuffix(":ro").split(":") for mount in mounts if mount.endswith(":ro")
+    )
+
+    settings = load((DOCKER / source).resolve())
+
+    assert stack["services"]["supervisor"]["environment"]["OBELISK_OPS_CONFIG"] == target
+    assert settings.replica is not None
+    assert settings.replica.endpoint == "http://minio:9000"
+    assert settings.replica.bucket in stack["services"]["bucket"]["command"][0]
+    assert str(settings.state_dir).startswith("/data/")
+
+
+def test_the_entrypoint_hands_secrets_on_and_becomes_the_command() -> None:
+    entrypoint = DOCKER / "entrypoint.sh"
+
+    assert stat.S_IMODE(entrypoint.stat().st_mode) & 0o111
+    done = subprocess.run(
+        ["sh", entrypoint, "sh", "-c", 'echo "$1 $0"', "last", "first"],
+        capture_output=True, text=True, check=True, timeout=10,
+    )  # fmt: skip
+    assert done.stdout == "first last\n"
+
+
+def test_docker_reads_the_stack_as_we_do(stack: dict[str, Any]) -> None:
+    """Holds everywhere as far as YAML goes; where the client has compose, docker judges too."""
+    used = {
+        mount.split(":")[0]
+        for s in stack["services"].values()
+        for mount in s.get("volumes", ())
+    }
+    assert {name for name in used if not name.startswith(".")} == set(stack["volumes"])
+    for service in stack["services"].values():
+        assert set(service.get("depends_on", ())) <= set(stack["services"])
+        assert set(service.get("secrets", ())) <= set(stack["secrets"])
+
+    if has_compose():
+        done = compose("config", "--format", "json")
+        assert done.returncode == 0, done.stderr
+        assert "canary" not in done.stdout
+
+
+def has_compose() -> bool:
+    try:
+        return compose("version").returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def compose(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["docker", "compose", "-f", DOCKER / "compose.yaml", *words],
+        capture_output=True, text=True, check=False, timeout=60, env=os.environ | SECRETS,
+    )  # fmt: skip

@@ -1,0 +1,129 @@
+"""How much is committed behind the newest shipped file, measured on real write-ahead logs."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from obelisk_ops.litestream.local import (
+    Shipped,
+    Tail,
+    WalReader,
+    level0_file,
+    newest_txid,
+    read_shipped,
+)
+
+PAGE = 1024
+FRAME = 24 + PAGE
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[apsw.Connection]:
+    connection = apsw.Connection(str(tmp_path / "db"))
+    connection.execute(
+        f"PRAGMA page_size={PAGE}; PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;"
+        "CREATE TABLE t (a)"
+    ).fetchall()
+    yield connection
+    connection.close()
+
+
+def wal_of(connection: apsw.Connection) -> Path:
+    return Path(f"{connection.filename}-wal")
+
+
+def shipped_all(connection: apsw.Connection) -> Shipped:
+    """Return the position that a file has which holds all of the log."""
+    wal = wal_of(connection).read_bytes()
+    return Shipped(txid=1, at_ms=0, wal_end=len(wal), salts=struct.unpack(">II", wal[16:24]))
+
+
+def test_nothing_is_behind_what_was_shipped_whole(database: apsw.Connection) -> None:
+    reader = WalReader(Path(database.filename))
+
+    assert reader.measure(shipped_all(database)) == Tail(size=0, commits=0)
+
+
+def test_each_commit_behind_it_is_counted(database: apsw.Connection) -> None:
+    reader, shipped = WalReader(Path(database.filename)), shipped_all(database)
+
+    for count in (1, 2, 3):
+        database.execute("INSERT INTO t VALUES (1)")
+
+        assert reader.measure(shipped) == Tail(size=count * FRAME, commits=count)
+
+
+def test_a_transaction_that_is_not_committed_is_not_counted(database: apsw.Connection) -> None:
+    reader, shipped = WalReader(Path(database.filename)), shipped_all(database)
+    database.execute("PRAGMA cache_size=5")
+    before = wal_of(database).stat().st_size
+
+    database.execute("BEGIN")
+    for _ in range(200):
+        database.execute("INSERT INTO t VALUES (zeroblob(900))")
+
+    assert wal_of(database).stat().st_size > before, "it was spilled into the log"
+    assert reader.measure(shipped) == Tail(size=0, commits=0)
+
+    database.execute("ROLLBACK")
+    database.execute("INSERT INTO t VALUES (1)")
+
+    assert reader.measure(shipped) == Tail(size=FRAME, commits=1)
+
+
+def test_a_log_that_began_anew_is_behind_as_a_whole(database: apsw.Connection) -> None:
+    reader, shipped = WalReader(Path(database.filename)), shipped_all(database)
+    database.execute("INSERT INTO t VALUES (1)")
+    database.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+
+    database.execute("INSERT INTO t VALUES (2)")
+
+    assert reader.measure(shipped) == Tail(size=FRAME, commits=1)
+
+
+def test_what_cannot_be_known_is_none(database: apsw.Connection, tmp_path: Path) -> None:
+    shipped = shipped_all(database)
+
+    assert WalReader(tmp_path / "no-such").measure(shipped) is None
+
+    (tmp_path / "x-wal").write_bytes(b"short")
+
+    assert WalReader(tmp_path / "x").measure(shipped) is None
+
+    (tmp_path / "x-wal").write_bytes(bytes(64))
+
+    assert WalReader(tmp_path / "x").measure(shipped) is None
+
+
+def test_the_newest_file_is_found_and_read(tmp_path: Path) -> None:
+    assert newest_txid(tmp_path) == 0
+
+    file = level0_file(tmp_path, 0x1F)
+    file.parent.mkdir(parents=True)
+    (file.parent / "0000000000000001-0000000000000001.ltx").touch()
+    (file.parent / "00000000000000ff-00000000000000ff.ltx.tmp").touch()
+    (file.parent / "notes.txt").touch()
+    header = struct.pack(
+        ">4sIIIQQqQqqII", b"LTX1", 2, PAGE, 9, 31, 31, 1_700, 0, 32, FRAME, 3, 4
+    )
+    file.write_bytes(header)
+
+    assert newest_txid(tmp_path) == 31
+    assert read_shipped(tmp_path, 31) == Shipped(
+        txid=31, at_ms=1_700, wal_end=32 + FRAME, salts=(3, 4)
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"LTX1", bytes(100)])
+def test_a_file_that_is_none_tells_nothing(tmp_path: Path, content: bytes) -> None:
+    file = level0_file(tmp_path, 1)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+
+    assert read_shipped(tmp_path, 1) is None
+    assert read_shipped(tmp_path, 2) is None

@@ -1,0 +1,167 @@
+"""Which epoch a file goes into, as a table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from obelisk_ops.replica.epochs import EpochMarker, Parent
+from obelisk_ops.supervise.ownership import (
+    Continue,
+    File,
+    OpenNext,
+    Owner,
+    Refuse,
+    Restored,
+    decide_epoch,
+)
+
+FILE = File(name="db", host="here", inode=7, database_id="d1")
+OWNER = Owner(name="db", host="here", inode=7, epoch=2, owner="mine", database_id="d1")
+NEWEST = EpochMarker(
+    epoch=2, parent=None, database_id="d1", host="here", inode=7, opened_at_ms=0, owner="mine"
+)
+RESTORED = Restored(name="db", epoch=1, txid=40, at_ms=99)
+COPY = replace(RESTORED, inode=7)
+GOES_ON = Continue(owner=OWNER)
+SINCE_NEWEST = OpenNext(epoch=3, parent=Parent(epoch=2, txid=None))
+SINCE_RESTORE = OpenNext(epoch=3, parent=Parent(epoch=1, txid=40), restored_at_ms=99)
+
+
+def branch(txid: int) -> OpenNext:
+    return OpenNext(epoch=3, parent=Parent(epoch=2, txid=txid))
+
+
+@pytest.mark.parametrize(
+    ("owner", "newest", "restored", "decision"),
+    [
+        pytest.param(None, None, None, OpenNext(epoch=1, parent=None), id="the very first"),
+        pytest.param(OWNER, None, None, OpenNext(epoch=1, parent=None), id="an empty bucket"),
+        pytest.param(OWNER, NEWEST, None, Continue(owner=OWNER), id="all agree"),
+        pytest.param(OWNER, NEWEST, RESTORED, Continue(owner=OWNER), id="restored long ago"),
+        pytest.param(None, NEWEST, None, SINCE_NEWEST, id="a file without a note"),
+        pytest.param(replace(OWNER, host="there"), NEWEST, None, SINCE_NEWEST, id="other host"),
+        pytest.param(replace(OWNER, inode=8), NEWEST, None, SINCE_NEWEST, id="another file"),
+        pytest.param(replace(OWNER, name="x"), NEWEST, None, SINCE_NEWEST, id="another name"),
+        pytest.param(
+            replace(OWNER, database_id="d2"), NEWEST, None, SINCE_NEWEST, id="overwritten"
+        ),
+        pytest.param(
+            replace(OWNER, database_id=None), NEWEST, None,
+            Continue(owner=replace(OWNER, database_id=None)), id="no id was known then",
+        ),
+        pytest.param(
+            replace(OWNER, owner="other"), NEWEST, None, SINCE_NEWEST, id="a race was lost"
+        ),
+        pytest.param(
+            replace(OWNER, epoch=3), NEWEST, None, SINCE_NEWEST,
+            id="the crash came before the marker",
+        ),
+        pytest.param(
+            replace(OWNER, epoch=1), replace(NEWEST, host="there", owner="theirs"), None,
+            Refuse(reason="epoch 2 was opened by there; this file belongs to epoch 1"),
+            id="another machine took over",
+        ),
+        pytest.param(None, NEWEST, RESTORED, SINCE_RESTORE, id="a restored copy"),
+        pytest.param(
+            replace(OWNER, inode=8), NEWEST, RESTORED, SINCE_RESTORE,
+            id="a restored copy where the original was",
+        ),
+        pytest.param(
+            None, NEWEST, replace(RESTORED, name="x"), SINCE_NEWEST, id="restored from another"
+        ),
+        pytest.param(None, NEWEST, replace(RESTORED, inode=7), SINCE_RESTORE, id="that copy"),
+        pytest.param(None, NEWEST, replace(RESTORED, inode=8), SINCE_NEWEST, id="another copy"),
+        pytest.param(
+            None, NEWEST, replace(RESTORED, epoch=9), SINCE_NEWEST, id="restored from elsewhere"
+        ),
+        pytest.param(
+            replace(OWNER, inode=8, restored_at_ms=99), NEWEST, RESTORED, SINCE_NEWEST,
+            id="that restore explains the last epoch, not this file",
+        ),
+        pytest.param(
+            replace(OWNER, epoch=3, restored_at_ms=99), NEWEST, RESTORED, SINCE_RESTORE,
+            id="the crash came before the marker of the restored copy",
+        ),
+    ],
+)  # fmt: skip
+def test_decision(
+    owner: Owner | None, newest: EpochMarker | None, restored: Restored | None, decision: Any
+) -> None:
+    assert decide_epoch(FILE, owner=owner, newest=newest, restored=restored) == decision
+
+
+@pytest.mark.parametrize(
+    ("local_txid", "replica_txid", "decision"),
+    [
+        pytest.param(7, 7, GOES_ON, id="everything is sent"),
+        pytest.param(9, 7, GOES_ON, id="something is unsent"),
+        pytest.param(9, 0, GOES_ON, id="nothing was ever sent"),
+        pytest.param(0, 0, GOES_ON, id="nothing was ever read"),
+        pytest.param(1, 7, branch(1), id="the file was set back"),
+        pytest.param(6, 7, branch(6), id="by one transaction"),
+        pytest.param(0, 7, GOES_ON, id="only Litestream's files are gone: it heals itself"),
+    ],
+)
+def test_a_file_that_was_set_back_branches_where_it_was_set_back_to(
+    local_txid: int, replica_txid: int, decision: Any
+) -> None:
+    found = decide_epoch(
+        FILE, owner=OWNER, newest=NEWEST, restored=None,
+        local_txid=local_txid, replica_txid=replica_txid,
+    )  # fmt: skip
+
+    assert found == decision
+
+
+def test_a_branch_of_a_restored_history_is_still_of_that_restore() -> None:
+    owner = replace(OWNER, restored_at_ms=99, opened_at_ms=50)  # a clock was set in between
+    restored = replace(RESTORED, inode=7)
+
+    branched = decide_epoch(
+        FILE, owner=owner, newest=NEWEST, restored=restored, local_txid=1, replica_txid=7
+    )
+
+    assert branched == replace(branch(1), restored_at_ms=99)
+
+
+def test_a_refusal_does_not_ask_where_the_file_stands() -> None:
+    newest = replace(NEWEST, epoch=3, host="there", owner="theirs")
+
+    found = decide_epoch(
+        FILE, owner=OWNER, newest=newest, restored=None, local_txid=1, replica_txid=7
+    )
+
+    assert isinstance(found, Refuse)
+
+
+@pytest.mark.parametrize(
+    ("owner", "newest", "restored", "decision"),
+    [
+        pytest.param(OWNER, NEWEST, COPY, SINCE_RESTORE, id="the copy took over the inode"),
+        pytest.param(
+            replace(OWNER, opened_at_ms=99), NEWEST, COPY,
+            Continue(owner=replace(OWNER, opened_at_ms=99)), id="restored before the opening",
+        ),
+        pytest.param(
+            replace(OWNER, restored_at_ms=99), NEWEST, COPY,
+            Continue(owner=replace(OWNER, restored_at_ms=99)), id="this epoch is that copy's",
+        ),
+        pytest.param(
+            OWNER, NEWEST, replace(COPY, inode=8), GOES_ON, id="the copy is another file"
+        ),
+        pytest.param(
+            OWNER, NEWEST, replace(COPY, name="x"), SINCE_NEWEST, id="a copy of another backup"
+        ),
+        pytest.param(
+            replace(OWNER, epoch=1), replace(NEWEST, owner="theirs"), COPY, SINCE_RESTORE,
+            id="restored where an outdated file was",
+        ),
+    ],
+)  # fmt: skip
+def test_a_copy_restored_since_the_opening_has_an_epoch_of_its_own(
+    owner: Owner, newest: EpochMarker, restored: Restored, decision: Any
+) -> None:
+    assert decide_epoch(FILE, owner=owner, newest=newest, restored=restored) == decision

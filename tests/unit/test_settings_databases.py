@@ -1,0 +1,103 @@
+"""Which files the configuration means, and their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from obelisk_ops.errors import ConfigError
+from obelisk_ops.settings import DatabaseSettings, Settings, check_name, expand_databases
+
+
+def settings(folder: Path, *entries: tuple[str, str]) -> Settings:
+    return Settings(
+        state_dir=folder,
+        databases=tuple(
+            DatabaseSettings(path=str(folder / path), name=name) for path, name in entries
+        ),
+    )
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_a_glob_means_the_databases_and_not_what_lies_beside_them(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "a.db",
+        "b.db",
+        "a.db-wal",
+        "a.db-shm",
+        "a.db-journal",
+        ".c.db",
+        ".a.db-obelisk/x",
+    )
+    (tmp_path / "folder.db").mkdir()
+
+    assert expand_databases(settings(tmp_path, ("*", "{stem}"))) == {
+        "a": tmp_path / "a.db",
+        "b": tmp_path / "b.db",
+    }
+
+
+def test_a_plain_path_counts_before_its_file_exists(tmp_path: Path) -> None:
+    found = expand_databases(settings(tmp_path, ("later.db", "{stem}"), ("*.db", "{stem}")))
+
+    assert found == {"later": tmp_path / "later.db"}
+
+
+def test_a_template_names_files_of_many_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "x/run.db", "y/z/run.db")
+
+    found = expand_databases(settings(tmp_path, ("**/*.db", "{parent}-{name}")))
+
+    assert sorted(found) == ["x-run.db", "z-run.db"]
+
+
+def test_one_file_may_match_twice_under_one_name(tmp_path: Path) -> None:
+    touch(tmp_path, "a.db")
+
+    assert (
+        len(expand_databases(settings(tmp_path, ("a.db", "{stem}"), ("*.db", "{stem}")))) == 1
+    )
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "x/run.db", "y/run.db")
+
+    with pytest.raises(ConfigError, match=r"named 'run': .*x/run\.db and .*y/run\.db") as wrong:
+        expand_databases(settings(tmp_path, ("*/run.db", "{stem}")))
+
+    assert "{parent}-{stem}" in wrong.value.hint
+
+
+def test_one_file_of_two_names_is_refused_through_a_link_too(tmp_path: Path) -> None:
+    touch(tmp_path, "a.db")
+    (tmp_path / "b.db").symlink_to("a.db")
+
+    with pytest.raises(ConfigError, match="two names"):
+        expand_databases(settings(tmp_path, ("*.db", "{stem}")))
+
+
+def test_a_file_name_that_cannot_name_a_database_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "with space.db")
+
+    with pytest.raises(ConfigError, match=r"with space\.db: 'with space' cannot name"):
+        expand_databases(settings(tmp_path, ("*.db", "{stem}")))
+
+
+@pytest.mark.parametrize("name", ["a", "A9", "0", "a.b_c-d", "a" * 63])
+def test_a_name_may_be(name: str) -> None:
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".a", "-a", "_obelisk", "a/b", "a b", "a\n", "ä", "a" * 64, "..", "a$b", "a\0"]
+)
+def test_a_name_may_not_be(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot name a database"):
+        check_name(name)
