@@ -39,8 +39,12 @@ Every error this package raises on purpose.
     ├── ClockError                      clock                12
     ├── ExecutionError                  execution            13
     │   ├── ExecutionFailed             execution_failed     13
+    │   │   ├── ExecutionCancelled      execution_cancelled  13
+    │   │   └── ExecutionTimedOut       execution_timed_out  13
     │   ├── ActivityFailed              activity_failed      13
     │   ├── ActivityTimedOut            activity_timed_out   13
+    │   │   └── HeartbeatTimedOut       heartbeat_timed_out  13
+    │   ├── OutcomeUnknown              outcome_unknown      13  at most once, and cut short
     │   └── NotSerialisable             not_serialisable     13
     └── Nondeterminism                  nondeterminism       14  the execution is parked
 
@@ -304,6 +308,18 @@ class ExecutionFailed(ExecutionError):
         self.error_type = error_type
 
 
+class ExecutionCancelled(ExecutionFailed):
+    """The execution was cancelled, and its code let that happen."""
+
+    code = "execution_cancelled"
+
+
+class ExecutionTimedOut(ExecutionFailed):
+    """The execution took longer than its workflow's timeout."""
+
+    code = "execution_timed_out"
+
+
 class ActivityFailed(ExecutionError):
     """An activity failed for good; ``error_type`` names the class of its last error."""
 
@@ -318,6 +334,18 @@ class ActivityTimedOut(ExecutionError):
     """An attempt took longer than the activity's timeout."""
 
     code = "activity_timed_out"
+
+
+class HeartbeatTimedOut(ActivityTimedOut):
+    """A running attempt gave no heartbeat for too long."""
+
+    code = "heartbeat_timed_out"
+
+
+class OutcomeUnknown(ExecutionError):
+    """An at-most-once activity was cut short: it may have happened, and is not run again."""
+
+    code = "outcome_unknown"
 
 
 class NotSerialisable(ExecutionError):

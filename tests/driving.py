@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from obelisk_ops.core import events
 from obelisk_ops.core.events import KINDS, Body, Event
+from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.durable.functions import Workflow
 from obelisk_ops.durable.machine import Machine
 from obelisk_ops.durable.pending import Pending
@@ -66,7 +67,7 @@ def replayed(code: Code, log: list[Event]) -> tuple[Machine, list[Event]]:
     """Replay code against a log; return the log as it is then."""
     host = Recorder(log)
     machine = machine_for(code, host)
-    machine.replay(log[1:], {1: '{"ok":7}'})
+    machine.replay(log[1:], {1: InboxItem("child", 1, 0, '{"ok":7}')})
     return machine, host.log
 
 

@@ -55,13 +55,42 @@ class Failure(Struct, omit_defaults=True):
     hint: str = ""
 
 
+class Origin(Struct):
+    """Which execution a fork was made of, and how many of its events it began with."""
+
+    id: str
+    version: int
+
+
 class Created(Struct, omit_defaults=True):
-    """``created``: version 0 of every log. ``seed`` is what random numbers are drawn from."""
+    """
+    ``created``: version 0 of every log.
+
+    Attributes:
+        fn: The workflow.
+        input: Its arguments, a JSON array.
+        seed: What random numbers are drawn from; the execution's id when empty.
+        parent: Id of the execution whose child this is.
+        timeout: How long it may take, milliseconds; 0 for no limit.
+        start_at: When its code begins, UTC milliseconds; 0 for at once.
+        paused: Whether it was created paused.
+        digest: Of the workflow's code; see ``upgraded``.
+        continues: Id of the execution that continued as this one.
+        forked_from: What it was forked from.
+        cron: Id of the schedule that made it.
+    """
 
     fn: str
     input: Raw = field(name="in")
     seed: str = ""
     parent: str = ""
+    timeout: int = 0
+    start_at: int = 0
+    paused: bool = False
+    digest: str = ""
+    continues: str = ""
+    forked_from: Origin | None = None
+    cron: str = ""
 
 
 class Intended(Struct, omit_defaults=True):
@@ -77,6 +106,8 @@ class Intended(Struct, omit_defaults=True):
     input: Raw = field(name="in")
     set: str = ""
     attempt: int = field(name="try", default=0)
+    queue: str = ""
+    priority: int = 0
 
 
 class AttemptStarted(Struct):
@@ -136,10 +167,86 @@ class ChildFinished(Struct):
     seq: int
 
 
+class ChildCancel(Struct):
+    """``child_cancel`` (command): child workflow *n* is asked to cancel; it still ends."""
+
+    n: int
+
+
+class SignalAwaited(Struct, omit_defaults=True):
+    """``signal_awaited`` (command): a signal is wanted; until when, UTC ms (0: for ever)."""
+
+    n: int
+    name: str
+    wait: int | None = None
+    until: int = 0
+    set: str = ""
+
+
+class SignalReceived(Struct):
+    """``signal_received`` (response): the signal is in the inbox row ``seq``."""
+
+    n: int
+    seq: int
+
+
+class StubRequested(Struct, omit_defaults=True):
+    """``stub_requested`` (command): a result from outside is wanted, by this call's id."""
+
+    n: int
+    fn: str
+    input: Raw = field(name="in")
+    set: str = ""
+
+
+class StubAnswered(Struct):
+    """``stub_answered`` (response): the result is in the inbox row ``seq``."""
+
+    n: int
+    seq: int
+
+
+class Scheduled(Struct, omit_defaults=True):
+    """``scheduled`` (command): a new execution without a parent; ``wait`` is what was asked."""
+
+    n: int
+    id: str
+    fn: str
+    input: Raw = field(name="in")
+    wait: int = 0
+    start_at: int = 0
+
+
+class Patched(Struct):
+    """``patched`` (command): the code has the deliberate change ``name``."""
+
+    name: str
+
+
+class CancelRequested(Struct, omit_defaults=True):
+    """``cancel_requested`` (response): raised once at the current await; or ``timeout``."""
+
+    reason: str = ""
+
+
 class Cancelled(Struct):
     """``cancelled`` (command): a join set was closed while call *n* was unfinished."""
 
     n: int
+
+
+class Paused(Struct):
+    """``paused``: nothing is started, and no code runs, until ``unpaused``."""
+
+
+class Unpaused(Struct):
+    """``unpaused``: a paused execution goes on."""
+
+
+class Upgraded(Struct):
+    """``upgraded``: other code than before, found to fit the log, goes on from here."""
+
+    digest: str
 
 
 class Parked(Struct):
@@ -153,15 +260,24 @@ class Resumed(Struct):
 
 
 class Finished(Struct, omit_defaults=True):
-    """``finished`` (command): the last event; ``ok`` or ``error``."""
+    """
+    ``finished`` (command): the last event; ``ok`` or ``error``.
+
+    ``result`` says more of an error: ``cancelled`` or ``timed_out``. ``continued`` is the
+    id of the execution that goes on in its place.
+    """
 
     ok: Raw | UnsetType = UNSET
     error: Failure | UnsetType = UNSET
+    result: str = ""
+    continued: str = ""
 
 
 Body: TypeAlias = (
     Created | Intended | AttemptStarted | AttemptFailed | Returned | TimerSet | TimerFired
-    | ChildCreated | ChildFinished | Cancelled | Parked | Resumed | Finished
+    | ChildCreated | ChildFinished | ChildCancel | SignalAwaited | SignalReceived
+    | StubRequested | StubAnswered | Scheduled | Patched | CancelRequested | Cancelled
+    | Paused | Unpaused | Upgraded | Parked | Resumed | Finished
 )  # fmt: skip
 
 BODIES: Final[dict[str, type[Any]]] = {
@@ -174,14 +290,35 @@ BODIES: Final[dict[str, type[Any]]] = {
     "timer_fired": TimerFired,
     "child_created": ChildCreated,
     "child_finished": ChildFinished,
+    "child_cancel": ChildCancel,
+    "signal_awaited": SignalAwaited,
+    "signal_received": SignalReceived,
+    "stub_requested": StubRequested,
+    "stub_answered": StubAnswered,
+    "scheduled": Scheduled,
+    "patched": Patched,
+    "cancel_requested": CancelRequested,
     "cancelled": Cancelled,
+    "paused": Paused,
+    "unpaused": Unpaused,
+    "upgraded": Upgraded,
     "parked": Parked,
     "resumed": Resumed,
     "finished": Finished,
 }
 KINDS: Final = {body: kind for kind, body in BODIES.items()}
-COMMANDS: Final = frozenset({"intended", "timer_set", "child_created", "cancelled", "finished"})
-RESPONSES: Final = frozenset({"returned", "timer_fired", "child_finished"})
+COMMANDS: Final = frozenset(
+    {
+        "intended", "timer_set", "child_created", "child_cancel", "signal_awaited",
+        "stub_requested", "scheduled", "patched", "cancelled", "finished",
+    }
+)  # fmt: skip
+RESPONSES: Final = frozenset(
+    {
+        "returned", "timer_fired", "child_finished", "signal_received", "stub_answered",
+        "cancel_requested",
+    }
+)  # fmt: skip
 
 _encode = msgspec.json.Encoder().encode
 _decoders = {kind: msgspec.json.Decoder(body) for kind, body in BODIES.items()}

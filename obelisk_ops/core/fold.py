@@ -22,8 +22,8 @@ class CallStory:
 
     Attributes:
         n: Its number.
-        kind: ``activity``, ``timer`` or ``child``.
-        function: Name of the activity or child workflow.
+        kind: ``activity``, ``timer``, ``child``, ``signal``, ``stub`` or ``scheduled``.
+        function: Name of the activity, stub or workflow; of the signal.
         attempts: How many were started.
         started_at: When the last one was; UTC milliseconds.
         retry_at: When the next one will be; UTC milliseconds.
@@ -114,6 +114,21 @@ def _child_created(story: Story, body: dict[str, Any], _at: int) -> None:
     story.calls[body["n"]] = CallStory(body["n"], "child", body["fn"])
 
 
+def _signal_awaited(story: Story, body: dict[str, Any], _at: int) -> None:
+    call = CallStory(body["n"], "signal", body["name"], due=body.get("until"))
+    story.calls[call.n] = call
+
+
+def _stub_requested(story: Story, body: dict[str, Any], _at: int) -> None:
+    story.calls[body["n"]] = CallStory(body["n"], "stub", body["fn"])
+
+
+def _scheduled(story: Story, body: dict[str, Any], _at: int) -> None:
+    call = CallStory(body["n"], "scheduled", body["fn"], due=body.get("start_at"))
+    call.outcome = "ok"  # asked for, and that is all
+    story.calls[call.n] = call
+
+
 def _answered(story: Story, body: dict[str, Any], _at: int) -> None:
     story.calls[body["n"]].outcome = "ok"
 
@@ -136,6 +151,11 @@ _STEPS = {
     "timer_fired": _answered,
     "child_created": _child_created,
     "child_finished": _answered,
+    "signal_awaited": _signal_awaited,
+    "signal_received": _answered,
+    "stub_requested": _stub_requested,
+    "stub_answered": _answered,
+    "scheduled": _scheduled,
     "cancelled": _cancelled,
     "finished": _finished,
 }

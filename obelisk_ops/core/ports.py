@@ -83,6 +83,25 @@ TimerRow = tuple[int, int, int]
 """execution, n of the call, due (UTC milliseconds)"""
 
 
+@dataclass(frozen=True, slots=True)
+class InboxItem:
+    """
+    What arrived for an execution from outside its code.
+
+    Attributes:
+        kind: ``timer``, ``child``, ``signal``, ``stub``, or ``result`` (the outcome of
+            an activity that ended while the execution was paused).
+        ref: The number of the call it answers; 0 for a signal.
+        at: UTC milliseconds.
+        body: JSON text.
+    """
+
+    kind: str
+    ref: int
+    at: int
+    body: str
+
+
 @dataclass(slots=True)
 class Write:
     """
@@ -129,7 +148,7 @@ class Letter:
     Attributes:
         id: Its place in the mailbox.
         at: UTC milliseconds.
-        kind: ``create``.
+        kind: ``create``, ``cancel``, ``pause``, ``unpause``, ``signal``, ``stub``, …
         target: The execution's id.
         body: JSON text; for ``create`` the body of the ``created`` event.
     """
@@ -172,8 +191,8 @@ class LogReader(Protocol):
         """Return one execution's whole log, oldest first."""
         ...
 
-    def inbox(self, key: int) -> dict[int, str]:
-        """Return the bodies of one execution's inbox by seq."""
+    def inbox(self, key: int) -> dict[int, InboxItem]:
+        """Return one execution's inbox by seq."""
         ...
 
     def meta(self) -> Mapping[str, str]:
@@ -220,6 +239,14 @@ class LogStore(LogReader, Protocol):
 
     def timers(self, key: int) -> dict[int, int]:
         """Return one execution's armed timers: n → due."""
+        ...
+
+    def armed(self) -> list[TimerRow]:
+        """Return every armed timer of every unfinished execution, by due time."""
+        ...
+
+    def ends(self, key: int) -> tuple[int, int]:
+        """Return how many events one execution's log has, and its last inbox seq."""
         ...
 
     def last_key(self) -> int:

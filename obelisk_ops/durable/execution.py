@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from obelisk_ops.core import events, failures, retry
 from obelisk_ops.core.events import KINDS, Body, Event, Failure
-from obelisk_ops.core.ports import Result, State, StateChange, StateRow, Write
+from obelisk_ops.core.ports import InboxItem, Result, State, StateChange, StateRow, Write
 from obelisk_ops.durable.functions import Activity, Workflow
 from obelisk_ops.durable.machine import Machine
 from obelisk_ops.durable.pending import Pending
@@ -121,7 +121,9 @@ class Execution:
         self._append("created", self.created)
         self._drive(self.machine.start)
 
-    def resume(self, turn: Turn, log: list[Event], inbox: dict[int, str], now_ms: int) -> None:
+    def resume(
+        self, turn: Turn, log: list[Event], inbox: dict[int, InboxItem], now_ms: int
+    ) -> None:
         """
         Replay the log, and go on from where it ends.
 

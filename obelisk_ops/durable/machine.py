@@ -32,6 +32,7 @@ from obelisk_ops.core.events import (
     TimerFired,
     TimerSet,
 )
+from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.durable.compare import describe, does_not_fit, same
 from obelisk_ops.durable.functions import Activity, Call, Workflow, driver
 from obelisk_ops.durable.guard import Guard, closes, misuse
@@ -85,13 +86,13 @@ class Machine:
         self._ready.append(self._main)
         self._advance()
 
-    def replay(self, log: Sequence[Event], inbox: Mapping[int, str]) -> None:
+    def replay(self, log: Sequence[Event], inbox: Mapping[int, InboxItem]) -> None:
         """
         Bring a fresh machine to where *log* ends.
 
         Args:
             log: All events after ``created``.
-            inbox: Bodies by seq.
+            inbox: What the log refers to, by seq.
 
         Raises:
             Nondeterminism: The code does not do what the log says.
@@ -365,14 +366,14 @@ class Machine:
         self._broken = self._broken or does_not_fit(self.id, event, body, instead)
         raise Halt
 
-    def _retell(self, event: Event, body: Body, inbox: Mapping[int, str]) -> None:
+    def _retell(self, event: Event, body: Body, inbox: Mapping[int, InboxItem]) -> None:
         match body:
             case Returned():
                 self.returned(body, event.at)
             case TimerFired():
                 self.timer_fired(body.n, event.at)
             case ChildFinished():
-                self.child_finished(body.n, inbox[body.seq], event.at)
+                self.child_finished(body.n, inbox[body.seq].body, event.at)
             case _:
                 self._note(body)
 

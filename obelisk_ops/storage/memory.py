@@ -11,11 +11,13 @@ from obelisk_ops.core.attach import refuse_other_input
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import (
     ExecutionFilter,
+    InboxItem,
     InboxRow,
     Letter,
     State,
     StateChange,
     StateRow,
+    TimerRow,
     Write,
 )
 from obelisk_ops.errors import ExecutionExists, OpsError, VersionConflict
@@ -112,16 +114,25 @@ class MemoryStore:
         found = (e for (execution, _), e in self._tables.log.items() if execution == key)
         return sorted(found, key=lambda event: event.version)
 
-    def inbox(self, key: int) -> dict[int, str]:
+    def inbox(self, key: int) -> dict[int, InboxItem]:
         """See LogReader.inbox."""
         rows = self._tables.inbox.values()
-        return {row[1]: row[5] for row in rows if row[0] == key}
+        return {row[1]: InboxItem(*row[2:]) for row in rows if row[0] == key}
 
     def timers(self, key: int) -> dict[int, int]:
         """See LogStore.timers."""
         return {
             n: due for (execution, n), due in self._tables.timers.items() if execution == key
         }
+
+    def armed(self) -> list[TimerRow]:
+        """See LogStore.armed."""
+        rows = [(key, n, due) for (key, n), due in self._tables.timers.items()]
+        return sorted(rows, key=lambda row: row[2])
+
+    def ends(self, key: int) -> tuple[int, int]:
+        """See LogStore.ends."""
+        return len(self.log(key)), max(self.inbox(key), default=0)
 
     def letters(self, limit: int) -> list[Letter]:
         """See LogReader.letters."""

@@ -11,6 +11,7 @@ from obelisk_ops.core import events
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import (
     ExecutionFilter,
+    InboxItem,
     Letter,
     LogRow,
     LogStore,
@@ -205,7 +206,7 @@ def test_a_write_is_all_or_nothing(store: LogStore) -> None:
     assert store.find("child") is None
     assert store.get(2).state is State.RUNNING
     assert store.timers(1) == {4: 99}
-    assert store.inbox(1) == {1: "{}"}
+    assert {seq: item.body for seq, item in store.inbox(1).items()} == {1: "{}"}
 
 
 def test_a_change_replaces_state_result_end_and_error(store: LogStore) -> None:
@@ -252,8 +253,23 @@ def test_an_inbox_belongs_to_one_execution(store: LogStore) -> None:
         ]
     )
 
-    assert store.inbox(1) == {1: '"a"', 2: '"b"'}
-    assert store.inbox(2) == {1: '"c"'}
+    assert [item.body for _, item in sorted(store.inbox(1).items())] == ['"a"', '"b"']
+    assert [item.body for _, item in sorted(store.inbox(2).items())] == ['"c"']
+
+
+def test_what_arrived_is_read_back_whole(store: LogStore) -> None:
+    store.commit([Write(1, [event(1, 0)], inbox=[(1, 1, "timer", 4, 5, '"a"')])])
+
+    assert store.inbox(1) == {1: InboxItem("timer", 4, 5, '"a"')}
+    assert store.ends(1) == (1, 1)
+    assert store.ends(9) == (0, 0)
+
+
+def test_all_armed_timers_are_listed_by_their_time(store: LogStore) -> None:
+    store.commit([Write(1, [], timers=[(1, 1, 300), (1, 0, 100)])])
+    store.commit([Write(2, [], timers=[(2, -1, 200)])])
+
+    assert store.armed() == [(1, 0, 100), (2, -1, 200), (1, 1, 300)]
 
 
 def test_timers_are_armed_and_disarmed(store: LogStore) -> None:

@@ -57,6 +57,29 @@ LOGS: list[tuple[list[Any], dict[str, Any]]] = [
         ],
         {"outcome": "ok"},
     ),
+    (
+        [("signal_awaited", {"n": 1, "name": "go", "wait": 5, "until": 7})],
+        {"kind": "signal", "function": "go", "due": 7, "outcome": None},
+    ),
+    (
+        [("signal_awaited", {"n": 1, "name": "go"}), ("signal_received", {"n": 1, "seq": 1})],
+        {"outcome": "ok"},
+    ),
+    (
+        [("stub_requested", {"n": 1, "fn": "m.s", "in": []})],
+        {"kind": "stub", "function": "m.s", "outcome": None},
+    ),
+    (
+        [
+            ("stub_requested", {"n": 1, "fn": "m.s", "in": []}),
+            ("stub_answered", {"n": 1, "seq": 1}),
+        ],
+        {"outcome": "ok"},
+    ),
+    (
+        [("scheduled", {"n": 1, "id": "e/1", "fn": "m.g", "in": []})],
+        {"kind": "scheduled", "function": "m.g", "outcome": "ok"},
+    ),
 ]
 
 

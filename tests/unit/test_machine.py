@@ -9,6 +9,7 @@ import pytest
 
 from obelisk_ops import activity, execution_id, join_set, now, random, sleep, uuid4, workflow
 from obelisk_ops.core import events
+from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.errors import ActivityFailed, Nondeterminism
 from tests.driving import Code, Recorder, failed, live, machine_for, ok, outcome, replayed
 
@@ -135,7 +136,7 @@ def test_changed_code_is_told_where_it_differs(code: Code, recorded: str, asked:
 
     changed.__annotations__ = {}
     with pytest.raises(Nondeterminism, match=f"{recorded}.* but the code {asked}"):
-        machine_for(changed, host).replay(log[1:], {1: "{}"})
+        machine_for(changed, host).replay(log[1:], {1: InboxItem("timer", 1, 0, "{}")})
     assert host.log == log
 
 

@@ -89,11 +89,20 @@ SELECT body FROM log WHERE execution = ? AND version = 0;
 
 -- name: read_inbox
 -- One execution's inbox.
-SELECT seq, body FROM inbox WHERE execution = ?;
+SELECT seq, kind, ref, at, body FROM inbox WHERE execution = ?;
 
 -- name: read_timers
 -- One execution's armed timers.
 SELECT n, due FROM timer WHERE execution = ?;
+
+-- name: armed_timers
+-- Every armed timer, by due time.
+SELECT execution, n, due FROM timer ORDER BY due;
+
+-- name: ends
+-- How many events a log has, and the last number in the inbox.
+SELECT (SELECT coalesce(max(version) + 1, 0) FROM log WHERE execution = ?),
+       (SELECT coalesce(max(seq), 0) FROM inbox WHERE execution = ?);
 
 -- name: last_key
 -- The largest key in use, also by a log that has lost its state.

@@ -35,7 +35,7 @@ CREATE TABLE log (
 CREATE TABLE inbox (
     execution INTEGER NOT NULL,
     seq       INTEGER NOT NULL,        -- 1, 2, 3, … in each execution
-    kind      TEXT    NOT NULL,        -- timer, child
+    kind      TEXT    NOT NULL,        -- timer, child, signal, stub, result
     ref       INTEGER NOT NULL,        -- number of the call it answers
     at        INTEGER NOT NULL,
     body      TEXT    NOT NULL,
@@ -53,7 +53,7 @@ CREATE TABLE timer (
 CREATE TABLE mailbox (
     id     INTEGER PRIMARY KEY,
     at     INTEGER NOT NULL,
-    kind   TEXT    NOT NULL,           -- create
+    kind   TEXT    NOT NULL,           -- create, cancel, pause, unpause, signal, stub, …
     target TEXT    NOT NULL,
     body   TEXT    NOT NULL
 ) STRICT;

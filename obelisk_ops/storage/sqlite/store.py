@@ -14,10 +14,12 @@ from obelisk_ops.core.attach import refuse_other_input
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import (
     ExecutionFilter,
+    InboxItem,
     Letter,
     Result,
     State,
     StateRow,
+    TimerRow,
     Write,
 )
 from obelisk_ops.errors import OpsError
@@ -62,9 +64,9 @@ class SqliteReader:
         """See LogReader.log."""
         return [Event(*row) for row in self._rows("read_log", (key,))]
 
-    def inbox(self, key: int) -> dict[int, str]:
+    def inbox(self, key: int) -> dict[int, InboxItem]:
         """See LogReader.inbox."""
-        return dict(self._rows("read_inbox", (key,)))
+        return {seq: InboxItem(*row) for seq, *row in self._rows("read_inbox", (key,))}
 
     def meta(self) -> Mapping[str, str]:
         """See LogReader.meta."""
@@ -169,6 +171,15 @@ class SqliteStore(SqliteReader):
     def timers(self, key: int) -> dict[int, int]:
         """See LogStore.timers."""
         return dict(self._rows("read_timers", (key,)))
+
+    def armed(self) -> list[TimerRow]:
+        """See LogStore.armed."""
+        return list(self._rows("armed_timers"))
+
+    def ends(self, key: int) -> tuple[int, int]:
+        """See LogStore.ends."""
+        events, seq = self._rows("ends", (key, key))[0]
+        return int(events), int(seq)
 
     def last_key(self) -> int:
         """See LogStore.last_key."""
