@@ -1,0 +1,195 @@
+"""
+One execution as one JSON document: its log, and the part of the inbox that it refers to.
+
+What is in it is enough to replay the code, and to make the execution again in another
+database: state and timers follow from the log. Bodies are kept as they are on disk, one
+event on a line, so that two documents can be compared by any tool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from msgspec import Raw, Struct
+
+from obelisk_ops.core.clock import iso
+from obelisk_ops.core.events import BODIES, Created, Event
+from obelisk_ops.core.ports import InboxItem
+from obelisk_ops.errors import InvalidInput
+
+FORMAT = "obelisk-ops history 1"
+_EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """
+    What is known of one execution.
+
+    Attributes:
+        execution_id: Its id.
+        function: Name of its workflow.
+        parent_id: Id of the execution whose child it is; empty if of none.
+        events: Its log, from version 0 on.
+        inbox: What arrived for it, by seq.
+    """
+
+    execution_id: str
+    function: str
+    parent_id: str = ""
+    events: Sequence[Event]
+    inbox: Mapping[int, InboxItem] = field(default_factory=dict)
+
+    @property
+    def created(self) -> Created:
+        """The body of its first event."""
+        return msgspec.json.decode(self.events[0].body, type=Created)
+
+
+class _Event(Struct):
+    version: int
+    at: str
+    kind: str
+    body: Raw
+
+
+class _InboxRow(Struct):
+    seq: int
+    at: str
+    kind: str
+    ref: int
+    body: Raw
+
+
+class _Document(Struct):
+    format: str
+    execution_id: str
+    function: str
+    events: list[_Event]
+    inbox: list[_InboxRow]
+    parent_id: str | None = None
+
+
+_decoder = msgspec.json.Decoder(_Document)
+_encode = msgspec.json.Encoder().encode
+
+
+def history_of(
+    execution_id: str, log: Sequence[Event], inbox: Mapping[int, InboxItem]
+) -> History:
+    """Return the history of an execution, given its log and its inbox."""
+    created = msgspec.json.decode(log[0].body, type=Created)
+    return History(
+        execution_id=execution_id,
+        function=created.fn,
+        parent_id=created.parent,
+        events=tuple(log),
+        inbox=dict(inbox),
+    )
+
+
+def to_json(history: History) -> str:
+    """Write a history as one JSON document, an event on a line."""
+    events = [
+        _Event(version=e.version, at=iso(e.at), kind=e.kind, body=Raw(e.body.encode()))
+        for e in history.events
+    ]
+    inbox = [
+        _InboxRow(seq=seq, at=iso(i.at), kind=i.kind, ref=i.ref, body=Raw(i.body.encode()))
+        for seq, i in sorted(history.inbox.items())
+    ]
+    return (
+        "{\n"
+        f' "format": {_text(FORMAT)},\n'
+        f' "execution_id": {_text(history.execution_id)},\n'
+        f' "function": {_text(history.function)},\n'
+        f' "parent_id": {_text(history.parent_id or None)},\n'
+        f' "events": {_lines(events)},\n'
+        f' "inbox": {_lines(inbox)}\n'
+        "}\n"
+    )
+
+
+def from_json(text: str | bytes) -> History:
+    """
+    Read what ``to_json`` wrote, also when it was laid out anew since.
+
+    Raises:
+        InvalidInput: It is no such document, it is of a later version, or it has holes.
+    """
+    document = _read(text)
+    try:
+        events = tuple(
+            Event(e.version, _milliseconds(e.at), e.kind, _compact(e.body))
+            for e in document.events
+        )
+        inbox = {
+            row.seq: InboxItem(row.kind, row.ref, _milliseconds(row.at), _compact(row.body))
+            for row in document.inbox
+        }
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"a moment in this history cannot be read: {error}") from error
+    _check(document, events)
+    return History(
+        execution_id=document.execution_id,
+        function=document.function,
+        parent_id=document.parent_id or "",
+        events=events,
+        inbox=inbox,
+    )
+
+
+def _read(text: str | bytes) -> _Document:
+    try:
+        document = _decoder.decode(text)
+    except msgspec.DecodeError as error:
+        raise InvalidInput(
+            f"this is no history of an execution: {error}",
+            hint="'obelisk-ops execution export' writes one",
+        ) from error
+    if document.format != FORMAT:
+        raise InvalidInput(
+            f"this history has the format {document.format!r}; known is {FORMAT!r}",
+            hint="a later version of obelisk-ops may read it",
+        )
+    return document
+
+
+def _check(document: _Document, events: Sequence[Event]) -> None:
+    if [event.version for event in events] != list(range(len(events))):
+        _refuse(document, "its versions are not 0, 1, 2, …")
+    if not events or events[0].kind != "created":
+        _refuse(document, "it does not begin with 'created'")
+    unknown = next((event for event in events if event.kind not in BODIES), None)
+    if unknown is not None:
+        _refuse(document, f"version {unknown.version} is of an unknown kind, {unknown.kind!r}")
+    for event in events:
+        try:
+            msgspec.json.decode(event.body, type=BODIES[event.kind])
+        except msgspec.DecodeError as error:
+            _refuse(document, f"version {event.version}, {event.kind!r}: {error}")
+
+
+def _refuse(document: _Document, why: str) -> None:
+    raise InvalidInput(f"the history of {document.execution_id!r} cannot be used: {why}")
+
+
+def _lines(rows: Sequence[Struct]) -> str:
+    if not rows:
+        return "[]"
+    return "[\n  " + ",\n  ".join(_encode(row).decode() for row in rows) + "\n ]"
+
+
+def _text(value: str | None) -> str:
+    return _encode(value).decode()
+
+
+def _compact(body: Raw) -> str:
+    return msgspec.json.format(bytes(body), indent=-1).decode()
+
+
+def _milliseconds(text: str) -> int:
+    return (datetime.fromisoformat(text) - _EPOCH_START) // timedelta(milliseconds=1)
