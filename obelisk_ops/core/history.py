@@ -148,7 +148,7 @@ def _read(text: str | bytes) -> _Document:
     except msgspec.DecodeError as error:
         raise InvalidInput(
             f"this is no history of an execution: {error}",
-            hint="'obelisk-ops execution export' writes one",
+            hint="give the file that an execution was exported to",
         ) from error
     if document.format != FORMAT:
         raise InvalidInput(
