@@ -20,7 +20,7 @@ from obelisk_ops.core.events import BODIES, Created, Event
 from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.errors import InvalidInput
 
-FORMAT = "obelisk-ops history 1"
+FORMAT = "obelisk-ops-history/1"
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -153,7 +153,7 @@ def _read(text: str | bytes) -> _Document:
     if document.format != FORMAT:
         raise InvalidInput(
             f"this history has the format {document.format!r}; known is {FORMAT!r}",
-            hint="a later version of obelisk-ops may read it",
+            hint="a later version of this program may read it",
         )
     return document
 

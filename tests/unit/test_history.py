@@ -96,7 +96,7 @@ def test_it_may_be_laid_out_anew() -> None:
         ("", "no history"),
         ("[]", "no history"),
         ('{"events": []}', "no history"),
-        (document(format="obelisk-ops history 99"), "history 99"),
+        (document(format="obelisk-ops-history/99"), "history/99"),
         (document(events=[]), "created"),
         (document(events=json.loads(document())["events"][1:]), "0, 1, 2"),
         (
@@ -129,4 +129,4 @@ def test_what_is_no_history_is_refused(text: str, why: str) -> None:
 
 def test_the_format_is_pinned() -> None:
     """Files of today are read for ever."""
-    assert FORMAT == "obelisk-ops history 1"
+    assert FORMAT == "obelisk-ops-history/1"
