@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+_EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -34,5 +36,5 @@ class SystemClock:
 
 def iso(at_ms: int) -> str:
     """Write *at_ms* (UTC milliseconds since the Unix epoch) as ISO 8601 with ``Z``."""
-    moment = datetime.fromtimestamp(at_ms / 1000, tz=UTC)
+    moment = _EPOCH_START + timedelta(milliseconds=at_ms)  # exact, unlike a float of seconds
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
