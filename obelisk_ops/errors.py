@@ -18,6 +18,7 @@ Every error this package raises on purpose.
     │   └── ProgramMissing              program_missing      6   no Litestream, or one too old
     ├── NotFound                        not_found            7
     │   ├── ExecutionNotFound           execution_not_found  7
+    │   ├── StubNotFound                stub_not_found       7   no such call, or not a stub
     │   ├── DatabaseNotFound            database_not_found   7
     │   ├── ObjectNotFound              object_not_found     7
     │   ├── ReplicaNotFound             replica_not_found    7
@@ -25,6 +26,8 @@ Every error this package raises on purpose.
     ├── Conflict                        conflict             8
     │   ├── ExecutionExists             execution_exists     8   same id, other input
     │   ├── ExecutionEnded              execution_ended      8
+    │   ├── NotCancellable              not_cancellable      8
+    │   ├── AlreadyAnswered             already_answered     8   a stub, and otherwise
     │   ├── VersionConflict             version_conflict     8
     │   ├── PreconditionFailed          precondition_failed  8   another writer was first
     │   ├── TargetExists                target_exists        8
@@ -172,6 +175,12 @@ class ExecutionNotFound(NotFound):
     code = "execution_not_found"
 
 
+class StubNotFound(NotFound):
+    """No call has this id, or it is not one whose result comes from outside."""
+
+    code = "stub_not_found"
+
+
 class DatabaseNotFound(NotFound):
     """There is no database at this path."""
 
@@ -213,6 +222,18 @@ class ExecutionEnded(Conflict):
     """The execution is finished and takes no more requests."""
 
     code = "execution_ended"
+
+
+class NotCancellable(Conflict):
+    """The execution's workflow does not let itself be cancelled."""
+
+    code = "not_cancellable"
+
+
+class AlreadyAnswered(Conflict):
+    """The call was answered before with another result, or is not wanted any more."""
+
+    code = "already_answered"
 
 
 class VersionConflict(Conflict):

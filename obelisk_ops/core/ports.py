@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -149,8 +149,9 @@ class Letter:
         id: Its place in the mailbox.
         at: UTC milliseconds.
         kind: ``create``, ``cancel``, ``pause``, ``unpause``, ``signal``, ``stub``, …
-        target: The execution's id.
-        body: JSON text; for ``create`` the body of the ``created`` event.
+        target: The execution's id; for ``stub`` the id of the call.
+        body: JSON text; for ``create`` the body of the ``created`` event. Those of
+            other kinds stand in ``core.requests``.
     """
 
     id: int
@@ -191,6 +192,10 @@ class LogReader(Protocol):
         """Return one execution's whole log, oldest first."""
         ...
 
+    def events_of(self, key: int, kinds: Collection[str]) -> list[Event]:
+        """Return the events of these kinds in one execution's log, oldest first."""
+        ...
+
     def inbox(self, key: int) -> dict[int, InboxItem]:
         """Return one execution's inbox by seq."""
         ...
@@ -201,6 +206,10 @@ class LogReader(Protocol):
 
     def letters(self, limit: int) -> list[Letter]:
         """Return what waits in the mailbox, oldest first."""
+        ...
+
+    def letters_to(self, execution_id: str) -> list[Letter]:
+        """Return what waits for one execution, or for something below it, oldest first."""
         ...
 
     def changes(self) -> int:
@@ -269,14 +278,16 @@ class LogStore(LogReader, Protocol):
 class Mailbox(LogReader, Protocol):
     """What a process that does not own the database may do: read, and ask."""
 
-    def ask_to_create(self, execution_id: str, body: str, *, now_ms: int) -> bool:
+    def ask(self, kind: str, target: str, body: str, *, now_ms: int) -> bool:
         """
-        Put a ``create`` letter into the mailbox, unless the execution exists.
+        Put a letter into the mailbox, unless it would change nothing.
 
         Returns:
-            Whether it is new; False when it exists with the same function and input.
+            Whether it was put there; False when what it asks for is so already. See
+            ``core.requests``.
 
         Raises:
-            ExecutionExists: It exists with another function or input.
+            Conflict: It contradicts what is; which one, ``core.requests`` says.
+            NotFound: There is no such execution, or call.
         """
         ...

@@ -248,8 +248,8 @@ class Engine:
         if self._mailbox is None:
             self._reader()
         assert self._mailbox is not None
-        created = self._mailbox.ask_to_create(
-            execution_id, events.encode(body), now_ms=self._clock.now_ms()
+        created = self._mailbox.ask(
+            "create", execution_id, events.encode(body), now_ms=self._clock.now_ms()
         )
         wake_owner(self.path)
         return created

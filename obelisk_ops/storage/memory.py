@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from obelisk_ops.core.attach import refuse_other_input
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import (
     ExecutionFilter,
@@ -20,6 +19,7 @@ from obelisk_ops.core.ports import (
     TimerRow,
     Write,
 )
+from obelisk_ops.core.requests import facts_of, is_news
 from obelisk_ops.errors import ExecutionExists, OpsError, VersionConflict
 
 K = TypeVar("K")
@@ -77,16 +77,14 @@ class MemoryStore:
                 guilty.update(dict.fromkeys(write.executions, error))
         return refused
 
-    def ask_to_create(self, execution_id: str, body: str, *, now_ms: int) -> bool:
-        """See Mailbox.ask_to_create."""
-        known = self._how_created(execution_id)
-        if known is not None:
-            refuse_other_input(execution_id, known, body)
+    def ask(self, kind: str, target: str, body: str, *, now_ms: int) -> bool:
+        """See Mailbox.ask."""
+        if not is_news(kind, target, body, facts_of(self, kind, target, body)):
             return False
         self._asked += 1
         letter = max(self._tables.letters, default=0) + 1
         self._tables.letters[letter] = Letter(
-            id=letter, at=now_ms, kind="create", target=execution_id, body=body
+            id=letter, at=now_ms, kind=kind, target=target, body=body
         )
         return True
 
@@ -114,6 +112,10 @@ class MemoryStore:
         found = (e for (execution, _), e in self._tables.log.items() if execution == key)
         return sorted(found, key=lambda event: event.version)
 
+    def events_of(self, key: int, kinds: Collection[str]) -> list[Event]:
+        """See LogReader.events_of."""
+        return [event for event in self.log(key) if event.kind in kinds]
+
     def inbox(self, key: int) -> dict[int, InboxItem]:
         """See LogReader.inbox."""
         rows = self._tables.inbox.values()
@@ -137,6 +139,14 @@ class MemoryStore:
     def letters(self, limit: int) -> list[Letter]:
         """See LogReader.letters."""
         return [letter for _, letter in sorted(self._tables.letters.items())][:limit]
+
+    def letters_to(self, execution_id: str) -> list[Letter]:
+        """See LogReader.letters_to."""
+        own, calls = execution_id, f"{execution_id}/"
+        return [
+            letter for letter in self.letters(1_000_000)
+            if letter.target == own or letter.target.startswith(calls)
+        ]  # fmt: skip
 
     def meta(self) -> Mapping[str, str]:
         """See LogReader.meta."""
@@ -176,13 +186,6 @@ class MemoryStore:
 
     def _in_order(self) -> Iterable[StateRow]:
         return (row for _, row in sorted(self._tables.states.items()))
-
-    def _how_created(self, execution_id: str) -> str | None:
-        row = self.find(execution_id)
-        if row is not None:
-            return self.log(row.key)[0].body
-        letters = self._tables.letters.values()
-        return next((letter.body for letter in letters if letter.target == execution_id), None)
 
 
 def _insert(table: dict[K, V], key: K, value: V) -> None:

@@ -5,17 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from msgspec import Raw
 
-from obelisk_ops.core import events
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import (
     ExecutionFilter,
     InboxItem,
-    Letter,
     LogRow,
     LogStore,
-    Mailbox,
     Result,
     State,
     StateChange,
@@ -322,50 +318,15 @@ def test_pages_skip_nothing_and_repeat_nothing(store: LogStore) -> None:
     assert pages == [f"e{key}" for key in range(1, 24)]
 
 
-def created(function: str = "m.f", given: bytes = b"[1]") -> str:
-    return events.encode(events.Created(fn=function, input=Raw(given)))
+def test_events_of_some_kinds_are_read_in_order(store: LogStore) -> None:
+    asked = (1, 1, 5, "intended", "{}")
+    store.commit([creation(1), Write(1, [asked, event(1, 2)])])
 
-
-def test_a_letter_waits_until_it_is_answered(store: LogStore, mailbox: Mailbox) -> None:
-    before = store.changes()
-
-    assert mailbox.ask_to_create("a", created(), now_ms=5) is True
-    assert mailbox.ask_to_create("b", created(), now_ms=6) is True
-
-    assert store.changes() != before
-    first, second = store.letters(10)
-    assert first == Letter(id=first.id, at=5, kind="create", target="a", body=created())
-    assert store.letters(1) == [first]
-    store.commit([Write(1, [event(1, 0)], created=[row(1, "a")], letters_done=[first.id])])
-    assert store.letters(10) == [second]
-
-
-def test_a_refused_write_leaves_its_letter(store: LogStore, mailbox: Mailbox) -> None:
-    store.commit([creation(1)])
-    mailbox.ask_to_create("a", created(), now_ms=5)
-    [letter] = store.letters(10)
-
-    refused = store.commit([Write(1, [event(1, 0)], letters_done=[letter.id])])
-
-    assert list(refused) == [0]
-    assert store.letters(10) == [letter]
-
-
-@pytest.mark.parametrize("answered", ["", "answered"])
-def test_the_same_request_attaches(store: LogStore, mailbox: Mailbox, answered: str) -> None:
-    mailbox.ask_to_create("a", created(), now_ms=5)
-    if answered:
-        [letter] = store.letters(10)
-        first = (1, 0, 5, "created", created())
-        store.commit([Write(1, [first], created=[row(1, "a")], letters_done=[letter.id])])
-
-    assert mailbox.ask_to_create("a", created(given=b"[ 1 ]"), now_ms=6) is False
-
-    with pytest.raises(ExecutionExists, match="has the input"):
-        mailbox.ask_to_create("a", created(given=b"[2]"), now_ms=6)
-    with pytest.raises(ExecutionExists, match=r"runs m\.f, not m\.g"):
-        mailbox.ask_to_create("a", created("m.g"), now_ms=6)
-    assert len(store.letters(10)) == (0 if answered else 1)
+    assert store.events_of(1, {"returned", "finished"}) == [
+        Event(0, 5, "returned", "{}"),
+        Event(2, 5, "returned", "{}"),
+    ]
+    assert store.events_of(1, set()) == store.events_of(9, {"returned"}) == []
 
 
 def test_closing_twice_is_allowed(store: LogStore) -> None:

@@ -96,7 +96,7 @@ class LogStoreMachine(RuleBasedStateMachine):
         if known and [e.version for e in self.model.log(known.key)][:1] != [0]:
             return  # no execution is without its first event
         first, second = (
-            outcome(lambda store: store.ask_to_create(execution_id, body, now_ms=1), store)
+            outcome(lambda store: store.ask("create", execution_id, body, now_ms=1), store)
             for store in (self.model, self.mailbox)
         )
         assert first == second

@@ -228,7 +228,7 @@ def test_a_letter_does_not_overwrite_the_last_commit_of_a_killed_owner(
         with index.open("r+b") as file:  # killed before its commit was in the index
             file.write(known)
         with closing(clients.pop() if clients else open_mailbox(db)) as client:
-            client.ask_to_create("asked", '{"fn":"f","in":[]}', now_ms=1)
+            client.ask("create", "asked", '{"fn":"f","in":[]}', now_ms=1)
     index.unlink()
 
     with closing(sqlite3.connect(db)) as connection:

@@ -110,8 +110,8 @@ def test_a_full_mailbox_is_emptied_and_what_nobody_understands_stays(db: Path) -
     with closing(open_mailbox(db)) as mailbox:
         for n in range(1100):
             if n == 3:
-                mailbox.ask_to_create("unreadable", "{", now_ms=1)
-            mailbox.ask_to_create(f"n-{n}", body, now_ms=1)
+                mailbox.ask("create", "unreadable", "{", now_ms=1)
+            mailbox.ask("create", f"n-{n}", body, now_ms=1)
 
     async def serve() -> None:
         async with Engine(db, workflows=[flow]) as engine:

@@ -49,9 +49,10 @@ INSERT INTO mailbox (at, kind, target, body) VALUES (?, ?, ?, ?);
 -- What waits in the mailbox, oldest first.
 SELECT id, at, kind, target, body FROM mailbox ORDER BY id LIMIT ?;
 
--- name: letter_to
--- A create letter for this id that was not answered yet.
-SELECT body FROM mailbox WHERE kind = 'create' AND target = ?;
+-- name: letters_to
+-- What waits for one execution or for something below it, oldest first.
+SELECT id, at, kind, target, body FROM mailbox
+WHERE target = ?1 OR (target > ?2 AND target < ?3) ORDER BY id;
 
 -- name: find_state
 -- One execution by its id.
@@ -83,9 +84,10 @@ ORDER BY key LIMIT :limit;
 -- One execution's log, oldest first.
 SELECT version, at, kind, body FROM log WHERE execution = ? ORDER BY version;
 
--- name: first_event
--- How an execution was created.
-SELECT body FROM log WHERE execution = ? AND version = 0;
+-- name: read_kinds
+-- The events of some kinds in one execution's log, oldest first.
+SELECT version, at, kind, body FROM log
+WHERE execution = ? AND kind IN (SELECT value FROM json_each(?)) ORDER BY version;
 
 -- name: read_inbox
 -- One execution's inbox.

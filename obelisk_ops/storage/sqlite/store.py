@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import apsw
 import msgspec
 
-from obelisk_ops.core.attach import refuse_other_input
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import (
     ExecutionFilter,
@@ -22,6 +21,7 @@ from obelisk_ops.core.ports import (
     TimerRow,
     Write,
 )
+from obelisk_ops.core.requests import facts_of, is_news
 from obelisk_ops.errors import OpsError
 from obelisk_ops.storage.sqlite import beside
 from obelisk_ops.storage.sqlite.connection import (
@@ -64,6 +64,11 @@ class SqliteReader:
         """See LogReader.log."""
         return [Event(*row) for row in self._rows("read_log", (key,))]
 
+    def events_of(self, key: int, kinds: Collection[str]) -> list[Event]:
+        """See LogReader.events_of."""
+        wanted = _json(sorted(kinds)).decode()
+        return [Event(*row) for row in self._rows("read_kinds", (key, wanted))]
+
     def inbox(self, key: int) -> dict[int, InboxItem]:
         """See LogReader.inbox."""
         return {seq: InboxItem(*row) for seq, *row in self._rows("read_inbox", (key,))}
@@ -74,9 +79,12 @@ class SqliteReader:
 
     def letters(self, limit: int) -> list[Letter]:
         """See LogReader.letters."""
-        names = ("id", "at", "kind", "target", "body")
-        rows = self._rows("letters", (limit,))
-        return [Letter(**dict(zip(names, row, strict=True))) for row in rows]
+        return [_letter(row) for row in self._rows("letters", (limit,))]
+
+    def letters_to(self, execution_id: str) -> list[Letter]:
+        """See LogReader.letters_to."""
+        calls = f"{execution_id}/", f"{execution_id}0"  # "0" comes after "/"
+        return [_letter(row) for row in self._rows("letters_to", (execution_id, *calls))]
 
     def changes(self) -> int:
         """See LogReader.changes."""
@@ -100,17 +108,17 @@ class SqliteMailbox(SqliteReader):
         self._seen_killed: str | None = None
         super().__init__(path, open_shared(path, readonly=False))
 
-    def ask_to_create(self, execution_id: str, body: str, *, now_ms: int) -> bool:
-        """See Mailbox.ask_to_create."""
+    def ask(self, kind: str, target: str, body: str, *, now_ms: int) -> bool:
+        """See Mailbox.ask."""
         self._save_last_commit()
         try:
             # At once: a transaction that begins to write after it has read is refused,
             # without waiting, when the owner has committed in between.
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                known = self._how_created(execution_id)
-                if known is None:
-                    letter = (now_ms, "create", execution_id, body)
+                wanted = is_news(kind, target, body, facts_of(self, kind, target, body))
+                if wanted:
+                    letter = (now_ms, kind, target, body)
                     self._connection.execute(QUERIES["post_letter"], letter)
                 self._connection.execute("COMMIT")
             finally:
@@ -118,9 +126,7 @@ class SqliteMailbox(SqliteReader):
                     self._connection.execute("ROLLBACK")
         except apsw.Error as error:
             raise translate(error, self.path) from error
-        if known is not None:
-            refuse_other_input(execution_id, known, body)
-        return known is None
+        return wanted
 
     def _save_last_commit(self) -> None:
         """See recovery.py: a letter must not overwrite the last commit of a killed owner."""
@@ -128,13 +134,6 @@ class SqliteMailbox(SqliteReader):
         if killed is not None and killed != self._seen_killed:
             find_overlooked_commit(self.path)
         self._seen_killed = killed
-
-    def _how_created(self, execution_id: str) -> str | None:
-        state = self.find(execution_id)
-        if state is not None:
-            return str(self._rows("first_event", (state.key,))[0][0])
-        waiting = self._rows("letter_to", (execution_id,))
-        return str(waiting[0][0]) if waiting else None
 
 
 class SqliteStore(SqliteReader):
@@ -260,6 +259,11 @@ class SqliteStore(SqliteReader):
                 self._execute("ROLLBACK")
         except apsw.Error as error:
             raise translate(error, self.path) from error
+
+
+def _letter(row: Sequence[Any]) -> Letter:
+    number, at, kind, target, body = row
+    return Letter(id=number, at=at, kind=kind, target=target, body=body)
 
 
 def _columns(row: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a StateRow or a StateChange

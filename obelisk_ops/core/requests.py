@@ -1,0 +1,328 @@
+"""
+What others ask of an execution: may it be, and is it news?
+
+One set of rules, used twice: by who asks, in the transaction that posts the letter,
+and by the owner when it answers. Asking again for what is so already is accepted and
+changes nothing, so that a caller who had no answer may ask once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from obelisk_ops.core import events
+from obelisk_ops.core.attach import refuse_other_input
+from obelisk_ops.core.events import Event
+from obelisk_ops.core.ports import InboxItem, Letter, LogReader, State
+from obelisk_ops.errors import (
+    AlreadyAnswered,
+    ExecutionEnded,
+    ExecutionExists,
+    ExecutionNotFound,
+    NotCancellable,
+    StubNotFound,
+)
+
+#: letters that make an execution, whose id is their target
+MAKING: Final = frozenset({"create", "fork"})
+#: events that tell whether a request is news
+TELLING: Final = frozenset(
+    {"created", "paused", "unpaused", "cancel_requested", "stub_requested", "cancelled"}
+)
+
+
+class Signal(Struct, omit_defaults=True):
+    """
+    Body of a ``signal`` letter, and of the inbox row that comes of it.
+
+    Attributes:
+        name: Which signal.
+        value: JSON.
+        id: One with an id that arrived before is accepted and dropped; empty for none.
+    """
+
+    name: str
+    value: Raw
+    id: str = ""
+
+
+class Answer(Struct, omit_defaults=True):
+    """Body of a ``stub`` letter, and of the inbox row: ``ok`` or ``error``."""
+
+    ok: Raw | UnsetType = UNSET
+    error: events.Failure | UnsetType = UNSET
+
+
+class Fork(Struct):
+    """Body of a ``fork`` letter: the first ``version`` + 1 events of ``id``, again."""
+
+    id: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """
+    What is known of an execution when somebody asks for something.
+
+    Attributes:
+        state: None when there is no such execution; one that a waiting letter will make
+            is pending.
+        created: The body of its ``created`` event, where that matters.
+        is_paused: Whether it is, by its log.
+        is_cancelling: Whether its log has a request to cancel.
+        is_cancellable: Whether its workflow lets itself be cancelled.
+        stubs: Numbers of the calls that are stubs.
+        cancelled: Numbers of the calls that were cancelled.
+        signals: Ids of the signals that arrived.
+        answers: What stubs were answered, by the number of the call.
+        letters: Those that wait and concern it, oldest first.
+    """
+
+    state: State | None = None
+    created: str = ""
+    is_paused: bool = False
+    is_cancelling: bool = False
+    is_cancellable: bool = True
+    stubs: frozenset[int] = frozenset()
+    cancelled: frozenset[int] = frozenset()
+    signals: frozenset[str] = frozenset()
+    answers: Mapping[int, str] = field(default_factory=dict)
+    letters: Sequence[Letter] = ()
+
+
+def split_call(call_id: str) -> tuple[str, int]:
+    """
+    Return the execution and the number that a call's id is made of.
+
+    Raises:
+        StubNotFound: It is no id of a call.
+    """
+    execution_id, _, n = call_id.rpartition("/")
+    if not (execution_id and n.isascii() and n.isdecimal()):
+        raise StubNotFound(
+            f"{call_id!r} is no id of a call",
+            hint="a call's id is EXECUTION/NUMBER; see obelisk-ops execution show EXECUTION",
+        )
+    return execution_id, int(n)
+
+
+def execution_of(kind: str, target: str) -> str:
+    """Return the id of the execution that a letter concerns."""
+    return split_call(target)[0] if kind == "stub" else target
+
+
+def is_news(kind: str, target: str, body: str, facts: Facts) -> bool:
+    """
+    Return whether a request changes anything; False when it is so already.
+
+    Raises:
+        ExecutionNotFound: There is no such execution.
+        ExecutionExists: It is to be made, and exists with another function or input.
+        ExecutionEnded: It is finished.
+        NotCancellable: Its workflow does not let itself be cancelled.
+        StubNotFound: It has no such call, or that call is no stub.
+        AlreadyAnswered: The stub was answered otherwise, or is not wanted any more.
+    """
+    rule = _RULES.get(kind)
+    return True if rule is None else bool(rule(target, body, facts))
+
+
+def _create(target: str, body: str, facts: Facts) -> bool:
+    if facts.state is None:
+        return True
+    if not facts.created:
+        raise ExecutionExists(f"execution {target!r} is to be made as a fork of another one")
+    refuse_other_input(target, facts.created, body)
+    return False
+
+
+def _fork(target: str, _body: str, facts: Facts) -> bool:
+    if facts.state is not None:
+        raise ExecutionExists(
+            f"execution {target!r} exists", hint="fork under another id: --id NEW"
+        )
+    return True
+
+
+def _cancel(target: str, _body: str, facts: Facts) -> bool:
+    _refuse_ended(target, facts)
+    if not facts.is_cancellable:
+        raise NotCancellable(
+            f"execution {target!r} runs a workflow that does not let itself be cancelled",
+            hint="its code says cancellable=False; wait for its end, or pause it",
+        )
+    return not (facts.is_cancelling or _waiting(facts, "cancel"))
+
+
+def _pause(target: str, _body: str, facts: Facts) -> bool:
+    _refuse_ended(target, facts)
+    return not _will_be_paused(facts)
+
+
+def _unpause(target: str, _body: str, facts: Facts) -> bool:
+    _refuse_ended(target, facts)
+    return _will_be_paused(facts)
+
+
+def _signal(target: str, body: str, facts: Facts) -> bool:
+    name = msgspec.json.decode(body, type=Signal).id
+    waiting = _waiting(facts, "signal")
+    if name and (name in facts.signals or name in {_signal_id(one.body) for one in waiting}):
+        return False
+    _refuse_ended(target, facts)
+    return True
+
+
+def _stub(target: str, body: str, facts: Facts) -> bool:
+    execution_id, n = split_call(target)
+    known = facts.answers.get(n)
+    waiting = [letter.body for letter in _waiting(facts, "stub") if letter.target == target]
+    known = known if known is not None else next(iter(waiting), None)
+    if known is not None:
+        _refuse_other_answer(target, known, body)
+        return False
+    _refuse_nobody(execution_id, facts)
+    if n not in facts.stubs:
+        raise StubNotFound(
+            f"call {target!r} is not one that waits for a result from outside",
+            hint=f"see what is: obelisk-ops execution show {execution_id}",
+        )
+    if n in facts.cancelled:
+        raise AlreadyAnswered(f"call {target!r} was cancelled; no result is wanted any more")
+    _refuse_ended(execution_id, facts)
+    return True
+
+
+_RULES: Final = {
+    "create": _create,
+    "fork": _fork,
+    "cancel": _cancel,
+    "pause": _pause,
+    "unpause": _unpause,
+    "signal": _signal,
+    "stub": _stub,
+}
+
+
+def _refuse_nobody(execution_id: str, facts: Facts) -> None:
+    if facts.state is None:
+        raise ExecutionNotFound(
+            f"there is no execution {execution_id!r}",
+            hint="see what there is: obelisk-ops execution list",
+        )
+
+
+def _refuse_ended(execution_id: str, facts: Facts) -> None:
+    _refuse_nobody(execution_id, facts)
+    if facts.state is State.FINISHED:
+        raise ExecutionEnded(
+            f"execution {execution_id!r} is finished",
+            hint=f"see how it ended: obelisk-ops execution show {execution_id}",
+        )
+
+
+def _refuse_other_answer(target: str, known: str, asked: str) -> None:
+    if _gist(known) != _gist(asked):
+        raise AlreadyAnswered(
+            f"call {target!r} was answered before, and otherwise",
+            hint="the first answer counts",
+        )
+
+
+def _gist(body: str) -> bytes:
+    """Return what makes two answers the same: the value, or the error's class and text."""
+    answer = msgspec.json.decode(body, type=Answer)
+    told: Any = (
+        msgspec.json.decode(answer.ok)
+        if answer.ok is not UNSET
+        else None if answer.error is UNSET
+        else ("error", answer.error.type, answer.error.message)
+    )  # fmt: skip
+    # As text: in Python true equals 1 and 1.0, in JSON it does not.
+    return msgspec.json.encode([answer.error is UNSET, told], order="deterministic")
+
+
+def _waiting(facts: Facts, kind: str) -> list[Letter]:
+    return [letter for letter in facts.letters if letter.kind == kind]
+
+
+def _will_be_paused(facts: Facts) -> bool:
+    last = [one.kind for one in facts.letters if one.kind in ("pause", "unpause")]
+    return last[-1] == "pause" if last else facts.is_paused
+
+
+def facts_of(reader: LogReader, kind: str, target: str, body: str) -> Facts:
+    """Read what ``is_news`` needs for this request, and no more."""
+    execution_id = execution_of(kind, target)
+    letters = [one for one in reader.letters_to(execution_id) if _is_for(execution_id, one)]
+    row = reader.find(execution_id)
+    if row is None:
+        made = [letter for letter in letters if letter.kind in MAKING]
+        return _to_be_made(made[0], letters) if made else Facts(letters=letters)
+    wants_inbox = kind == "stub" or (
+        kind == "signal" and msgspec.json.decode(body, type=Signal).id != ""
+    )
+    log = [] if kind == "signal" else reader.events_of(row.key, TELLING)
+    inbox = reader.inbox(row.key).values() if wants_inbox else ()
+    return facts_from(row.state, log, inbox, letters)
+
+
+def facts_from(
+    state: State, log: Iterable[Event], inbox: Iterable[InboxItem], letters: Sequence[Letter]
+) -> Facts:
+    """Take the facts from a log (of which TELLING is enough) and an inbox."""
+    created, is_paused, is_cancelling = "", False, False
+    numbers: dict[str, set[int]] = {"stub_requested": set(), "cancelled": set()}
+    for event in log:
+        match event.kind:
+            case "created":
+                created, is_paused = event.body, events.decode(event).paused
+            case "paused" | "unpaused":
+                is_paused = event.kind == "paused"
+            case "cancel_requested":
+                is_cancelling = True
+            case "stub_requested" | "cancelled":
+                numbers[event.kind].add(events.decode(event).n)
+            case _:
+                pass
+    arrived = list(inbox)
+    return Facts(
+        state=state,
+        created=created,
+        is_paused=is_paused,
+        is_cancelling=is_cancelling,
+        stubs=frozenset(numbers["stub_requested"]),
+        cancelled=frozenset(numbers["cancelled"]),
+        signals=frozenset(_signal_id(item.body) for item in arrived if item.kind == "signal"),
+        answers={item.ref: item.body for item in arrived if item.kind == "stub"},
+        letters=letters,
+    )
+
+
+def _is_for(execution_id: str, letter: Letter) -> bool:
+    is_call = letter.kind == "stub"
+    return (letter.target.rpartition("/")[0] if is_call else letter.target) == execution_id
+
+
+def _to_be_made(letter: Letter, letters: Sequence[Letter]) -> Facts:
+    """Return the facts of an execution that waits to be begun."""
+    if letter.kind != "create":
+        return Facts(state=State.PENDING, letters=letters)
+    try:
+        paused = msgspec.json.decode(letter.body, type=events.Created).paused
+    except msgspec.DecodeError:
+        paused = False
+    return Facts(state=State.PENDING, created=letter.body, is_paused=paused, letters=letters)
+
+
+def _signal_id(body: str) -> str:
+    try:
+        return msgspec.json.decode(body, type=Signal).id
+    except msgspec.DecodeError:
+        return ""
