@@ -1,5 +1,5 @@
 """
-Writes the pages of docs/reference that are read off the code: commands, errors, events.
+Writes the pages of docs/reference that are read off the code, and off the tests.
 
     python scripts/gen_reference.py          write them
     python scripts/gen_reference.py --check  exit 1 if one is not current
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import runpy
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from obelisk_ops.cli import main as root_command
 from obelisk_ops.core import events
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+_BEHAVIOURS = str(Path(__file__).with_name("behaviours.py"))
 _NOTE = (
     "<!-- Written by scripts/gen_reference.py (`make fmt`); change the code, not this page. -->"
 )
@@ -33,6 +35,7 @@ _NOTE = (
 def pages() -> dict[Path, str]:
     """Return every generated page by its path."""
     made = {"cli.md": cli_page(), "errors.md": errors_page(), "events.md": events_page()}
+    made["behaviours.md"] = runpy.run_path(_BEHAVIOURS)["page"]()
     return {REFERENCE / name: f"{_NOTE}\n\n{text.strip()}\n" for name, text in made.items()}
 
 

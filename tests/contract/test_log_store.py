@@ -107,6 +107,7 @@ def test_logs_are_read_in_the_order_of_versions(store: LogStore) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.behaviour("O46")
 def test_the_version_is_the_optimistic_lock(store: LogStore, count: int) -> None:
     store.commit([creation(1), Write(1, [event(1, 1, body='"first"')])])
 
@@ -136,6 +137,7 @@ def test_a_key_is_used_once(store: LogStore) -> None:
     assert store.find("b") is None
 
 
+@pytest.mark.behaviour("O07")
 def test_fifty_in_a_group_and_one_is_guilty(store: LogStore) -> None:
     store.commit([creation(30, "taken")])
     group = [creation(key) for key in range(100, 150)]
@@ -307,6 +309,7 @@ def test_executions_are_filtered(store: LogStore, wanted: dict[str, Any], found:
     assert "".join(names(store, **wanted)) == found
 
 
+@pytest.mark.behaviour("O52")
 def test_pages_skip_nothing_and_repeat_nothing(store: LogStore) -> None:
     store.commit([creation(key, created_at=1) for key in range(1, 24)])
 

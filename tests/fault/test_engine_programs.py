@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
@@ -185,6 +186,7 @@ async def crashed_now_and_then(program: Program, pauses: list[float], folder: Pa
     return outcome
 
 
+@pytest.mark.behaviour("O61", "P12")
 @seed(20261122)
 @given(
     program=PROGRAMS,

@@ -88,6 +88,7 @@ def faulty(db: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Faulty]:
     return lambda: made[-1]
 
 
+@pytest.mark.behaviour("O08")
 def test_while_commits_fail_nobody_is_told_anything(
     db: Path, faulty: Callable[[], Faulty]
 ) -> None:
@@ -196,6 +197,7 @@ def small_disk(kilobytes: int) -> Iterator[Path]:
         folder.rmdir()
 
 
+@pytest.mark.behaviour("P56")
 def test_a_full_disk_is_waited_for() -> None:
     with small_disk(1024) as disk:
         db, ballast = disk / "runs.db", disk / "ballast"
@@ -227,6 +229,7 @@ def fill(ballast: Path) -> None:
                 continue
 
 
+@pytest.mark.behaviour("O15")
 def test_a_second_owner_is_refused(db: Path) -> None:
     async def main() -> None:
         async with Engine(db):
@@ -244,6 +247,7 @@ async def _submit(db: Path) -> None:
         await (await engine.submit(flow, 1, id="f")).result()
 
 
+@pytest.mark.behaviour("O57", "P56")
 def test_a_damaged_file_is_refused_and_left_as_it_is(db: Path) -> None:
     run(flow, 300, db=db, id="f")
     whole = bytearray(db.read_bytes())
@@ -324,6 +328,7 @@ def as_nobody() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("protected", ["file", "folder", "beside"])
+@pytest.mark.behaviour("P56")
 def test_what_must_not_be_written_is_said(protected: str) -> None:
     with as_nobody() as folder:
         db = folder / "runs.db"

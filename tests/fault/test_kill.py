@@ -169,6 +169,7 @@ def the_tables_fit_the_log(database: Path) -> None:
             assert fold(log).has_ended
 
 
+@pytest.mark.behaviour("P01", "P12")
 def test_a_few_kills(tmp_path: Path) -> None:
     kill_and_check(tmp_path, 15)
 

@@ -63,6 +63,7 @@ def test_one_step_after_the_other(db: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.behaviour("O54", "P47")
 def test_the_same_run_again_does_nothing(db: Path) -> None:
     first = run(fulfil, Order(7, ("tea",)), db=db, id="o")
     log = read_log(db, "o")
@@ -110,6 +111,7 @@ async def _submit(engine: Engine) -> None:
     await engine.submit(fulfil, Order(1))
 
 
+@pytest.mark.behaviour("O54")
 def test_the_same_id_attaches_also_at_the_same_moment(db: Path) -> None:
     @workflow
     async def quick(value: int) -> int:
@@ -154,6 +156,7 @@ class Socket:
     """Nothing that could be stored."""
 
 
+@pytest.mark.behaviour("P08")
 def test_a_result_that_cannot_be_stored_is_not_tried_again(db: Path) -> None:
     ran: list[int] = []
 

@@ -119,6 +119,7 @@ def test_an_error_climbs_up_the_family(db: Path) -> None:
     assert read_log(db, "p/4/3")[-1].kind == "finished"
 
 
+@pytest.mark.behaviour("O33")
 def test_a_failing_activity_is_tried_again_and_then_told(db: Path) -> None:
     attempts: list[tuple[int, str]] = []
 
@@ -152,6 +153,7 @@ def at_of(log: list[Event], wanted: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("kind", ["async def", "def"])
+@pytest.mark.behaviour("P24")
 def test_a_timeout_ends_an_attempt_and_its_late_result_is_dropped(db: Path, kind: str) -> None:
     gate = Gate()
 

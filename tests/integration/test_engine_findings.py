@@ -184,6 +184,7 @@ def reads(code: Callable[..., Any]) -> Workflow[..., Any]:
 
 
 @pytest.mark.parametrize("change", ["one more", "another type"])
+@pytest.mark.behaviour("O43")
 def test_input_that_no_longer_fits_parks_the_execution(db: Path, change: str) -> None:
     gate = Gate()
 

@@ -80,6 +80,7 @@ def test_summary_of_a_workflow_database(workflow: Path) -> None:
     assert summary.last_event_ms == 6000
 
 
+@pytest.mark.behaviour("O55")
 def test_a_database_at_rest_is_not_touched(workflow: Path) -> None:
     before = prints(workflow.parent)
     assert find_view(workflow) is View.IMMUTABLE

@@ -109,6 +109,7 @@ def test_a_text_that_is_not_unicode_can_be_written() -> None:
     assert events.encode(events.Returned(n=1, error=failure))
 
 
+@pytest.mark.behaviour("P09")
 def test_an_error_that_cannot_be_shown_is_recorded_all_the_same() -> None:
     assert (
         failures.record(Unprintable()).message == "a Unprintable that cannot be shown as text"

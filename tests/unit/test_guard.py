@@ -101,6 +101,7 @@ def is_named(machine: Machine) -> bool:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("inside_a_loop", ["in a loop", "alone"])
+@pytest.mark.behaviour("P17")
 def test_it_is_named(use: Code, inside_a_loop: str) -> None:
     async def in_a_loop() -> Machine:
         return live(use)[0]

@@ -127,6 +127,7 @@ CHANGES: list[tuple[Code, str, str]] = [
 
 
 @pytest.mark.parametrize(("code", "recorded", "asked"), CHANGES)
+@pytest.mark.behaviour("O39", "O40", "P13", "P14")
 def test_changed_code_is_told_where_it_differs(code: Code, recorded: str, asked: str) -> None:
     _, log = live(two_acts_and_a_pause, *STORY)
     host = Recorder(log)
@@ -188,6 +189,7 @@ def test_code_may_ask_for_more_where_the_log_ends() -> None:
     assert again.pending[1].attempt == 2
 
 
+@pytest.mark.behaviour("P18")
 def test_an_instant_and_chance_are_the_same_on_replay() -> None:
     seen: list[object] = []
 

@@ -25,6 +25,7 @@ async def child(value: int = 0) -> int:
     return value
 
 
+@pytest.mark.behaviour("O17", "P36")
 def test_members_are_answered_in_the_order_of_their_ends() -> None:
     async def code() -> list[int]:
         async with join_set("s") as calls:
@@ -38,6 +39,7 @@ def test_members_are_answered_in_the_order_of_their_ends() -> None:
     assert replayed(code, log)[0].finished == machine.finished
 
 
+@pytest.mark.behaviour("O26", "P37")
 def test_leaving_a_set_cancels_in_reverse_and_awaits_children() -> None:
     async def code() -> str:
         async with join_set("s") as calls:
@@ -58,6 +60,7 @@ def test_leaving_a_set_cancels_in_reverse_and_awaits_children() -> None:
     assert ended.activities_open == 0
 
 
+@pytest.mark.behaviour("P39")
 def test_an_error_nobody_looked_at_is_raised_on_leaving() -> None:
     async def code() -> str:
         async with join_set("s") as calls:
@@ -156,6 +159,7 @@ async def waits_for_nobody() -> None:
 @pytest.mark.parametrize(
     "code", [clashing, submits_too_late, submits_too_early, enters_twice, waits_for_nobody]
 )
+@pytest.mark.behaviour("O25")
 def test_a_set_says_how_it_is_used(code: Code) -> None:
     assert outcome(live(code)[0]) == "WorkflowMisuse"
 

@@ -30,11 +30,13 @@ WAITS = [
 
 
 @pytest.mark.parametrize(("policy", "failures", "wait"), WAITS)
+@pytest.mark.behaviour("P21")
 def test_waits_grow_up_to_the_maximum(policy: Retry, failures: int, wait: int | None) -> None:
     assert wait_ms(policy, failures, ValueError(), 0.5) == wait
 
 
 @pytest.mark.parametrize(("draw", "wait"), [(0.0, 750), (0.5, 1000), (0.999999, 1250)])
+@pytest.mark.behaviour("P21")
 def test_jitter_goes_both_ways(draw: float, wait: int) -> None:
     policy = Retry(initial=SECOND, jitter=0.25)
 
@@ -59,6 +61,7 @@ class StolenCard(Declined):
     ],
     ids=lambda value: type(value).__name__,
 )
+@pytest.mark.behaviour("O34", "P21")
 def test_some_errors_end_an_activity_at_once(error: Exception, is_final: bool) -> None:  # noqa: FBT001
     wait = wait_ms(Retry(give_up_on=(Declined,)), 1, error, 0.5)
 

@@ -17,6 +17,7 @@ PINNED = [
 ]
 
 
+@pytest.mark.behaviour("O47")
 def test_the_stream_is_pinned() -> None:
     stream = ReplayRandom("x")
 
@@ -42,6 +43,7 @@ def test_the_seed_belongs_to_the_execution() -> None:
     assert plain.random() == reseeded.random()
 
 
+@pytest.mark.behaviour("O48")
 def test_bounds_are_inclusive() -> None:
     stream = ReplayRandom("x")
 

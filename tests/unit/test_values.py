@@ -82,6 +82,7 @@ ROUND_TRIPS = [
 @pytest.mark.parametrize(
     ("annotation", "value"), ROUND_TRIPS, ids=[f"{a}"[:40] for a, _ in ROUND_TRIPS]
 )
+@pytest.mark.behaviour("P07")
 def test_values_come_back_as_they_were(annotation: Any, value: object) -> None:
     codec = codec_for(annotation)
 

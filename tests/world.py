@@ -1,0 +1,172 @@
+"""
+One machine as a test wants it: a disk, a clock that waits for nobody, crashes to order.
+
+Time passes only when nothing else is left to do, and then at once up to the next thing
+that was to happen: a workflow sleeps for a day in no time, and always for exactly a day.
+Activities of such tests are ``async def``; a thread would be overtaken by the clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import shutil
+from collections.abc import Coroutine, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from obelisk_ops import Engine
+from obelisk_ops.core.events import Event
+from obelisk_ops.core.ports import ExecutionFilter
+from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.errors import ConfigError
+from obelisk_ops.storage import open_reader
+from obelisk_ops.storage.sqlite.store import SqliteStore
+from tests.engines import crash, the_tables_fit_the_logs
+
+T = TypeVar("T")
+
+#: when every world begins; 2026-11-22T10:00:00Z
+BEGINNING_MS = 1_795_341_600_000
+_LOG_HEADER, _FRAME_HEADER = 32, 24
+_PATIENCE_S = 30 * 3600  # of the clock of a test; a minute of ours
+
+
+class World:
+    """A folder, a database in it, and the time. Pass it as the clock of an engine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.db = folder / "runs.db"
+        self.passed_s = 0.0
+        self.set_by_ms = 0
+        self._crashes = 0
+
+    # -- Clock
+
+    def now_ms(self) -> int:
+        return BEGINNING_MS + self.set_by_ms + round(self.passed_s * 1000)
+
+    def elapsed_ms(self) -> int:
+        return round(self.passed_s * 1000)
+
+    def set_clock(self, by_s: float) -> None:
+        """Set the clock of the wall, as a person or NTP does; no time passes."""
+        self.set_by_ms += round(by_s * 1000)
+
+    # -- engines
+
+    def engine(self, *flows: Workflow[..., Any], db: Path | None = None, **how: Any) -> Engine:
+        """Return an engine that serves *flows*, and lets nothing end when it is left."""
+        return Engine(db or self.db, workflows=flows, **({"clock": self, "grace": 0} | how))
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run to the end; what would wait for ever fails."""
+
+        async def limited() -> T:
+            async with asyncio.timeout(_PATIENCE_S):
+                return await main
+
+        with asyncio.Runner(loop_factory=lambda: _Loop(self)) as runner:
+            return runner.run(limited())
+
+    def finish(self, db: Path, *flows: Workflow[..., Any], name: str = "f", **how: Any) -> Any:
+        """Return what an execution ends with, on another engine."""
+
+        async def main() -> Any:
+            async with self.engine(*flows, db=db, **how) as engine:
+                return await engine.handle(name).result()
+
+        return self.run(main())
+
+    # -- disks
+
+    def crash(self) -> Path:
+        """Return the database as the death of its owner would leave it now."""
+        self._crashes += 1
+        return crash(self.db, self.folder / f"crash-{self._crashes}")
+
+    def every_crash(self) -> Iterator[Path]:
+        """
+        Yield the database as a kill would have left it, at each moment so far.
+
+        That is after every commit, and in the middle of writing every commit.
+        """
+        whole = self.crash()
+        log = whole.with_name(whole.name + "-wal")
+        written = log.read_bytes()
+        for end in _cuts(written):
+            self._crashes += 1
+            folder = self.folder / f"crash-{self._crashes}"
+            folder.mkdir()
+            (folder / log.name).write_bytes(written[:end])
+            yield Path(shutil.copy(whole, folder / whole.name))
+
+
+def story(db: Path, *, without: tuple[str, ...] = ("attempt_started",)) -> dict[str, Any]:
+    """Return all logs by execution, without instants and without what a crash adds."""
+    with closing(open_reader(db)) as reader:
+        rows = reader.executions(ExecutionFilter(limit=100_000))
+        logs = {row.id: reader.log(row.key) for row in rows}
+    return {
+        name: [_timeless(event) for event in log if event.kind not in without]
+        for name, log in sorted(logs.items())
+    }
+
+
+def knows(db: Path, name: str) -> bool:
+    """Return whether a database has this execution; one without a schema has none."""
+    try:
+        with closing(open_reader(db)) as reader:
+            return reader.find(name) is not None
+    except ConfigError:
+        return False
+
+
+def check_tables(db: Path) -> None:
+    """The states, inboxes and timers on disk are those that the logs tell of."""
+    with closing(SqliteStore(db)) as store:
+        the_tables_fit_the_logs(store, store.timers)
+
+
+def _timeless(event: Event) -> tuple[str, dict[str, Any]]:
+    body: dict[str, Any] = msgspec.json.decode(event.body)
+    for moment in ("until", "retry_at", "start_at", "try", "seq"):
+        body.pop(moment, None)
+    return event.kind, body
+
+
+def _cuts(log: bytes) -> Iterator[int]:
+    """Where each commit ends in a write-ahead log, and where its last page begins."""
+    page_size = int.from_bytes(log[8:12], "big")
+    for start in range(_LOG_HEADER, len(log), _FRAME_HEADER + page_size):
+        is_commit = any(log[start + 4 : start + 8])
+        if is_commit:
+            yield start
+            yield start + _FRAME_HEADER + page_size
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop whose time passes when there is nothing else to do."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        super().__init__(_Selector(world))
+
+    def time(self) -> float:
+        return self._world.passed_s
+
+
+class _Selector(selectors.DefaultSelector):
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(0 if timeout is not None else None)
+        if not ready and timeout is not None:
+            self._world.passed_s += timeout
+        return ready
