@@ -61,7 +61,8 @@ class World:
 
     def engine(self, *flows: Workflow[..., Any], db: Path | None = None, **how: Any) -> Engine:
         """Return an engine that serves *flows*, and lets nothing end when it is left."""
-        return Engine(db or self.db, workflows=flows, **({"clock": self, "grace": 0} | how))
+        options: dict[str, Any] = {"workflows": flows, "clock": self, "grace": 0} | how
+        return Engine(db or self.db, **options)
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Run to the end; what would wait for ever fails."""
