@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -18,6 +18,31 @@ class Clock(Protocol):
 
     def elapsed_ms(self) -> int:
         """Return milliseconds that only move forward, also while the machine sleeps."""
+        ...
+
+
+class Alarmed(Protocol):
+    """What waits for moments of a clock."""
+
+    def next_due(self) -> int | None:
+        """Return the next moment waited for, UTC milliseconds; None when there is none."""
+        ...
+
+    def ring(self) -> None:
+        """Do what is due by now."""
+        ...
+
+
+@runtime_checkable
+class HandMoved(Protocol):
+    """A clock that stands still until somebody moves it, and then tells who waits."""
+
+    def attach(self, alarmed: Alarmed) -> None:
+        """Tell *alarmed* whenever the clock was moved."""
+        ...
+
+    def detach(self, alarmed: Alarmed) -> None:
+        """Tell it no more."""
         ...
 
 

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 from collections.abc import Callable, Hashable
 
-from obelisk_ops.core.clock import Clock
+from obelisk_ops.core.clock import Clock, HandMoved
 
 # The loop's clock stands still while the machine sleeps, and the wall clock may be set:
 # look again at least this often.
@@ -23,6 +23,15 @@ class Alarms:
         self._calls: dict[Hashable, tuple[int, Callable[[], None]]] = {}
         self._count = 0
         self._handle: asyncio.TimerHandle | None = None
+        self._moved_by: HandMoved | None = clock if isinstance(clock, HandMoved) else None
+        if self._moved_by is not None:
+            self._moved_by.attach(self)
+
+    def next_due(self) -> int | None:
+        """Return when the next alarm rings, UTC milliseconds; None when there is none."""
+        while self._heap and not self._is_current(self._heap[0]):
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
 
     def set(self, key: Hashable, due_ms: int, call: Callable[[], None]) -> None:
         """Make *call* at *due_ms* (UTC milliseconds), unless another alarm replaces this."""
@@ -42,21 +51,28 @@ class Alarms:
         self._heap.clear()
         if self._handle is not None:
             self._handle.cancel()
+        if self._moved_by is not None:
+            self._moved_by.detach(self)
+
+    def ring(self) -> None:
+        """Make the calls that are due by now, and wait for the next one."""
+        now_ms = self._clock.now_ms()
+        while self._heap and self._heap[0][0] <= now_ms:
+            alarm = heapq.heappop(self._heap)
+            if self._is_current(alarm):
+                self._calls.pop(alarm[2])[1]()
+        self._wind()
+
+    def _is_current(self, alarm: tuple[int, int, Hashable]) -> bool:
+        found = self._calls.get(alarm[2])
+        return found is not None and found[0] == alarm[1]
 
     def _wind(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        if self._heap:
-            wait_ms = min(max(self._heap[0][0] - self._clock.now_ms(), 0), _LOOK_AGAIN_MS)
-            self._handle = self._loop.call_later(wait_ms / 1000, self._ring)
-
-    def _ring(self) -> None:
-        now_ms = self._clock.now_ms()
-        while self._heap and self._heap[0][0] <= now_ms:
-            _due, count, key = heapq.heappop(self._heap)
-            found = self._calls.get(key)
-            if found is not None and found[0] == count:
-                del self._calls[key]
-                found[1]()
-        self._wind()
+        if not self._heap:
+            return
+        wait_ms = min(max(self._heap[0][0] - self._clock.now_ms(), 0), _LOOK_AGAIN_MS)
+        if self._moved_by is None or wait_ms == 0:  # else it is told
+            self._handle = self._loop.call_later(wait_ms / 1000, self.ring)

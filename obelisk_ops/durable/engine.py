@@ -96,7 +96,7 @@ class Engine:
 
     async def __aenter__(self) -> Self:
         if self._serve:
-            self._owner = Owner(self.path, self._clock, self._registry, self._limits)
+            self._owner = self._take()
         else:
             self._mailbox = open_mailbox(self.path)
         return self
@@ -218,6 +218,9 @@ class Engine:
         return self._reader().log(self.row(execution_id).key)
 
     # -- inside ------------------------------------------------------------------------
+
+    def _take(self) -> Owner:
+        return Owner(self.path, self._clock, self._registry, self._limits)
 
     async def _wait_for_owner(self, execution_id: str) -> None:
         # Another process finishes it; what a reader can watch is the file.

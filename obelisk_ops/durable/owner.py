@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,9 +55,17 @@ class Owner:
         clock: Clock,
         registry: Registry,
         limits: Limits,
+        opening: Callable[[Path], LogStore] | None = None,
     ) -> None:
         """
         Take the database, and go on with what is unfinished in it.
+
+        Args:
+            path: The file.
+            clock: Where the time comes from.
+            registry: The workflows that are served.
+            limits: How much, and how patiently.
+            opening: How the store is opened, where a test puts something before it.
 
         Raises:
             DatabaseLocked: Another process owns it.
@@ -74,7 +82,7 @@ class Owner:
             self._lock.abandon()
             raise
         try:
-            self.store: LogStore = open_store(path)
+            self.store: LogStore = (opening or open_store)(path)
         except BaseException:
             self._lock.release()
             raise
@@ -102,6 +110,11 @@ class Owner:
         finally:
             self.store.close()
             self._lock.release()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing happens any more until something arrives, or comes due."""
+        return self._scheduler.is_settled
 
     def serve(self, names: Sequence[str]) -> None:
         """Go on with unfinished executions of workflows that are served from now on."""

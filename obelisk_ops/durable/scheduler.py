@@ -30,10 +30,7 @@ from obelisk_ops.durable.log import log
 from obelisk_ops.durable.pending import Pending
 from obelisk_ops.durable.registry import Registry
 from obelisk_ops.durable.waiting import Waiting
-from obelisk_ops.errors import (
-    Nondeterminism,
-    OpsError,
-)
+from obelisk_ops.errors import Nondeterminism, OpsError
 
 
 class Scheduler:
@@ -80,6 +77,12 @@ class Scheduler:
         if not self.is_closed:
             self._arrivals.append((call, args))
             self._schedule()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing happens any more until something arrives, or comes due."""
+        is_quiet = not self._arrivals and self._next_round is None
+        return is_quiet and self._commits.is_empty and self._attempts.is_idle
 
     def check(self) -> None:
         """Raise what the store failed with, if it has failed for good."""
