@@ -27,7 +27,7 @@ check: $(STAMP)-dev ## Lint, types, imports, unit tests: seconds
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/unit tests/repo
 
-bench: $(STAMP)-dev ## Steps per second beside the bare commit rate of the same SQLite
+bench: $(STAMP)-dev ## How fast we are, beside bare SQLite and other engines, in one run: minutes
 	$(BIN)/python -m benchmarks
 
 fmt: $(STAMP)-dev ## Format, fix what can be fixed, write the generated pages
@@ -36,7 +36,7 @@ fmt: $(STAMP)-dev ## Format, fix what can be fixed, write the generated pages
 	$(BIN)/python scripts/gen_reference.py
 
 clean: ## Remove what the targets above made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

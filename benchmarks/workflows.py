@@ -1,25 +1,51 @@
-"""Workflows that do nothing but be durable."""
+"""Workflows that do nothing but be durable, and the marks their steps leave."""
 
 from __future__ import annotations
 
+import asyncio
+from time import perf_counter, time
 from typing import Any, TypeAlias
 
-from obelisk_ops import activity, workflow
+from obelisk_ops import activity, execution_id, sleep, workflow
 from obelisk_ops.durable.functions import Workflow
 
 Counting: TypeAlias = Workflow[Any, int]
 
+#: when each step began, seconds of ``perf_counter``; marked by activities, not by workflows
+marks: list[float] = []
+#: when the activity after each timer began, seconds since the epoch, by execution
+woken: dict[str, float] = {}
+#: how many executions are in their held step
+held: list[int] = []
 
-@activity
+
+@activity(name="bench.step")
 async def step_async(number: int) -> int:
     """Return the number."""
+    marks.append(perf_counter())
+    return number
+
+
+@activity(name="bench.step_def")
+def step_thread(number: int) -> int:
+    """Return the number."""
+    marks.append(perf_counter())
     return number
 
 
 @activity
-def step_thread(number: int) -> int:
-    """Return the number."""
+async def hold(number: int) -> int:
+    """Say that it began, and never end."""
+    held.append(number)
+    marks.append(perf_counter())
+    await asyncio.Event().wait()
     return number
+
+
+@activity
+async def wake(who: str) -> None:
+    """Note when this began."""
+    woken[who] = time()
 
 
 @workflow
@@ -38,3 +64,19 @@ async def threaded(steps: int) -> int:
     for number in range(steps):
         total += await step_thread(number)
     return total
+
+
+@workflow
+async def held_after(steps: int) -> int:
+    """Take some steps, then one that never ends."""
+    total = 0
+    for number in range(steps):
+        total += await step_async(number)
+    return total + await hold(steps)
+
+
+@workflow
+async def sleeper(seconds: float) -> None:
+    """Sleep, and note the waking."""
+    await sleep(seconds)
+    await wake(execution_id())

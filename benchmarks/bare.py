@@ -1,0 +1,87 @@
+"""
+What the same SQLite does without an engine: the floor that ours is measured against.
+
+Same library, same settings as the engine's own connection (write-ahead log,
+``synchronous=FULL``, 1 KB pages), same table, rows of the same size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Generator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import apsw
+import msgspec
+
+from obelisk_ops.core import events
+
+TABLE = """
+CREATE TABLE log (
+    execution INTEGER NOT NULL, version INTEGER NOT NULL, at INTEGER NOT NULL,
+    kind TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (execution, version)
+) STRICT, WITHOUT ROWID
+"""
+INSERT = "INSERT INTO log VALUES (1, ?, 1700000000000, 'returned', '{\"n\":1000,\"ok\":1000}')"
+READ = "SELECT version, at, kind, body FROM log WHERE execution = ? ORDER BY version"
+
+
+class Commits:
+    """One row and one commit at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = apsw.Connection(str(path))
+        self._connection.pragma("page_size", 1024)
+        self._connection.pragma("journal_mode", "wal")
+        self._connection.pragma("synchronous", "full")
+        self._connection.wal_autocheckpoint(4000)
+        self._connection.execute(TABLE)
+        self._count = 0
+
+    def times(self, count: int) -> list[float]:
+        """Commit *count* rows; return the moments at which each began, and the last end."""
+        moments = [perf_counter()]
+        for _ in range(count):
+            self._connection.execute(INSERT, (self._count,))
+            self._count += 1
+            moments.append(perf_counter())
+        return moments
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class _Wait:
+    """What the bare loop's code awaits: it is given what the log says."""
+
+    def __await__(self) -> Generator[None, Any, Any]:
+        return (yield)
+
+
+async def _code(steps: int, call: Awaitable[int]) -> int:
+    total = 0
+    for _ in range(steps):
+        total += await call
+    return total
+
+
+def replay(path: Path, key: int, steps: int) -> float:
+    """Read one log, decode every body, drive code that checks nothing; return seconds."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    decoders = {kind: msgspec.json.Decoder(body).decode for kind, body in events.BODIES.items()}
+    number = msgspec.json.Decoder(int).decode
+    began = perf_counter()
+    rows: list[Any] = connection.execute(READ, (key,)).fetchall()
+    code = _code(steps, _Wait())
+    code.send(None)
+    try:
+        for _version, _at, kind, body in rows:
+            decoded = decoders[kind](body)
+            if kind == "returned":
+                code.send(number(decoded.ok))
+    except StopIteration:
+        pass
+    took = perf_counter() - began
+    connection.close()
+    return took

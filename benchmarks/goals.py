@@ -1,0 +1,119 @@
+"""What we promise, figure by figure, and the rows that compare engines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """
+    One figure of ours and its limit.
+
+    Attributes:
+        figure: Its name.
+        work: What was done, for the table.
+        what: What was counted.
+        least: It must be at least this.
+        most: It must be at most this.
+        form: How it is written.
+    """
+
+    figure: str
+    work: str
+    what: str
+    least: float | None = None
+    most: float | None = None
+    form: str = "{:,.2f}"
+
+    def is_met(self, value: float) -> bool:
+        """Return whether *value* keeps the promise."""
+        if self.least is not None:
+            return value >= self.least
+        assert self.most is not None
+        return value <= self.most
+
+    @property
+    def limit(self) -> str:
+        """Return the promise in words."""
+        sign, value = ("≥", self.least) if self.least is not None else ("≤", self.most)
+        return f"{sign} {self.form.format(value)}"
+
+
+RATIO, MS, COUNT = "{:.2f} x", "{:,.1f} ms", "{:,.0f}"
+MANY, ONE = "1000 workflows x 5", "one workflow, sequential"
+
+GOALS = (
+    Goal(figure="concurrent.async.rate", work=f"{MANY}, async def", what="steps/s",
+         least=20_000, form=COUNT),
+    Goal(figure="concurrent.async.of_best_peer", work=f"{MANY}, async def",
+         what="of the best peer", least=10, form="{:.1f} x"),
+    Goal(figure="concurrent.def.rate", work=f"{MANY}, def", what="steps/s", least=8000,
+         form=COUNT),
+    Goal(figure="sequential.async.of_bare", work=f"{ONE}, async def", what="of bare SQLite",
+         least=0.85, form=RATIO),
+    Goal(figure="sequential.async.p99_of_bare", work=f"{ONE}, async def",
+         what="p99 of the bare p99", most=2, form=RATIO),
+    Goal(figure="sequential.def.of_bare", work=f"{ONE}, def", what="of bare SQLite",
+         least=0.45, form=RATIO),
+    Goal(figure="replay.ours_ms", work="replay of 10,000 steps", what="time", most=60, form=MS),
+    Goal(figure="replay.of_bare", work="replay of 10,000 steps", what="of a bare loop",
+         most=2.5, form=RATIO),
+    Goal(figure="recovery.seconds", work="1000 in flight, after a kill", what="all run again",
+         most=1, form="{:.2f} s"),
+    Goal(figure="volume.1024.db_bytes", work="a small sequential step", what="of the database",
+         most=150, form="{:,.0f} B"),
+    Goal(figure="volume.1024.wal_bytes", work="a small sequential step",
+         what="of write-ahead log", most=4096, form="{:,.0f} B"),
+    Goal(figure="concurrent.async.wal_bytes", work=f"{MANY}, a step",
+         what="of write-ahead log", most=1024, form="{:,.0f} B"),
+    Goal(figure="idle.cpu_percent", work="idle, 1000 executions asleep", what="of a core",
+         most=0.5, form="{:.2f} %"),
+    Goal(figure="idle.writes", work="idle, 1000 executions asleep", what="has written", most=0,
+         form=COUNT),
+    Goal(figure="pending.slowdown_percent", work="a step beside 100,000 asleep",
+         what="slower", most=20, form="{:.0f} %"),
+    Goal(figure="memory.unloaded_bytes", work="an execution asleep, unloaded", what="of memory",
+         most=4096, form="{:,.0f} B"),
+    Goal(figure="timers.p99_ms", work="500 timers", what="p99 late", most=50, form=MS),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One row of the table of engines."""
+
+    figure: str
+    work: str
+    form: str
+
+
+COMPARISONS = (
+    Comparison(figure="concurrent.async.rate", work="many x 5, async def, steps/s", form=COUNT),
+    Comparison(figure="concurrent.def.rate", work="many x 5, def, steps/s", form=COUNT),
+    Comparison(figure="sequential.bare.rate", work="bare SQLite, commits/s", form=COUNT),
+    Comparison(figure="sequential.async.rate", work="one, async def, steps/s", form=COUNT),
+    Comparison(figure="sequential.def.rate", work="one, def, steps/s", form=COUNT),
+    Comparison(figure="sequential.bare.p50_ms", work="bare SQLite, p50 ms", form="{:.2f}"),
+    Comparison(figure="sequential.async.p50_ms", work="one, async def, p50 ms", form="{:.2f}"),
+    Comparison(figure="sequential.def.p50_ms", work="one, def, p50 ms", form="{:.2f}"),
+    Comparison(figure="sequential.bare.p99_ms", work="bare SQLite, p99 ms", form="{:.2f}"),
+    Comparison(figure="sequential.async.p99_ms", work="one, async def, p99 ms", form="{:.2f}"),
+    Comparison(figure="sequential.def.p99_ms", work="one, def, p99 ms", form="{:.2f}"),
+    Comparison(figure="replay.ours_ms", work="replay of 10,000 steps, ms", form="{:,.0f}"),
+)
+
+OURS = "ours"
+
+
+def of_best_peer(figures: dict[str, dict[str, float]]) -> float | None:
+    """Return our concurrent rate as a multiple of the best one of any other engine."""
+    names = ("concurrent.async.rate", "concurrent.def.rate")
+    others = [
+        found[name]
+        for engine, found in figures.items()
+        for name in names
+        if engine != OURS and name in found
+    ]
+    ours = figures.get(OURS, {}).get(names[0])
+    return ours / max(others) if others and ours is not None else None

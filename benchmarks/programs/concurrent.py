@@ -1,0 +1,58 @@
+"""Many workflows of five steps at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from benchmarks import workflows
+from obelisk_ops import Engine
+
+STEPS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How many workflows, all in flight; how many of them before, to warm up."""
+
+    workflows: int
+    warm: int
+
+
+SIZES = {"full": Size(workflows=1000, warm=100), "tiny": Size(workflows=60, warm=10)}
+ONCE = False
+
+
+def measure(folder: Path, size: Size) -> dict[str, float]:
+    return asyncio.run(_measure(folder, size))
+
+
+async def _measure(folder: Path, size: Size) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    kinds = {"async": workflows.asynchronous, "def": workflows.threaded}
+    for name, function in kinds.items():
+        path = folder / f"{name}.db"
+        async with Engine(path) as engine:
+            await _run(engine, function, size.warm)
+            before = _wal_bytes(path)
+            took = await _run(engine, function, size.workflows)
+            figures[f"{name}.rate"] = STEPS * size.workflows / took
+            written = _wal_bytes(path) - before
+            figures[f"{name}.wal_bytes"] = written / (STEPS * size.workflows)
+    return figures
+
+
+async def _run(engine: Engine, function: workflows.Counting, count: int) -> float:
+    async def one() -> None:
+        await (await engine.submit(function, STEPS)).result()
+
+    began = perf_counter()
+    await asyncio.gather(*[one() for _ in range(count)])
+    return perf_counter() - began
+
+
+def _wal_bytes(path: Path) -> int:
+    """Return the size of the write-ahead log, which is not reset while it is this short."""
+    return path.with_name(path.name + "-wal").stat().st_size

@@ -1,0 +1,54 @@
+"""
+Every measured program of ``make bench``, at a tiny size.
+
+Figures are not asserted, they depend on the machine and its neighbours; only ratios
+that a mistake would break by far.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import goals, program
+
+pytestmark = pytest.mark.bench
+
+#: figure → (least, most); far from what is promised
+GUARDS = {
+    "sequential.async.of_bare": (0.1, None),
+    "sequential.def.of_bare": (0.05, None),
+    "concurrent.async.rate": (200, None),
+    "concurrent.async.wal_bytes": (1, 4096),
+    "replay.of_bare": (None, 60),
+    "recovery.seconds": (None, 20),
+    "volume.1024.db_bytes": (20, 250),
+    "volume.1024.wal_bytes": (500, 8192),
+    "idle.cpu_percent": (None, 20),
+    "idle.writes": (None, 0),
+    "memory.unloaded_bytes": (None, 100_000),
+}
+
+
+@pytest.mark.parametrize("name", program.NAMES)
+def test_a_program_measures_what_the_goals_ask_for(name: str, tmp_path: Path) -> None:
+    found = program.run(name, "tiny", tmp_path)
+
+    wanted = {goal.figure for goal in goals.GOALS if goal.figure.startswith(f"{name}.")}
+    assert wanted - {"concurrent.async.of_best_peer"} <= set(found)
+    for figure, (least, most) in GUARDS.items():
+        if figure in found:
+            assert least is None or found[figure] >= least, figure
+            assert most is None or found[figure] <= most, figure
+
+
+def test_the_best_peer_is_the_one_compared_with() -> None:
+    figures = {
+        "ours": {"concurrent.async.rate": 20_000.0},
+        "slow": {"concurrent.async.rate": 100.0},
+        "fast": {"concurrent.def.rate": 2000.0},
+    }
+
+    assert goals.of_best_peer(figures) == 10
+    assert goals.of_best_peer({"ours": {"concurrent.async.rate": 1.0}}) is None
