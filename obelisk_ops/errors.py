@@ -19,6 +19,7 @@ Every error this package raises on purpose.
     ├── NotFound                        not_found            7
     │   ├── ExecutionNotFound           execution_not_found  7
     │   ├── StubNotFound                stub_not_found       7   no such call, or not a stub
+    │   ├── ScheduleNotFound            schedule_not_found   7
     │   ├── DatabaseNotFound            database_not_found   7
     │   ├── ObjectNotFound              object_not_found     7
     │   ├── ReplicaNotFound             replica_not_found    7
@@ -26,6 +27,7 @@ Every error this package raises on purpose.
     ├── Conflict                        conflict             8
     │   ├── ExecutionExists             execution_exists     8   same id, other input
     │   ├── ExecutionEnded              execution_ended      8
+    │   ├── ScheduleExists              schedule_exists      8   same id, other facts
     │   ├── NotCancellable              not_cancellable      8
     │   ├── AlreadyAnswered             already_answered     8   a stub, and otherwise
     │   ├── VersionConflict             version_conflict     8
@@ -181,6 +183,12 @@ class StubNotFound(NotFound):
     code = "stub_not_found"
 
 
+class ScheduleNotFound(NotFound):
+    """No schedule has this id."""
+
+    code = "schedule_not_found"
+
+
 class DatabaseNotFound(NotFound):
     """There is no database at this path."""
 
@@ -222,6 +230,12 @@ class ExecutionEnded(Conflict):
     """The execution is finished and takes no more requests."""
 
     code = "execution_ended"
+
+
+class ScheduleExists(Conflict):
+    """A schedule with this id does something else, or at another time."""
+
+    code = "schedule_exists"
 
 
 class NotCancellable(Conflict):

@@ -73,6 +73,35 @@ class StateChange:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CronRow:
+    """
+    One schedule.
+
+    Attributes:
+        id: Its name.
+        spec: What it does and when, JSON text; see ``core.cron.Spec``.
+        paused: Whether nothing of it starts.
+        last: Slots up to this moment are decided; UTC milliseconds.
+        due: The next slot; None if there is none.
+        waiting: A slot that starts when what runs has ended.
+        running: Ids of its executions; those that have ended since are left out at the
+            next change.
+        made: How many executions came of it.
+        skipped: How many slots came to nothing because one of its executions ran.
+    """
+
+    id: str
+    spec: str
+    paused: bool = False
+    last: int
+    due: int | None = None
+    waiting: int | None = None
+    running: tuple[str, ...] = ()
+    made: int = 0
+    skipped: int = 0
+
+
 LogRow = tuple[int, int, int, str, str]
 """execution, version, at (UTC milliseconds), kind, body (JSON text)"""
 
@@ -119,13 +148,15 @@ class Write:
     timers: Sequence[TimerRow] = ()
     timers_done: Sequence[tuple[int, int]] = ()
     letters_done: Sequence[int] = ()
+    crons: Sequence[CronRow] = ()
+    crons_gone: Sequence[str] = ()
 
     @property
     def is_log_only(self) -> bool:
         """Whether it holds log rows and nothing else: the common, sequential step."""
         return not (
             self.created or self.changed or self.inbox or self.timers
-            or self.timers_done or self.letters_done
+            or self.timers_done or self.letters_done or self.crons or self.crons_gone
         )  # fmt: skip
 
     @property
@@ -149,9 +180,10 @@ class Letter:
         id: Its place in the mailbox.
         at: UTC milliseconds.
         kind: ``create``, ``cancel``, ``pause``, ``unpause``, ``signal``, ``stub``, …
-        target: The execution's id; for ``stub`` the id of the call.
+        target: The execution's id; for ``stub`` the id of the call, for ``schedule``
+            that of the schedule.
         body: JSON text; for ``create`` the body of the ``created`` event. Those of
-            other kinds stand in ``core.requests``.
+            other kinds stand in ``core.requests`` and ``core.schedules``.
     """
 
     id: int
@@ -210,6 +242,14 @@ class LogReader(Protocol):
 
     def letters_to(self, execution_id: str) -> list[Letter]:
         """Return what waits for one execution, or for something below it, oldest first."""
+        ...
+
+    def crons(self) -> list[CronRow]:
+        """Return all schedules, by id."""
+        ...
+
+    def cron(self, schedule_id: str) -> CronRow | None:
+        """Return the schedule with this id, if there is one."""
         ...
 
     def changes(self) -> int:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from obelisk_ops.core.events import Event
+from obelisk_ops.core.letters import is_wanted
 from obelisk_ops.core.ports import (
+    CronRow,
     ExecutionFilter,
     InboxItem,
     InboxRow,
@@ -19,7 +21,6 @@ from obelisk_ops.core.ports import (
     TimerRow,
     Write,
 )
-from obelisk_ops.core.requests import facts_of, is_news
 from obelisk_ops.errors import ExecutionExists, OpsError, VersionConflict
 
 K = TypeVar("K")
@@ -33,6 +34,7 @@ class _Tables:
     inbox: dict[tuple[int, int], InboxRow] = field(default_factory=dict)
     timers: dict[tuple[int, int], int] = field(default_factory=dict)
     letters: dict[int, Letter] = field(default_factory=dict)
+    crons: dict[str, CronRow] = field(default_factory=dict)
 
     def apply(self, write: Write) -> None:
         for execution, version, at, kind, body in write.log:
@@ -46,6 +48,9 @@ class _Tables:
             self.timers.pop(timer, None)
         for letter in write.letters_done:
             self.letters.pop(letter, None)
+        self.crons.update({row.id: row for row in write.crons})
+        for schedule in write.crons_gone:
+            self.crons.pop(schedule, None)
 
     def _apply_states(self, write: Write) -> None:
         for row in write.created:
@@ -79,7 +84,7 @@ class MemoryStore:
 
     def ask(self, kind: str, target: str, body: str, *, now_ms: int) -> bool:
         """See Mailbox.ask."""
-        if not is_news(kind, target, body, facts_of(self, kind, target, body)):
+        if not is_wanted(self, kind, target, body, now_ms):
             return False
         self._asked += 1
         letter = max(self._tables.letters, default=0) + 1
@@ -147,6 +152,14 @@ class MemoryStore:
             letter for letter in self.letters(1_000_000)
             if letter.target == own or letter.target.startswith(calls)
         ]  # fmt: skip
+
+    def crons(self) -> list[CronRow]:
+        """See LogReader.crons."""
+        return [row for _, row in sorted(self._tables.crons.items())]
+
+    def cron(self, schedule_id: str) -> CronRow | None:
+        """See LogReader.cron."""
+        return self._tables.crons.get(schedule_id)
 
     def meta(self) -> Mapping[str, str]:
         """See LogReader.meta."""

@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from obelisk_ops.core import events
 from obelisk_ops.core.ports import (
+    CronRow,
     ExecutionFilter,
     Result,
     State,
@@ -46,6 +47,11 @@ LOG_ROWS = st.tuples(KEYS, st.integers(0, 5), st.integers(0, 9), st.just("return
 INBOX_ROWS = st.tuples(
     KEYS, st.integers(1, 3), st.just("timer"), st.integers(1, 3), st.integers(0, 9), BODIES
 )
+SCHEDULES = st.sampled_from(["x", "y"])
+CRON_ROWS = st.builds(
+    CronRow, id=SCHEDULES, spec=BODIES, paused=st.booleans(), last=st.integers(0, 9),
+    due=st.none() | st.integers(0, 9), running=st.lists(TEXTS.map(str), max_size=2).map(tuple),
+)  # fmt: skip
 TIMER_ROWS = st.tuples(KEYS, st.integers(1, 9), st.integers(0, 99))
 
 
@@ -57,11 +63,13 @@ LONE = st.builds(Write, KEYS, st.lists(LOG_ROWS, max_size=3))
 # Rows are grouped by table: what one group creates or arms, it does not change or disarm
 # before that. No caller would; a timer's number and an execution's key are never used again.
 CREATING = st.builds(
-    Write, KEYS, few(LOG_ROWS), created=few(ROWS), inbox=few(INBOX_ROWS), timers=few(TIMER_ROWS)
-)
+    Write, KEYS, few(LOG_ROWS), created=few(ROWS), inbox=few(INBOX_ROWS),
+    timers=few(TIMER_ROWS), crons=few(CRON_ROWS),
+)  # fmt: skip
 CHANGING = st.builds(
     Write, KEYS, few(LOG_ROWS), changed=few(CHANGES), inbox=few(INBOX_ROWS),
     timers_done=few(st.tuples(KEYS, st.integers(1, 9))), letters_done=few(st.integers(1, 4)),
+    crons_gone=few(SCHEDULES),
 )  # fmt: skip
 FILTERS = st.builds(
     ExecutionFilter, state=st.none() | STATES, function=st.none() | FUNCTIONS,
@@ -114,6 +122,7 @@ class LogStoreMachine(RuleBasedStateMachine):
     def they_hold_the_same(self) -> None:
         self.same(lambda store: store.unfinished())
         self.same(lambda store: store.last_key())
+        self.same(lambda store: store.crons())
         self.same(lambda store: [letter.target for letter in store.letters(9)])
         for key in range(1, 5):
             self.same(lambda store, key=key: store.log(key))

@@ -110,6 +110,29 @@ SELECT (SELECT coalesce(max(version) + 1, 0) FROM log WHERE execution = ?),
 -- The largest key in use, also by a log that has lost its state.
 SELECT max(coalesce((SELECT max(key) FROM state), 0), coalesce((SELECT max(execution) FROM log), 0));
 
+-- name: list_crons
+-- All schedules, by id.
+SELECT id, spec, paused, last, due, waiting, running, made, skipped FROM cron ORDER BY id;
+
+-- name: find_cron
+-- One schedule by its id.
+SELECT id, spec, paused, last, due, waiting, running, made, skipped FROM cron WHERE id = ?;
+
+-- name: put_crons
+-- New schedules, and where old ones stand now.
+INSERT INTO cron (id, spec, paused, last, due, waiting, running, made, skipped)
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
+       value->>8
+FROM json_each(?) WHERE TRUE
+ON CONFLICT (id) DO UPDATE SET
+    spec = excluded.spec, paused = excluded.paused, last = excluded.last, due = excluded.due,
+    waiting = excluded.waiting, running = excluded.running, made = excluded.made,
+    skipped = excluded.skipped;
+
+-- name: drop_crons
+-- Schedules that were deleted.
+DELETE FROM cron WHERE id IN (SELECT value FROM json_each(?));
+
 -- name: read_meta
 -- What the database says of itself.
 SELECT key, value FROM meta;

@@ -11,7 +11,9 @@ import apsw
 import msgspec
 
 from obelisk_ops.core.events import Event
+from obelisk_ops.core.letters import is_wanted
 from obelisk_ops.core.ports import (
+    CronRow,
     ExecutionFilter,
     InboxItem,
     Letter,
@@ -21,7 +23,6 @@ from obelisk_ops.core.ports import (
     TimerRow,
     Write,
 )
-from obelisk_ops.core.requests import facts_of, is_news
 from obelisk_ops.errors import OpsError
 from obelisk_ops.storage.sqlite import beside
 from obelisk_ops.storage.sqlite.connection import (
@@ -73,6 +74,15 @@ class SqliteReader:
         """See LogReader.inbox."""
         return {seq: InboxItem(*row) for seq, *row in self._rows("read_inbox", (key,))}
 
+    def crons(self) -> list[CronRow]:
+        """See LogReader.crons."""
+        return [_cron_row(row) for row in self._rows("list_crons")]
+
+    def cron(self, schedule_id: str) -> CronRow | None:
+        """See LogReader.cron."""
+        rows = self._rows("find_cron", (schedule_id,))
+        return _cron_row(rows[0]) if rows else None
+
     def meta(self) -> Mapping[str, str]:
         """See LogReader.meta."""
         return dict(self._rows("read_meta"))
@@ -116,7 +126,7 @@ class SqliteMailbox(SqliteReader):
             # without waiting, when the owner has committed in between.
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                wanted = is_news(kind, target, body, facts_of(self, kind, target, body))
+                wanted = is_wanted(self, kind, target, body, now_ms)
                 if wanted:
                     letter = (now_ms, kind, target, body)
                     self._connection.execute(QUERIES["post_letter"], letter)
@@ -248,6 +258,9 @@ class SqliteStore(SqliteReader):
         self._many("arm_timers", [row for write in writes for row in write.timers])
         self._many("disarm_timers", [row for write in writes for row in write.timers_done])
         self._many("drop_letters", list(chain.from_iterable(w.letters_done for w in writes)))
+        crons = {row.id: _columns(row) for write in writes for row in write.crons}
+        self._many("put_crons", list(crons.values()))
+        self._many("drop_crons", list(chain.from_iterable(w.crons_gone for w in writes)))
 
     def _many(self, name: str, rows: list[Any]) -> None:
         if rows:
@@ -266,7 +279,13 @@ def _letter(row: Sequence[Any]) -> Letter:
     return Letter(id=number, at=at, kind=kind, target=target, body=body)
 
 
-def _columns(row: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a StateRow or a StateChange
+def _cron_row(row: Sequence[Any]) -> CronRow:
+    facts = dict(zip(CronRow.__slots__, row, strict=True))
+    running = msgspec.json.decode(facts["running"], type=tuple[str, ...])
+    return CronRow(**facts | {"paused": bool(facts["paused"]), "running": running})
+
+
+def _columns(row: Any) -> tuple[Any, ...]:  # noqa: ANN401 - one of the rows of core.ports
     return tuple(getattr(row, name) for name in row.__slots__)
 
 
