@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import update_wrapper
+from functools import cached_property, update_wrapper
 from threading import Lock
 from typing import Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, overload
 
 from obelisk_ops.core import names
 from obelisk_ops.core.retry import DEFAULT, Retry, as_duration
 from obelisk_ops.core.values import Codec
+from obelisk_ops.durable.digests import digest
 from obelisk_ops.durable.promise import Promise
 from obelisk_ops.errors import WorkflowMisuse
 
@@ -168,6 +169,11 @@ class Workflow(_Function[P, R]):
     how_to_call = (
         "run it with obelisk_ops.run(…, db=PATH), or 'await engine.submit(…)' on an Engine"
     )
+
+    @cached_property
+    def digest(self) -> str:
+        """Which code it is; see the module ``digests``."""
+        return digest(self.function)
 
 
 @overload

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from types import CellType, CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
+from obelisk_ops.durable.digests import is_full, names_in
 from obelisk_ops.durable.functions import Activity, Workflow
 from obelisk_ops.errors import WorkflowMisuse
 
@@ -65,9 +66,9 @@ def _children(item: Workflow[Any, Any] | Activity[Any, Any]) -> Iterator[Workflo
     if not isinstance(item, Workflow):
         return
     code = getattr(item.function, "__code__", None)  # none, if it is a callable object
-    names = set(_names(code)) if code else set()
+    names = set(names_in(code)) if code else set()
     cells = getattr(item.function, "__closure__", None) or ()
-    seen = [cell.cell_contents for cell in cells if _is_full(cell)]
+    seen = [cell.cell_contents for cell in cells if is_full(cell)]
     seen += [value for name, value in _globals(item).items() if name in names]
     for value in seen:
         inside = [getattr(value, name, None) for name in names]
@@ -79,18 +80,3 @@ def _children(item: Workflow[Any, Any] | Activity[Any, Any]) -> Iterator[Workflo
 def _globals(item: Workflow[Any, Any]) -> dict[str, object]:
     found: dict[str, object] = getattr(item.function, "__globals__", {})
     return found
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):  # a comprehension, or a function inside
-            yield from _names(constant)
-
-
-def _is_full(cell: CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - it raises when the name has no value yet
-    except ValueError:
-        return False
-    return True
