@@ -22,7 +22,7 @@ from obelisk_ops import Engine
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import ExecutionFilter
 from obelisk_ops.durable.functions import Workflow
-from obelisk_ops.errors import ConfigError
+from obelisk_ops.errors import ConfigError, DatabaseNotFound
 from obelisk_ops.storage import open_reader
 from obelisk_ops.storage.sqlite.store import SqliteStore
 from tests.engines import crash, the_tables_fit_the_logs
@@ -85,18 +85,18 @@ class World:
 
     # -- disks
 
-    def crash(self) -> Path:
+    def crash(self, db: Path | None = None) -> Path:
         """Return the database as the death of its owner would leave it now."""
         self._crashes += 1
-        return crash(self.db, self.folder / f"crash-{self._crashes}")
+        return crash(db or self.db, self.folder / f"crash-{self._crashes}")
 
-    def every_crash(self) -> Iterator[Path]:
+    def every_crash(self, db: Path | None = None) -> Iterator[Path]:
         """
         Yield the database as a kill would have left it, at each moment so far.
 
         That is after every commit, and in the middle of writing every commit.
         """
-        whole = self.crash()
+        whole = self.crash(db)
         log = whole.with_name(whole.name + "-wal")
         written = log.read_bytes()
         for end in _cuts(written):
@@ -118,12 +118,17 @@ def story(db: Path, *, without: tuple[str, ...] = ("attempt_started",)) -> dict[
     }
 
 
+def unordered(logs: dict[str, Any]) -> dict[str, list[str]]:
+    """Return stories for a comparison that leaves the order of answers open."""
+    return {name: sorted(map(repr, log)) for name, log in logs.items()}
+
+
 def knows(db: Path, name: str) -> bool:
-    """Return whether a database has this execution; one without a schema has none."""
+    """Return whether a database has this execution; none before its first commit."""
     try:
         with closing(open_reader(db)) as reader:
             return reader.find(name) is not None
-    except ConfigError:
+    except (ConfigError, DatabaseNotFound):
         return False
 
 
