@@ -112,6 +112,50 @@ TimerRow = tuple[int, int, int]
 """execution, n of the call, due (UTC milliseconds)"""
 
 
+BeatRow = tuple[int, int, int, int, str]
+"""execution, n of the call, attempt, at (UTC milliseconds), details (JSON text)"""
+
+OutputRow = tuple[int, int, int, int, str, int, str]
+"""execution, n of the call, attempt, seq (1, 2, … in each attempt), stream, at, text"""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """
+    The last heartbeat of an open call.
+
+    Attributes:
+        attempt: Number of the attempt that gave it.
+        at: UTC milliseconds.
+        body: Its details, JSON text.
+    """
+
+    attempt: int
+    at: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """
+    A piece of what one attempt of an activity printed or logged.
+
+    Attributes:
+        n: Number of the call.
+        attempt: Number of the attempt.
+        stream: ``stdout``, ``stderr``, ``log``; or ``cut``, whose text is the number of
+            bytes that were left out in this place.
+        at: When it began; UTC milliseconds.
+        text: As it was written.
+    """
+
+    n: int
+    attempt: int
+    stream: str
+    at: int
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class InboxItem:
     """
@@ -150,6 +194,9 @@ class Write:
     letters_done: Sequence[int] = ()
     crons: Sequence[CronRow] = ()
     crons_gone: Sequence[str] = ()
+    beats: Sequence[BeatRow] = ()
+    beats_done: Sequence[tuple[int, int]] = ()
+    outputs: Sequence[OutputRow] = ()
 
     @property
     def is_log_only(self) -> bool:
@@ -157,12 +204,16 @@ class Write:
         return not (
             self.created or self.changed or self.inbox or self.timers
             or self.timers_done or self.letters_done or self.crons or self.crons_gone
+            or self.beats or self.beats_done or self.outputs
         )  # fmt: skip
 
     @property
     def executions(self) -> set[int]:
         """Whose rows it holds: a child's end holds rows of its parent too."""
-        rows = (self.log, self.inbox, self.timers, self.timers_done)
+        rows = (
+            self.log, self.inbox, self.timers, self.timers_done,
+            self.beats, self.beats_done, self.outputs,
+        )  # fmt: skip
         return {
             self.execution,
             *(row[0] for table in rows for row in table),
@@ -232,6 +283,14 @@ class LogReader(Protocol):
         """Return one execution's inbox by seq."""
         ...
 
+    def beats(self, key: int) -> dict[int, Beat]:
+        """Return the last heartbeats of one execution's open calls, by n."""
+        ...
+
+    def outputs(self, key: int) -> list[Output]:
+        """Return what one execution's activities printed and logged, attempt by attempt."""
+        ...
+
     def meta(self) -> Mapping[str, str]:
         """Return what the database says of itself: schema_version, database_id, epoch."""
         ...
@@ -292,6 +351,10 @@ class LogStore(LogReader, Protocol):
 
     def armed(self) -> list[TimerRow]:
         """Return every armed timer of every unfinished execution, by due time."""
+        ...
+
+    def last_beats(self) -> list[BeatRow]:
+        """Return the last heartbeat of every call that has one."""
         ...
 
     def ends(self, key: int) -> tuple[int, int]:

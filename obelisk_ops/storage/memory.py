@@ -10,11 +10,15 @@ from typing import TypeVar
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.letters import is_wanted
 from obelisk_ops.core.ports import (
+    Beat,
+    BeatRow,
     CronRow,
     ExecutionFilter,
     InboxItem,
     InboxRow,
     Letter,
+    Output,
+    OutputRow,
     State,
     StateChange,
     StateRow,
@@ -35,6 +39,8 @@ class _Tables:
     timers: dict[tuple[int, int], int] = field(default_factory=dict)
     letters: dict[int, Letter] = field(default_factory=dict)
     crons: dict[str, CronRow] = field(default_factory=dict)
+    beats: dict[tuple[int, int], BeatRow] = field(default_factory=dict)
+    outputs: dict[tuple[int, int, int, int], OutputRow] = field(default_factory=dict)
 
     def apply(self, write: Write) -> None:
         for execution, version, at, kind, body in write.log:
@@ -51,6 +57,14 @@ class _Tables:
         self.crons.update({row.id: row for row in write.crons})
         for schedule in write.crons_gone:
             self.crons.pop(schedule, None)
+        self._apply_asides(write)
+
+    def _apply_asides(self, write: Write) -> None:
+        self.beats.update({row[:2]: row for row in write.beats})
+        for call in write.beats_done:
+            self.beats.pop(call, None)
+        for row in write.outputs:
+            _insert(self.outputs, row[:4], row)
 
     def _apply_states(self, write: Write) -> None:
         for row in write.created:
@@ -125,6 +139,19 @@ class MemoryStore:
         """See LogReader.inbox."""
         rows = self._tables.inbox.values()
         return {row[1]: InboxItem(*row[2:]) for row in rows if row[0] == key}
+
+    def beats(self, key: int) -> dict[int, Beat]:
+        """See LogReader.beats."""
+        return {row[1]: Beat(*row[2:]) for row in self.last_beats() if row[0] == key}
+
+    def last_beats(self) -> list[BeatRow]:
+        """See LogStore.last_beats."""
+        return [row for _, row in sorted(self._tables.beats.items())]
+
+    def outputs(self, key: int) -> list[Output]:
+        """See LogReader.outputs."""
+        rows = [row for place, row in sorted(self._tables.outputs.items()) if place[0] == key]
+        return [Output(*row[1:3], *row[4:]) for row in rows]
 
     def timers(self, key: int) -> dict[int, int]:
         """See LogStore.timers."""

@@ -49,6 +49,8 @@ def test_an_empty_store_knows_nothing(store: LogStore) -> None:
     assert store.log(1) == []
     assert store.inbox(1) == {}
     assert store.timers(1) == {}
+    assert store.beats(1) == {}
+    assert store.outputs(1) == []
     assert store.letters(10) == []
     assert store.last_key() == 0
 

@@ -53,6 +53,11 @@ CRON_ROWS = st.builds(
     due=st.none() | st.integers(0, 9), running=st.lists(TEXTS.map(str), max_size=2).map(tuple),
 )  # fmt: skip
 TIMER_ROWS = st.tuples(KEYS, st.integers(1, 9), st.integers(0, 99))
+BEAT_ROWS = st.tuples(KEYS, st.integers(1, 4), st.integers(1, 3), st.integers(0, 9), BODIES)
+OUTPUT_ROWS = st.tuples(
+    KEYS, st.integers(1, 4), st.integers(1, 2), st.integers(1, 3), st.just("stdout"),
+    st.integers(0, 9), BODIES,
+)  # fmt: skip
 
 
 def few(rows: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
@@ -64,12 +69,13 @@ LONE = st.builds(Write, KEYS, st.lists(LOG_ROWS, max_size=3))
 # before that. No caller would; a timer's number and an execution's key are never used again.
 CREATING = st.builds(
     Write, KEYS, few(LOG_ROWS), created=few(ROWS), inbox=few(INBOX_ROWS),
-    timers=few(TIMER_ROWS), crons=few(CRON_ROWS),
+    timers=few(TIMER_ROWS), crons=few(CRON_ROWS), beats=few(BEAT_ROWS),
 )  # fmt: skip
 CHANGING = st.builds(
     Write, KEYS, few(LOG_ROWS), changed=few(CHANGES), inbox=few(INBOX_ROWS),
     timers_done=few(st.tuples(KEYS, st.integers(1, 9))), letters_done=few(st.integers(1, 4)),
-    crons_gone=few(SCHEDULES),
+    crons_gone=few(SCHEDULES), beats_done=few(st.tuples(KEYS, st.integers(1, 4))),
+    outputs=few(OUTPUT_ROWS),
 )  # fmt: skip
 FILTERS = st.builds(
     ExecutionFilter, state=st.none() | STATES, function=st.none() | FUNCTIONS,
@@ -123,11 +129,14 @@ class LogStoreMachine(RuleBasedStateMachine):
         self.same(lambda store: store.unfinished())
         self.same(lambda store: store.last_key())
         self.same(lambda store: store.crons())
+        self.same(lambda store: store.last_beats())
         self.same(lambda store: [letter.target for letter in store.letters(9)])
         for key in range(1, 5):
             self.same(lambda store, key=key: store.log(key))
             self.same(lambda store, key=key: store.inbox(key))
             self.same(lambda store, key=key: store.timers(key))
+            self.same(lambda store, key=key: store.beats(key))
+            self.same(lambda store, key=key: store.outputs(key))
 
     def same(self, call: Callable[..., object]) -> None:
         assert outcome(call, self.model) == outcome(call, self.real)

@@ -129,7 +129,9 @@ def _prepare(connection: apsw.Connection, path: Path) -> None:
     is_ours = _is_ours(connection, path)  # before anything is changed in it
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "full")
-    if not is_ours:
+    if is_ours:
+        connection.execute(sql.read(PACKAGE, "additions.sql"))
+    else:
         _create(connection)
 
 
@@ -170,6 +172,7 @@ def _create(connection: apsw.Connection) -> None:
     }
     with connection:
         connection.execute(sql.read(PACKAGE, "schema.sql"))
+        connection.execute(sql.read(PACKAGE, "additions.sql"))
         connection.executemany(QUERIES["put_meta"], list(facts.items()))
         connection.pragma("application_id", APPLICATION_ID)
         connection.pragma("user_version", SCHEMA_VERSION)

@@ -41,6 +41,23 @@ DELETE FROM timer WHERE (execution, n) IN (SELECT value->>0, value->>1 FROM json
 -- Letters that were answered.
 DELETE FROM mailbox WHERE id IN (SELECT value FROM json_each(?));
 
+-- name: put_beats
+-- The last heartbeats of open calls.
+INSERT INTO beat (execution, n, attempt, at, body)
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?) WHERE TRUE
+ON CONFLICT (execution, n)
+DO UPDATE SET attempt = excluded.attempt, at = excluded.at, body = excluded.body;
+
+-- name: drop_beats
+-- Heartbeats of calls that ended.
+DELETE FROM beat WHERE (execution, n) IN (SELECT value->>0, value->>1 FROM json_each(?));
+
+-- name: add_outputs
+-- What attempts printed and logged.
+INSERT INTO output (execution, n, attempt, seq, stream, at, body)
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6
+FROM json_each(?);
+
 -- name: post_letter
 -- Ask the owner for something.
 INSERT INTO mailbox (at, kind, target, body) VALUES (?, ?, ?, ?);
@@ -92,6 +109,22 @@ WHERE execution = ? AND kind IN (SELECT value FROM json_each(?)) ORDER BY versio
 -- name: read_inbox
 -- One execution's inbox.
 SELECT seq, kind, ref, at, body FROM inbox WHERE execution = ?;
+
+-- name: has_table
+-- Whether the file has a table that older versions did not make.
+SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?;
+
+-- name: read_beats
+-- The last heartbeats of one execution's open calls.
+SELECT n, attempt, at, body FROM beat WHERE execution = ?;
+
+-- name: last_beats
+-- The last heartbeat of every call that has one.
+SELECT execution, n, attempt, at, body FROM beat ORDER BY execution, n;
+
+-- name: read_outputs
+-- What one execution's activities printed and logged.
+SELECT n, attempt, stream, at, body FROM output WHERE execution = ? ORDER BY n, attempt, seq;
 
 -- name: read_timers
 -- One execution's armed timers.

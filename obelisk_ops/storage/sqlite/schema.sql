@@ -49,19 +49,6 @@ CREATE TABLE timer (
     PRIMARY KEY (execution, n)
 ) STRICT, WITHOUT ROWID;
 
--- Where each schedule stands. Its executions name it in their `created` event.
-CREATE TABLE cron (
-    id      TEXT    NOT NULL PRIMARY KEY,
-    spec    TEXT    NOT NULL,          -- what it does and when, JSON
-    paused  INTEGER NOT NULL,
-    last    INTEGER NOT NULL,          -- slots up to this moment are decided
-    due     INTEGER,                   -- the next slot
-    waiting INTEGER,                   -- a slot that starts when what runs has ended
-    running TEXT    NOT NULL,          -- ids of executions, JSON
-    made    INTEGER NOT NULL,
-    skipped INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
 -- The only table that a process other than the owner writes to.
 CREATE TABLE mailbox (
     id     INTEGER PRIMARY KEY,

@@ -13,10 +13,13 @@ import msgspec
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.letters import is_wanted
 from obelisk_ops.core.ports import (
+    Beat,
+    BeatRow,
     CronRow,
     ExecutionFilter,
     InboxItem,
     Letter,
+    Output,
     Result,
     State,
     StateRow,
@@ -83,6 +86,16 @@ class SqliteReader:
         rows = self._rows("find_cron", (schedule_id,))
         return _cron_row(rows[0]) if rows else None
 
+    def beats(self, key: int) -> dict[int, Beat]:
+        """See LogReader.beats."""
+        rows = self._rows("read_beats", (key,)) if self._has("beat") else []
+        return {n: Beat(*row) for n, *row in rows}
+
+    def outputs(self, key: int) -> list[Output]:
+        """See LogReader.outputs."""
+        rows = self._rows("read_outputs", (key,)) if self._has("output") else []
+        return [Output(*row) for row in rows]
+
     def meta(self) -> Mapping[str, str]:
         """See LogReader.meta."""
         return dict(self._rows("read_meta"))
@@ -103,6 +116,9 @@ class SqliteReader:
     def close(self) -> None:
         """See LogReader.close."""
         self._connection.close()
+
+    def _has(self, table: str) -> bool:
+        return bool(self._rows("has_table", (table,)))  # not every version knew each
 
     def _rows(self, name: str, values: Any = None) -> list[Any]:  # noqa: ANN401
         try:
@@ -185,6 +201,10 @@ class SqliteStore(SqliteReader):
         """See LogStore.armed."""
         return list(self._rows("armed_timers"))
 
+    def last_beats(self) -> list[BeatRow]:
+        """See LogStore.last_beats."""
+        return list(self._rows("last_beats"))
+
     def ends(self, key: int) -> tuple[int, int]:
         """See LogStore.ends."""
         events, seq = self._rows("ends", (key, key))[0]
@@ -261,6 +281,9 @@ class SqliteStore(SqliteReader):
         crons = {row.id: _columns(row) for write in writes for row in write.crons}
         self._many("put_crons", list(crons.values()))
         self._many("drop_crons", list(chain.from_iterable(w.crons_gone for w in writes)))
+        self._many("put_beats", [row for write in writes for row in write.beats])
+        self._many("drop_beats", [row for write in writes for row in write.beats_done])
+        self._many("add_outputs", [row for write in writes for row in write.outputs])
 
     def _many(self, name: str, rows: list[Any]) -> None:
         if rows:

@@ -1,0 +1,35 @@
+-- Tables that were added since the first version of the schema. Made wherever they are
+-- missing: a file of an older version becomes one of this version by being opened.
+
+CREATE TABLE IF NOT EXISTS beat (
+    execution INTEGER NOT NULL,
+    n         INTEGER NOT NULL,        -- a call that is open
+    attempt   INTEGER NOT NULL,
+    at        INTEGER NOT NULL,
+    body      TEXT    NOT NULL,        -- the details of its last heartbeat
+    PRIMARY KEY (execution, n)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS output (
+    execution INTEGER NOT NULL,
+    n         INTEGER NOT NULL,
+    attempt   INTEGER NOT NULL,
+    seq       INTEGER NOT NULL,        -- 1, 2, 3, … in each attempt
+    stream    TEXT    NOT NULL,        -- stdout, stderr, log; cut: how many bytes are left out
+    at        INTEGER NOT NULL,
+    body      TEXT    NOT NULL,
+    PRIMARY KEY (execution, n, attempt, seq)
+) STRICT, WITHOUT ROWID;
+
+-- Where each schedule stands. Its executions name it in their `created` event.
+CREATE TABLE IF NOT EXISTS cron (
+    id      TEXT    NOT NULL PRIMARY KEY,
+    spec    TEXT    NOT NULL,          -- what it does and when, JSON
+    paused  INTEGER NOT NULL,
+    last    INTEGER NOT NULL,          -- slots up to this moment are decided
+    due     INTEGER,                   -- the next slot
+    waiting INTEGER,                   -- a slot that starts when what runs has ended
+    running TEXT    NOT NULL,          -- ids of executions, JSON
+    made    INTEGER NOT NULL,
+    skipped INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
