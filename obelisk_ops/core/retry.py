@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import overload
@@ -21,7 +22,7 @@ class Retry:
         factor: What the wait is multiplied by after each further failure.
         maximum: The longest wait.
         jitter: Share of the wait that is random, 0 to 1: the wait is drawn from
-            ``wait * (1 ± jitter)``.
+            ``wait * (1 ± jitter)``, and still never longer than ``maximum``.
         give_up_on: Exception classes that end the activity at once.
     """
 
@@ -69,13 +70,15 @@ def as_duration(value: timedelta | float | None, name: str = "timeout") -> timed
     """
     if value is None:
         return None
+    found: object = value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        value = timedelta(seconds=value)
-    if not isinstance(value, timedelta) or value < timedelta(0):
+        with suppress(ValueError, OverflowError):  # not a number, or endless
+            found = timedelta(seconds=value)
+    if not isinstance(found, timedelta) or found < timedelta(0):
         raise InvalidInput(
             f"{name}: {value!r} is no duration", hint="give a timedelta, or a number of seconds"
         )
-    return value
+    return found
 
 
 #: for ``@activity`` without a policy: five attempts within about two seconds
@@ -98,8 +101,9 @@ def wait_ms(policy: Retry, failures: int, error: BaseException, draw: float) -> 
         return None
     if isinstance(error, policy.give_up_on):
         return None
-    wait = min(_backoff_s(policy, failures), policy.maximum.total_seconds())
-    return round(1000 * wait * (1 + policy.jitter * (2 * draw - 1)))
+    maximum = policy.maximum.total_seconds()
+    wait = min(_backoff_s(policy, failures), maximum)
+    return round(1000 * min(wait * (1 + policy.jitter * (2 * draw - 1)), maximum))
 
 
 def _backoff_s(policy: Retry, failures: int) -> float:

@@ -67,6 +67,19 @@ def to_json(value: object) -> bytes:
     return text
 
 
+def from_json(text: bytes | str, wanted: Any, what: str) -> Any:  # noqa: ANN401 - of that type
+    """
+    Read one value as the type *wanted*; by one thread at a time (see Codec).
+
+    Raises:
+        NotSerialisable: It is something else.
+    """
+    try:
+        return msgspec.json.decode(text, type=wanted, dec_hook=_dec_hook)
+    except (msgspec.DecodeError, ValueError, TypeError) as error:
+        raise NotSerialisable(f"{what} cannot be read as {wanted}: {error}") from error
+
+
 def _refuse_nan(value: object) -> None:
     # JSON has no NaN and the encoder writes null: the value would change in silence.
     plain = msgspec.to_builtins(value, enc_hook=_enc_hook)

@@ -7,36 +7,15 @@ import contextvars
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from obelisk_ops.durable.functions import Activity, AttemptInfo, attempt_info
+from obelisk_ops.durable.attempt import Attempt, Key, current
+from obelisk_ops.durable.functions import Activity
 from obelisk_ops.durable.threads import Threads
 from obelisk_ops.errors import ActivityTimedOut
 
-Key = tuple[int, int]
-"""execution, n of the call"""
-
 _ASYNC_MAX = 10_000
 _CANCEL_S = 1.0  # for the clean-up of activities that are cancelled at the end of the grace
-
-
-class Attempt(NamedTuple):
-    """
-    One attempt to make.
-
-    Attributes:
-        key: Which call.
-        number: 1, 2, …
-        call_id: The id of the call, the same in every attempt.
-        function: The activity.
-        input: Its arguments, a JSON array.
-    """
-
-    key: Key
-    number: int
-    call_id: str
-    function: Activity[Any, Any]
-    input: bytes
 
 
 Report = Callable[[Attempt, bytes | None, BaseException | None], None]
@@ -133,7 +112,7 @@ class Attempts:
 
     async def _run_async(self, attempt: Attempt) -> None:
         function = attempt.function
-        attempt_info.set(AttemptInfo(attempt.call_id, attempt.number))
+        current.set(attempt)
         limit = function.activity_options.timeout
         deadline: asyncio.Timeout | None = None
         try:
@@ -170,7 +149,7 @@ class Attempts:
         return True
 
     def _run_thread(self, attempt: Attempt) -> None:
-        attempt_info.set(AttemptInfo(attempt.call_id, attempt.number))
+        current.set(attempt)
         function = attempt.function
         result: bytes | None = None
         caught: BaseException | None = None

@@ -164,7 +164,7 @@ class Execution:
         """Record a failed attempt: tried again if the policy says so, else the outcome."""
         pending = self.machine.pending[n]
         assert isinstance(pending.function, Activity)
-        policy = pending.function.activity_options.retry
+        policy = pending.function.activity_options.policy
         wait = retry.wait_ms(policy, pending.failures + 1, error, draw)
         told = failures.record(error)
         if wait is None:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, update_wrapper
 from threading import Lock
-from typing import Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from obelisk_ops.core import names
-from obelisk_ops.core.retry import DEFAULT, Retry, as_duration
+from obelisk_ops.core.retry import Retry
 from obelisk_ops.core.values import Codec
 from obelisk_ops.durable.digests import digest
+from obelisk_ops.durable.options import DEFAULT_QUEUE, ActivityOptions, Given, Isolation
 from obelisk_ops.durable.promise import Promise
 from obelisk_ops.errors import WorkflowMisuse
 
@@ -87,16 +87,8 @@ class Call(Generic[R_co]):
         return f"<call of {self.function.name}>"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActivityOptions:
-    """How attempts of an activity are made."""
-
-    retry: Retry = DEFAULT
-    timeout: timedelta | None = None
-
-
-#: who makes a codec; see Codec for what happens else
-_one_at_a_time = Lock()
+#: who teaches msgspec a type; see Codec for what happens else
+one_at_a_time = Lock()
 
 
 class _Function(Generic[P, R]):
@@ -121,7 +113,7 @@ class _Function(Generic[P, R]):
         """
         found = self._codec
         if found is None:
-            with _one_at_a_time:
+            with one_at_a_time:
                 found = self._codec = Codec(self.function, self.name)
         return found
 
@@ -134,13 +126,31 @@ class _Function(Generic[P, R]):
 
 
 class Activity(_Function[P, R]):
-    """A function that may do anything; it is retried, and its result is recorded once."""
+    """
+    A function that may do anything; it is retried, and its result is recorded once.
+
+    Attributes:
+        activity_options: How its attempts are made.
+        queue: Which queue they wait in.
+        priority: Who goes first there.
+        queue_on_record: The same for the log, where the default is left out.
+    """
 
     def __init__(
-        self, function: Callable[..., Any], name: str | None, options: ActivityOptions
-    ) -> None:
+        self, function: Callable[..., Any], name: str | None, options: ActivityOptions,
+        given: Given | None = None,
+    ) -> None:  # fmt: skip
+        """
+        Make an activity with *options*, changed by those that are *given*.
+
+        Raises:
+            InvalidInput: An option makes no sense.
+        """
         super().__init__(function, name)
-        self.activity_options = options
+        changed = options.changed(self.name, given or {}, is_async=self.is_async)
+        self.activity_options = changed
+        self.queue, self.priority = changed.queue, changed.priority
+        self.queue_on_record = "" if self.queue == DEFAULT_QUEUE else self.queue
 
     @property
     def how_to_call(self) -> str:  # type: ignore[override]
@@ -150,15 +160,31 @@ class Activity(_Function[P, R]):
             f"{self.name.rpartition('.')[2]}.function(...)"
         )
 
-    def options(
-        self, *, retry: Retry | None = None, timeout: timedelta | float | None = None
+    def options(  # noqa: PLR0913 - keywords, as in @activity
+        self,
+        *,
+        retry: Retry | None = None,
+        timeout: timedelta | float | None = None,
+        heartbeat_timeout: timedelta | float | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        at_most_once: bool | None = None,
+        overlap: bool | None = None,
+        isolation: Isolation | None = None,
     ) -> Activity[P, R]:
-        """Return the same activity with other options, for one call: ``f.options(…)(x)``."""
-        old = self.activity_options
-        options = ActivityOptions(
-            retry=retry or old.retry, timeout=as_duration(timeout) or old.timeout
-        )
-        other: Activity[P, R] = Activity(self.function, self.name, options)
+        """
+        Return the same activity with other options, for one call: ``f.options(…)(x)``.
+
+        What is left out, or None, stays as it was.
+
+        Raises:
+            InvalidInput: An option makes no sense, or two contradict each other.
+        """
+        given = Given(
+            retry=retry, timeout=timeout, heartbeat_timeout=heartbeat_timeout, queue=queue,
+            priority=priority, at_most_once=at_most_once, overlap=overlap, isolation=isolation,
+        )  # fmt: skip
+        other: Activity[P, R] = Activity(self.function, self.name, self.activity_options, given)
         other._codec = self.codec
         return other
 
@@ -201,97 +227,3 @@ def workflow(function: Any = None, /, *, name: str | None = None) -> Any:
         return made
 
     return wrap if function is None else wrap(function)
-
-
-class _ActivityDecorator:
-    """``@activity``, and what an activity may ask about itself while it runs."""
-
-    @overload
-    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Activity[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> Activity[P, R]: ...
-    @overload
-    def __call__(
-        self,
-        *,
-        name: str | None = None,
-        retry: Retry | None = None,
-        timeout: timedelta | float | None = None,
-    ) -> _ActivityMaker: ...
-    def __call__(  # type: ignore[misc] # mypy counts the positional-only default as required
-        self,
-        function: Any = None,
-        /,
-        *,
-        name: str | None = None,
-        retry: Retry | None = None,
-        timeout: timedelta | float | None = None,
-    ) -> Any:
-        """
-        Make a ``def`` or ``async def`` an activity.
-
-        Args:
-            function: Its code; it may do anything.
-            name: What it is known as in logs; ``module.qualname`` by default.
-            retry: When a failed attempt is tried again; five attempts within about
-                two seconds by default.
-            timeout: How long one attempt may take (a number counts seconds); no limit
-                by default.
-        """
-        options = ActivityOptions(retry=retry or DEFAULT, timeout=as_duration(timeout))
-
-        def wrap(function: Callable[..., Any]) -> Activity[Any, Any]:
-            return Activity(function, name, options)
-
-        return wrap if function is None else wrap(function)
-
-    def idempotency_key(self) -> str:
-        """
-        Return a text that is the same in every attempt of this call, and in no other call.
-
-        Raises:
-            WorkflowMisuse: No activity is running here.
-        """
-        return current_attempt().call_id
-
-    def attempt(self) -> int:
-        """
-        Return the number of this attempt, from 1.
-
-        Raises:
-            WorkflowMisuse: No activity is running here.
-        """
-        return current_attempt().number
-
-
-class _ActivityMaker(Protocol):
-    @overload
-    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Activity[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> Activity[P, R]: ...
-
-
-activity = _ActivityDecorator()
-
-
-class AttemptInfo(NamedTuple):
-    """What a running attempt knows of itself."""
-
-    call_id: str
-    number: int
-
-
-attempt_info: ContextVar[AttemptInfo | None] = ContextVar("obelisk_ops_attempt", default=None)
-
-
-def current_attempt() -> AttemptInfo:
-    """
-    Return what the running attempt knows of itself.
-
-    Raises:
-        WorkflowMisuse: No activity is running here.
-    """
-    found = attempt_info.get()
-    if found is None:
-        raise WorkflowMisuse("this can only be asked while an activity runs")
-    return found

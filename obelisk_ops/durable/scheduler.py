@@ -22,7 +22,8 @@ from obelisk_ops.core import events
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import LogStore, State, StateRow
 from obelisk_ops.durable.alarms import Alarms
-from obelisk_ops.durable.attempts import Attempt, Attempts
+from obelisk_ops.durable.attempt import Attempt
+from obelisk_ops.durable.attempts import Attempts
 from obelisk_ops.durable.commits import Commits, answer, as_ops_error, closed_error, refuse
 from obelisk_ops.durable.execution import Execution, Turn
 from obelisk_ops.durable.functions import Activity, Workflow
@@ -358,8 +359,7 @@ class Scheduler:
 
     def retry_later(self, execution: Execution, n: int, retry_at: int) -> None:
         """See Owner.retry_later."""
-        call = partial(self.post, self._start_next, execution, n)
-        self._alarms.set((execution.key, n), retry_at, call)
+        self._alarms.set((execution.key, n), retry_at, partial(self.start_soon, execution, n))
 
     def arm_timer(self, execution: Execution, n: int, due: int) -> None:
         """See Owner.arm_timer."""

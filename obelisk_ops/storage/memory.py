@@ -151,7 +151,7 @@ class MemoryStore:
     def outputs(self, key: int) -> list[Output]:
         """See LogReader.outputs."""
         rows = [row for place, row in sorted(self._tables.outputs.items()) if place[0] == key]
-        return [Output(*row[1:3], *row[4:]) for row in rows]
+        return [Output(row[1], row[2], *row[4:]) for row in rows]
 
     def timers(self, key: int) -> dict[int, int]:
         """See LogStore.timers."""

@@ -43,6 +43,13 @@ def test_jitter_goes_both_ways(draw: float, wait: int) -> None:
     assert wait_ms(policy, 1, ValueError(), draw) == wait
 
 
+@pytest.mark.parametrize(("draw", "wait"), [(0.0, 500), (0.5, 1000), (0.999, 1000)])
+def test_jitter_makes_no_wait_longer_than_the_maximum(draw: float, wait: int) -> None:
+    policy = Retry(initial=SECOND, maximum=SECOND, jitter=0.5)
+
+    assert wait_ms(policy, 1, ValueError(), draw) == wait
+
+
 class Declined(Exception):
     pass
 

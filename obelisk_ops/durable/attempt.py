@@ -1,0 +1,107 @@
+"""One attempt of an activity, as the code that runs in it and the engine around it see it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+from obelisk_ops.core import values
+from obelisk_ops.errors import WorkflowMisuse
+
+if TYPE_CHECKING:
+    from obelisk_ops.durable.functions import Activity
+
+Key = tuple[int, int]
+"""execution, n of the call"""
+
+
+class CurrentAttempt(Protocol):
+    """What a running attempt may ask about itself, in this process or in a child of it."""
+
+    number: int
+    call_id: str
+    last_details: bytes | None
+
+    def beat(self, details: object) -> None:
+        """Say that it is alive; raise CancelledError when it need not go on."""
+        ...
+
+
+class Attempt:
+    """
+    One attempt to make.
+
+    Attributes:
+        key: Which call.
+        number: 1, 2, …
+        call_id: The id of the call, the same in every attempt.
+        function: The activity.
+        input: Its arguments, a JSON array.
+        last_details: Of the last heartbeat of the attempt before, JSON.
+        on_beat: Told of a heartbeat, in any thread.
+        over: Why its outcome does not count any more; empty while it does.
+        details: Of its own last heartbeat, JSON.
+        beats: How many heartbeats it gave.
+        is_noted: Whether the engine knows of the last one.
+        task: What runs it, for ``async def``.
+        kill: Ends it at once, where that is possible.
+        limits: What ends it when it takes too long.
+    """
+
+    # Defaults of the class: an attempt that needs none of this pays for none of it.
+    last_details: bytes | None = None
+    on_beat: Callable[[Attempt], None] | None = None
+    over: str = ""
+    details: bytes | None = None
+    beats: int = 0
+    is_noted: bool = False
+    task: asyncio.Task[None] | None = None
+    kill: Callable[[], None] | None = None
+    limits: tuple[asyncio.TimerHandle, ...] = ()
+
+    def __init__(
+        self, key: Key, number: int, call_id: str, function: Activity[Any, Any],
+        input: bytes,  # noqa: A002 - as in events
+    ) -> None:  # fmt: skip
+        self.key = key
+        self.number = number
+        self.call_id = call_id
+        self.function = function
+        self.input = input
+
+    def beat(self, details: object) -> None:
+        """See CurrentAttempt.beat."""
+        self.take_beat(values.to_json(details))
+
+    def take_beat(self, details: bytes) -> None:
+        """
+        Note a heartbeat; in any thread.
+
+        Raises:
+            asyncio.CancelledError: The outcome of this attempt does not count any more.
+        """
+        if self.over:
+            raise asyncio.CancelledError(self.over)
+        self.details = details
+        self.beats += 1
+        if not self.is_noted and self.on_beat is not None:
+            self.is_noted = True  # before the call: what comes after it is noted anew
+            self.on_beat(self)
+
+
+current: ContextVar[CurrentAttempt | None] = ContextVar("obelisk_ops_attempt", default=None)
+
+
+def current_attempt() -> CurrentAttempt:
+    """
+    Return the attempt that runs here.
+
+    Raises:
+        WorkflowMisuse: No activity is running here.
+    """
+    found = current.get()
+    if found is None:
+        raise WorkflowMisuse("this can only be asked while an activity runs")
+    return found
