@@ -35,9 +35,8 @@ class Outcome:
 
 
 def environment() -> dict[str, str]:
-    kept = {
-        name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")
-    }
+    wanted = ("PATH", "HOME", "LANG", "PYTHONPATH")
+    kept = {name: value for name, value in os.environ.items() if name in wanted}
     return kept | {"PYTHONDONTWRITEBYTECODE": "1"}
 
 

@@ -39,3 +39,9 @@ def _copy(backup: Backup, config: Path | None) -> Iterator[Restored]:
         place = replace(place, bucket=backup.bucket, prefix=backup.prefix)
     with temporary_copy(open_source(place, backup.name), wish, clock) as copy:
         yield copy
+
+
+def is_backup(database: str) -> bool:
+    """Tell whether ``--db`` names a backup and not a file."""
+    meant = parse_database(database, exists=lambda text: Path(text).exists())
+    return isinstance(meant, Backup)

@@ -1,44 +1,47 @@
-"""``execution``: what runs and ran in a database, and asking for more of it."""
+"""``execution``: what runs and ran in a database. Commands that only read."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from obelisk_ops.cli.databases import readable
+from obelisk_ops.cli import execution_ask
+from obelisk_ops.cli.databases import is_backup
 from obelisk_ops.cli.output import json_option, print_json, print_table
-from obelisk_ops.cli.run import TakesJson, database_option, target_argument
+from obelisk_ops.cli.reading import (
+    find,
+    id_argument,
+    instant,
+    moment,
+    open_reader_of,
+    readable_option,
+    summary,
+)
 from obelisk_ops.core.clock import SystemClock, iso
 from obelisk_ops.core.fold import CallStory, Story, fold
-from obelisk_ops.core.ports import ExecutionFilter, LogReader, State, StateRow
+from obelisk_ops.core.ports import ExecutionFilter, LogReader, State
 from obelisk_ops.core.values import to_json
-from obelisk_ops.core.when import At, parse
-from obelisk_ops.durable.engine import Engine, read_json_input
+from obelisk_ops.core.why import Reason, Surroundings, explain
 from obelisk_ops.durable.handle import outcome
-from obelisk_ops.durable.loader import load_workflow
-from obelisk_ops.errors import ExecutionNotFound, InvalidWhen, Nondeterminism, NotFinished
-from obelisk_ops.inspect.opening import open_read_only
-from obelisk_ops.storage import open_reader
+from obelisk_ops.errors import Nondeterminism, NotFinished
+from obelisk_ops.inspect.situation import situation_of
+from obelisk_ops.storage.sqlite import beside
 
 _POLL_S = 0.05
-_READ_S = 60.0
-
-id_argument = click.argument("execution_id", metavar="ID")
-readable_option = click.option(
-    "--db", "database", required=True, metavar="DB",
-    help="A file, or a backup: NAME, NAME@WHEN, s3://…",
-)  # fmt: skip
 
 
 @click.group()
 def execution() -> None:
-    """Executions of a database: list, show, events, result, submit."""
+    """Executions of a database: what they do, why they wait, and asking something of them."""
+
+
+for command in execution_ask.COMMANDS:
+    execution.add_command(command)
 
 
 @execution.command("list")
@@ -63,12 +66,12 @@ def list_(
     **filters: Any,  # noqa: ANN401 - the fields of ExecutionFilter
 ) -> None:
     """List executions in the order of their creation."""
-    since_ms = _instant(since) if since else None
-    with _reader(config, database) as reader:
+    since_ms = instant(since) if since else None
+    with open_reader_of(config, database) as reader:
         if filters["after"]:
-            _find(reader, filters["after"], database)
+            find(reader, filters["after"], database)
         rows = reader.executions(ExecutionFilter(since=since_ms, **filters))
-        listed = [_summary(reader, row) for row in rows]
+        listed = [summary(reader, row) for row in rows]
     if as_json:
         print_json({"executions": listed})
         return
@@ -92,10 +95,10 @@ def list_(
 @json_option
 def show(config: Path | None, execution_id: str, database: str, *, as_json: bool) -> None:
     """Show one execution: input, value, attempts, and what it waits for."""
-    with _reader(config, database) as reader:
-        row = _find(reader, execution_id, database)
+    with open_reader_of(config, database) as reader:
+        row = find(reader, execution_id, database)
         story = fold(reader.log(row.key))
-        shown = _summary(reader, row) | {
+        shown = summary(reader, row) | {
             "input": story.input,
             "value": story.value,
             "attempts": [_attempts(call) for call in _activities(story)],
@@ -130,8 +133,8 @@ def events(
     as_json: bool,
 ) -> None:
     """Print the log of one execution, oldest event first."""
-    with _reader(config, database) as reader:
-        log = reader.log(_find(reader, execution_id, database).key)
+    with open_reader_of(config, database) as reader:
+        log = reader.log(find(reader, execution_id, database).key)
     chosen = [event for event in log if event.version > after][:limit]
     if as_json:
         shown = [
@@ -163,90 +166,75 @@ def result(
     as_json: bool,  # noqa: ARG001 - the value is JSON in any case
 ) -> None:
     """Print the value of a finished execution as one line of JSON."""
-    with _reader(config, database, follow=wait_s is not None) as reader:
+    with open_reader_of(config, database, follow=wait_s is not None) as reader:
         if wait_s is not None:
             limit_s = None if wait_s < 0 else wait_s
             asyncio.run(_wait(reader, execution_id, database, limit_s))
-        row = _find(reader, execution_id, database)
+        row = find(reader, execution_id, database)
         if row.state is State.PARKED:
             raise Nondeterminism(
                 row.error or f"execution {execution_id!r} is parked",
                 hint="undo the change of the workflow's code and start its worker again",
             )
+        if row.key < 0:
+            raise NotFinished(
+                f"execution {execution_id!r} was asked for, and no worker has begun it",
+                hint=f"start one: obelisk-ops worker TARGET --db {database}",
+            )
         if row.state is not State.FINISHED:
             raise NotFinished(
                 f"execution {execution_id!r} is {row.state}",
-                hint="wait for it: obelisk-ops execution result ID --wait",
+                hint=f"see obelisk-ops execution why {execution_id} --db {database}",
             )
         value = outcome(reader.log(row.key), None)
     print_json(msgspec.Raw(to_json(value)))
 
 
-@execution.command(cls=TakesJson)
-@target_argument
-@click.argument("values", nargs=-1, metavar="[JSON]...")
-@database_option
-@click.option("--id", "execution_id", help="The execution's id; drawn if left out.")
+@execution.command()
+@id_argument
+@click.pass_obj
+@readable_option
 @json_option
-def submit(
-    target: str,
-    values: tuple[str, ...],
-    database: str,
-    execution_id: str | None,
-    as_json: bool,  # noqa: ARG001, FBT001 - the answer is JSON in any case
-) -> None:
+def why(config: Path | None, execution_id: str, database: str, *, as_json: bool) -> None:
     """
-    Ask the owner of a database to run a workflow, and return at once.
+    Say what an execution waits for, the deepest reason first, and what to type.
 
-    Prints one line of JSON: the id, and whether it is new. The request is durable when
-    the command returns, also while no worker runs.
+    An activity that runs or is tried again, a slot of a queue, a timer, a signal or a
+    result from outside, a child workflow with its own reasons; or that it is paused,
+    parked, not served, or that no process owns the database.
     """
-    function = load_workflow(target)
-    text = read_json_input(function, list(values))
-
-    async def ask() -> tuple[str, bool]:
-        async with Engine(database, serve=False) as engine:
-            handle = await engine.submit_json(function, text, execution_id=execution_id)
-            return handle.id, handle.created
-
-    name, created = asyncio.run(ask())
-    print_json({"execution_id": name, "created": created})
-
-
-def _instant(text: str) -> int:
-    moment = parse(text, SystemClock().now_ms())
-    if not isinstance(moment, At):
-        raise InvalidWhen(f"{text!r} is no moment", hint="write a time, or '2h ago'")
-    return moment.at_ms
-
-
-@contextmanager
-def _reader(config: Path | None, database: str, *, follow: bool = False) -> Iterator[LogReader]:
-    """Open a database to read: without a trace, or with *follow* as its owner goes on."""
-    with readable(database, config) as (path, _origin):
-        if follow:
-            with closing(open_reader(path)) as reader:
-                yield reader
-        else:
-            with open_read_only(path, limit_s=_READ_S) as connection:
-                yield open_reader(path, connection)
-
-
-def _find(reader: LogReader, execution_id: str, database: str) -> StateRow:
-    # Letters first: one that is answered meanwhile has become an execution.
-    waits = any(letter.target == execution_id for letter in reader.letters(-1))
-    row = reader.find(execution_id)
-    if row is not None:
-        return row
-    if waits:
-        raise NotFinished(
-            f"execution {execution_id!r} was asked for, and no worker has begun it",
-            hint=f"start one: obelisk-ops worker TARGET --db {database}",
+    with open_reader_of(config, database) as reader:
+        row = find(reader, execution_id, database)
+        asked = situation_of(reader, row)
+    is_owned = None if is_backup(database) else beside.is_owned(Path(database).absolute())
+    around = Surroundings(name=database, is_owned=is_owned, now_ms=SystemClock().now_ms())
+    reasons = explain(asked, around)
+    if as_json:
+        print_json(
+            {"execution_id": row.id, "state": row.state, "reasons": [_told(r) for r in reasons]}
         )
-    raise ExecutionNotFound(
-        f"{database} has no execution {execution_id!r}",
-        hint=f"see what there is: obelisk-ops execution list --db {database}",
-    )
+        return
+    for reason in reasons:
+        where = "" if reason.execution_id == row.id else f"{reason.execution_id}: "
+        number = "" if reason.n is None else f"call {reason.n}, "
+        click.echo(f"{where}{number}{reason.text}")
+        if reason.command:
+            click.echo(f"    {reason.command}")
+
+
+def _told(reason: Reason) -> dict[str, Any]:
+    return {
+        "execution_id": reason.execution_id,
+        "kind": reason.kind,
+        "text": reason.text,
+        "n": reason.n,
+        "function": reason.function,
+        "attempt": reason.attempt,
+        "since": moment(reason.since),
+        "until": moment(reason.until),
+        "error": reason.error,
+        "command": reason.command,
+    }
 
 
 async def _wait(
@@ -259,23 +247,7 @@ async def _wait(
 
 
 def _has_ended(reader: LogReader, execution_id: str, database: str) -> bool:
-    try:
-        return _find(reader, execution_id, database).state in (State.FINISHED, State.PARKED)
-    except NotFinished:
-        return False
-
-
-def _summary(reader: LogReader, row: StateRow) -> dict[str, Any]:
-    return {
-        "execution_id": row.id,
-        "function": row.function,
-        "state": row.state,
-        "result": row.result,
-        "created_at": iso(row.created_at),
-        "finished_at": iso(row.finished_at) if row.finished_at is not None else None,
-        "parent_id": reader.get(row.parent).id if row.parent is not None else None,
-        "error": row.error,
-    }
+    return find(reader, execution_id, database).state in (State.FINISHED, State.PARKED)
 
 
 def _activities(story: Story) -> list[CallStory]:
@@ -290,7 +262,7 @@ def _attempts(call: CallStory) -> dict[str, Any]:
         "attempts": call.attempts,
         "outcome": call.outcome,
         "in_flight": call.is_in_flight,
-        "retry_at": iso(call.retry_at) if call.retry_at is not None else None,
+        "retry_at": moment(call.retry_at),
         "error": error,
     }
 
@@ -300,7 +272,7 @@ def _waiting_for(story: Story) -> list[dict[str, Any]]:
         return []
     return [
         {"n": call.n, "kind": call.kind, "function": call.function,
-         "until": iso(call.due) if call.due is not None else None}
+         "until": moment(call.due or None)}
         for call in story.calls.values() if call.outcome is None
     ]  # fmt: skip
 

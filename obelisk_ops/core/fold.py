@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from obelisk_ops.core.events import Event
+from obelisk_ops.core.events import COMMANDS, Event
 
 
 @dataclass(slots=True)
@@ -24,6 +24,8 @@ class CallStory:
         n: Its number.
         kind: ``activity``, ``timer``, ``child``, ``signal``, ``stub`` or ``scheduled``.
         function: Name of the activity, stub or workflow; of the signal.
+        asked_at: When the code asked for it; UTC milliseconds.
+        queue: Which queue an activity waits in; empty for the default one.
         attempts: How many were started.
         started_at: When the last one was; UTC milliseconds.
         retry_at: When the next one will be; UTC milliseconds.
@@ -35,6 +37,8 @@ class CallStory:
     n: int
     kind: str
     function: str | None = None
+    asked_at: int = 0
+    queue: str = ""
     attempts: int = 0
     started_at: int | None = None
     retry_at: int | None = None
@@ -59,6 +63,12 @@ class Story:
         error: Its error, once it has one.
         calls: By number.
         has_ended: Whether its last event is on record.
+        start_at: When its code begins; UTC milliseconds, 0 for at once.
+        has_begun: Whether its code has run.
+        paused_at: Since when it is paused; UTC milliseconds.
+        cancelled_at: When it was asked to cancel; UTC milliseconds.
+        is_late: Whether that was because it took too long.
+        parked: Why it is parked, if that is the last thing known.
     """
 
     input: Any = None
@@ -66,6 +76,12 @@ class Story:
     error: dict[str, Any] | None = None
     calls: dict[int, CallStory] = field(default_factory=dict)
     has_ended: bool = False
+    start_at: int = 0
+    has_begun: bool = False
+    paused_at: int | None = None
+    cancelled_at: int | None = None
+    is_late: bool = False
+    parked: dict[str, Any] | None = None
 
 
 def fold(log: Iterable[Event]) -> Story:
@@ -73,18 +89,20 @@ def fold(log: Iterable[Event]) -> Story:
     story = Story()
     for event in log:
         body = msgspec.json.decode(event.body)
+        story.has_begun = story.has_begun or event.kind in COMMANDS
         step = _STEPS.get(event.kind)
         if step is not None:
             step(story, body, event.at)
     return story
 
 
-def _created(story: Story, body: dict[str, Any], _at: int) -> None:
-    story.input = body.get("in")
+def _created(story: Story, body: dict[str, Any], at: int) -> None:
+    story.input, story.start_at = body.get("in"), body.get("start_at", 0)
+    story.paused_at = at if body.get("paused") else None
 
 
 def _intended(story: Story, body: dict[str, Any], at: int) -> None:
-    call = CallStory(body["n"], "activity", body["fn"])
+    call = CallStory(body["n"], "activity", body["fn"], at, body.get("queue", ""))
     if body.get("try"):
         call.attempts, call.started_at = 1, at
     story.calls[call.n] = call
@@ -106,25 +124,25 @@ def _returned(story: Story, body: dict[str, Any], _at: int) -> None:
     call.outcome = "error" if call.error else "ok"
 
 
-def _timer_set(story: Story, body: dict[str, Any], _at: int) -> None:
-    story.calls[body["n"]] = CallStory(body["n"], "timer", due=body["until"])
+def _timer_set(story: Story, body: dict[str, Any], at: int) -> None:
+    story.calls[body["n"]] = CallStory(body["n"], "timer", None, at, due=body["until"])
 
 
-def _child_created(story: Story, body: dict[str, Any], _at: int) -> None:
-    story.calls[body["n"]] = CallStory(body["n"], "child", body["fn"])
+def _child_created(story: Story, body: dict[str, Any], at: int) -> None:
+    story.calls[body["n"]] = CallStory(body["n"], "child", body["fn"], at)
 
 
-def _signal_awaited(story: Story, body: dict[str, Any], _at: int) -> None:
-    call = CallStory(body["n"], "signal", body["name"], due=body.get("until"))
+def _signal_awaited(story: Story, body: dict[str, Any], at: int) -> None:
+    call = CallStory(body["n"], "signal", body["name"], at, due=body.get("until"))
     story.calls[call.n] = call
 
 
-def _stub_requested(story: Story, body: dict[str, Any], _at: int) -> None:
-    story.calls[body["n"]] = CallStory(body["n"], "stub", body["fn"])
+def _stub_requested(story: Story, body: dict[str, Any], at: int) -> None:
+    story.calls[body["n"]] = CallStory(body["n"], "stub", body["fn"], at)
 
 
-def _scheduled(story: Story, body: dict[str, Any], _at: int) -> None:
-    call = CallStory(body["n"], "scheduled", body["fn"], due=body.get("start_at"))
+def _scheduled(story: Story, body: dict[str, Any], at: int) -> None:
+    call = CallStory(body["n"], "scheduled", body["fn"], at, due=body.get("start_at"))
     call.outcome = "ok"  # asked for, and that is all
     story.calls[call.n] = call
 
@@ -135,6 +153,27 @@ def _answered(story: Story, body: dict[str, Any], _at: int) -> None:
 
 def _cancelled(story: Story, body: dict[str, Any], _at: int) -> None:
     story.calls[body["n"]].outcome = "cancelled"
+
+
+def _cancel_requested(story: Story, body: dict[str, Any], at: int) -> None:
+    if story.cancelled_at is None:
+        story.cancelled_at, story.is_late = at, body.get("reason") == "timeout"
+
+
+def _paused(story: Story, _body: dict[str, Any], at: int) -> None:
+    story.paused_at = at
+
+
+def _unpaused(story: Story, _body: dict[str, Any], _at: int) -> None:
+    story.paused_at = None
+
+
+def _parked(story: Story, body: dict[str, Any], _at: int) -> None:
+    story.parked = body["error"]
+
+
+def _resumed(story: Story, _body: dict[str, Any], _at: int) -> None:
+    story.parked = None
 
 
 def _finished(story: Story, body: dict[str, Any], _at: int) -> None:
@@ -157,5 +196,10 @@ _STEPS = {
     "stub_answered": _answered,
     "scheduled": _scheduled,
     "cancelled": _cancelled,
+    "cancel_requested": _cancel_requested,
+    "paused": _paused,
+    "unpaused": _unpaused,
+    "parked": _parked,
+    "resumed": _resumed,
     "finished": _finished,
 }

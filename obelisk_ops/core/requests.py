@@ -96,6 +96,14 @@ class Facts:
     letters: Sequence[Letter] = ()
 
 
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(body: Signal | Answer | Fork) -> str:
+    """Write the body of a letter."""
+    return _encode(body).decode()
+
+
 def split_call(call_id: str) -> tuple[str, int]:
     """
     Return the execution and the number that a call's id is made of.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, NoReturn, Self, TypeVar
@@ -11,11 +12,11 @@ from typing import Any, NoReturn, Self, TypeVar
 import msgspec
 from msgspec import Raw
 
-from obelisk_ops.core import events, ids
+from obelisk_ops.core import events, failures, ids, requests
 from obelisk_ops.core.clock import Clock, SystemClock
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import ExecutionFilter, LogReader, Mailbox, State, StateRow
-from obelisk_ops.core.values import Codec
+from obelisk_ops.core.values import Codec, to_json
 from obelisk_ops.durable.commits import closed_error
 from obelisk_ops.durable.functions import Workflow
 from obelisk_ops.durable.handle import Handle
@@ -31,10 +32,12 @@ from obelisk_ops.errors import (
     WorkflowMisuse,
 )
 from obelisk_ops.storage import as_path, open_mailbox
+from obelisk_ops.storage.unbegun import WholeReader
 
 R = TypeVar("R")
 
 _POLL_S = 0.05
+_ANSWER_POLL_S = 0.01
 _ENDED = (State.FINISHED, State.PARKED)
 
 
@@ -93,12 +96,14 @@ class Engine:
         self._limits = Limits(threads=threads, grace_s=grace, storage_timeout_s=storage_timeout)
         self._owner: Owner | None = None
         self._mailbox: Mailbox | None = None
+        self._whole: LogReader | None = None  # the mailbox, with what waits in it
 
     async def __aenter__(self) -> Self:
         if self._serve:
             self._owner = self._take()
         else:
             self._mailbox = open_mailbox(self.path)
+            self._whole = WholeReader(self._mailbox)
         return self
 
     async def __aexit__(
@@ -111,7 +116,7 @@ class Engine:
             await self._owner.close()
         if self._mailbox is not None:
             self._mailbox.close()
-        self._owner = self._mailbox = None
+        self._owner = self._mailbox = self._whole = None
 
     async def submit(
         self,
@@ -145,7 +150,12 @@ class Engine:
         return await self.submit_json(function, text, execution_id=id)
 
     async def submit_json(
-        self, function: Workflow[Any, R], text: bytes, *, execution_id: str | None = None
+        self,
+        function: Workflow[Any, R],
+        text: bytes,
+        *,
+        execution_id: str | None = None,
+        paused: bool = False,
     ) -> Handle[R]:
         """Do the same as ``submit`` with the arguments as a JSON array."""
         execution_id = (
@@ -153,12 +163,12 @@ class Engine:
             if execution_id is None
             else ids.checked(execution_id)
         )
-        body = events.Created(fn=function.name, input=Raw(text))
+        body = events.Created(fn=function.name, input=Raw(text), paused=paused)
         if self._owner is not None:
             self._owner.serve(self._registry.add_with_module(function))
             created = await self._owner.create(execution_id, body)
         else:
-            created = self._ask(execution_id, body)
+            created = self._post("create", execution_id, events.encode(body))
         return Handle(execution_id, created, self, function.codec)
 
     async def failed(self) -> NoReturn:
@@ -183,6 +193,51 @@ class Engine:
         """
         row = self.row(execution_id)
         return Handle(execution_id, False, self, self._codec_of(row.function))  # noqa: FBT003
+
+    async def stub(
+        self,
+        call_id: str,
+        value: Any = None,  # noqa: ANN401 - what the stub's annotation says
+        *,
+        error: BaseException | None = None,
+    ) -> bool:
+        """
+        Give a stub its result, and return when that is durable.
+
+        Args:
+            call_id: The id of the call, as in ``order-42/3``.
+            value: The result.
+            error: Raised where the stub is awaited, instead of a result.
+
+        Returns:
+            False when it has the same result already.
+
+        Raises:
+            StubNotFound: There is no such call, or it is no stub.
+            AlreadyAnswered: It has another result, or is not wanted any more.
+            ExecutionEnded: The execution is finished.
+        """
+        if error is not None:
+            body = requests.Answer(error=failures.record(error))
+        else:
+            body = requests.Answer(ok=Raw(to_json(value)))
+        return await self.ask("stub", call_id, requests.encode(body))
+
+    async def ask(self, kind: str, target: str, body: str = "{}") -> bool:
+        """See Source.ask. Returns when it is durable; whether it changes anything."""
+        if self._owner is not None:
+            return await self._owner.ask(kind, target, body)
+        return self._post(kind, target, body)
+
+    async def when_answered(self, execution_id: str, timeout_s: float) -> StateRow | None:
+        """Return an execution once the owner has answered all letters to it; None if late."""
+        reader = self._reader()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while reader.letters_to(execution_id):  # noqa: ASYNC110 - a file
+                    await asyncio.sleep(_ANSWER_POLL_S)
+                return self.row(execution_id)
+        return None
 
     # -- Source: what handles ask for ------------------------------------------------
 
@@ -228,17 +283,13 @@ class Engine:
             await asyncio.sleep(_POLL_S)
 
     def _has_ended(self, execution_id: str) -> bool:
-        # Letters first: one that is answered meanwhile has become an execution.
-        waits = any(letter.target == execution_id for letter in self._reader().letters(-1))
-        if waits and self._reader().find(execution_id) is None:
-            return False
         return self.row(execution_id).state in _ENDED
 
     def _reader(self) -> LogReader:
         if self._owner is not None:
             return self._owner.store
-        if self._mailbox is not None:
-            return self._mailbox
+        if self._whole is not None:
+            return self._whole
         raise WorkflowMisuse(
             "the engine is not running", hint="use it inside 'async with Engine(…) as engine:'"
         )
@@ -247,15 +298,13 @@ class Engine:
         known = self._registry.get(function)
         return known.codec if known else None
 
-    def _ask(self, execution_id: str, body: events.Created) -> bool:
+    def _post(self, kind: str, target: str, body: str) -> bool:
         if self._mailbox is None:
             self._reader()
         assert self._mailbox is not None
-        created = self._mailbox.ask(
-            "create", execution_id, events.encode(body), now_ms=self._clock.now_ms()
-        )
+        is_news = self._mailbox.ask(kind, target, body, now_ms=self._clock.now_ms())
         wake_owner(self.path)
-        return created
+        return is_news
 
     def list(
         self,

@@ -6,15 +6,37 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
-from obelisk_ops.core import failures
+from obelisk_ops.core import failures, requests, values
 from obelisk_ops.core.events import Event, Finished
 from obelisk_ops.core.ports import StateRow
 from obelisk_ops.core.values import Codec
 from obelisk_ops.errors import ExecutionFailed
 
 R_co = TypeVar("R_co", covariant=True)
+
+
+class Shape(Protocol):
+    """How the value of a signal is written."""
+
+    def encode(self, value: Any) -> bytes:  # noqa: ANN401 - of the signal's type
+        """Write a value, or refuse it."""
+        ...
+
+
+class Sendable(Protocol):
+    """A typed signal."""
+
+    @property
+    def name(self) -> str:
+        """What senders call it."""
+        ...
+
+    @property
+    def shape(self) -> Shape:
+        """How its value is written."""
+        ...
 
 
 class Source(Protocol):
@@ -30,6 +52,10 @@ class Source(Protocol):
 
     def read_log(self, execution_id: str) -> list[Event]:
         """Return the execution's log."""
+        ...
+
+    async def ask(self, kind: str, target: str, body: str = "{}") -> bool:
+        """Ask for something to happen to it; see core.requests."""
         ...
 
 
@@ -68,6 +94,72 @@ class Handle(Generic[R_co]):
     def events(self) -> list[Event]:
         """Return the execution's log, oldest first."""
         return self._source.read_log(self.id)
+
+    async def cancel(self) -> bool:
+        """
+        Ask for the execution's end: Cancelled is raised where its code waits.
+
+        Returns:
+            False when that was asked for before.
+
+        Raises:
+            ExecutionEnded: It is finished.
+            NotCancellable: Its workflow does not let itself be cancelled.
+        """
+        return await self._source.ask("cancel", self.id)
+
+    async def pause(self) -> bool:
+        """
+        Let nothing of it start, until ``unpause``; what runs may end.
+
+        Returns:
+            False when it is paused already.
+
+        Raises:
+            ExecutionEnded: It is finished.
+        """
+        return await self._source.ask("pause", self.id)
+
+    async def unpause(self) -> bool:
+        """
+        Let a paused execution go on.
+
+        Returns:
+            False when it is not paused.
+
+        Raises:
+            ExecutionEnded: It is finished.
+        """
+        return await self._source.ask("unpause", self.id)
+
+    async def signal(
+        self,
+        signal: Sendable | str,
+        value: Any,  # noqa: ANN401 - of the signal's type
+        *,
+        id: str | None = None,  # noqa: A002 - it is what everybody calls it
+    ) -> bool:
+        """
+        Send a signal; it is kept until the workflow receives it.
+
+        Args:
+            signal: Which one, or its name.
+            value: What is sent.
+            id: Of two signals with the same id the second is accepted and dropped.
+
+        Returns:
+            False when one with this id was sent before.
+
+        Raises:
+            InvalidInput: The value does not fit the signal's type.
+            ExecutionEnded: The execution is finished.
+        """
+        if isinstance(signal, str):
+            name, text = signal, values.to_json(value)
+        else:
+            name, text = signal.name, signal.shape.encode(value)
+        body = requests.Signal(name=name, value=Raw(text), id=id or "")
+        return await self._source.ask("signal", self.id, requests.encode(body))
 
 
 def outcome(history: list[Event], codec: Codec | None) -> Any:  # noqa: ANN401

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from obelisk_ops.durable.mailroom import Mailroom
 from obelisk_ops.durable.registry import Registry
 from obelisk_ops.durable.scheduler import Scheduler
 from obelisk_ops.errors import ExecutionNotFound, FunctionNotFound
-from obelisk_ops.storage import open_store
+from obelisk_ops.storage import open_mailbox, open_store
 from obelisk_ops.storage.sqlite import beside
 from obelisk_ops.storage.sqlite.recovery import find_overlooked_commit
 
@@ -72,6 +73,7 @@ class Owner:
             CorruptDatabase: It is damaged.
         """
         self._path = path
+        self._clock = clock
         self._grace_s = limits.grace_s
         self._registry = registry
         self._lock = beside.Lock(path)
@@ -138,6 +140,30 @@ class Owner:
         turn.acks.append(durable)
         await durable
         return known is None
+
+    async def ask(self, kind: str, target: str, body: str) -> bool:
+        """
+        Do what is asked of an execution; return whether it changed anything, once durable.
+
+        Raises:
+            Conflict: It contradicts what is; see ``core.requests``.
+            NotFound: There is no such execution, or call.
+        """
+        with closing(open_mailbox(self._path)) as mailbox:
+            is_news = mailbox.ask(kind, target, body, now_ms=self._clock.now_ms())
+        if is_news:
+            await self.answer_letters()
+        return is_news
+
+    async def answer_letters(self) -> None:
+        """Answer what waits in the mailbox now, and return when that is durable."""
+        left: set[int] = set()
+        while waiting := {one.id for one in self.store.letters(_LETTERS_MAX)} - left:
+            left |= waiting  # what nobody understands stays
+            self._deliver()
+            durable = asyncio.get_running_loop().create_future()
+            self._scheduler.nothing().acks.append(durable)
+            await durable
 
     async def failed(self) -> None:
         """Wait until the database fails for good, and raise that."""

@@ -26,6 +26,7 @@ from obelisk_ops.core.ports import (
     Write,
 )
 from obelisk_ops.errors import ExecutionExists, OpsError, VersionConflict
+from obelisk_ops.storage.unbegun import matches
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -120,7 +121,7 @@ class MemoryStore:
         """See LogReader.executions."""
         after = self.find(wanted.after) if wanted.after is not None else None
         rows = [row for row in self._in_order() if after is None or row.key > after.key]
-        return [row for row in rows if _matches(row, wanted)][: wanted.limit]
+        return [row for row in rows if matches(row, wanted)][: wanted.limit]
 
     def unfinished(self) -> list[StateRow]:
         """See LogStore.unfinished."""
@@ -239,16 +240,3 @@ def _changed(row: StateRow, change: StateChange) -> StateRow:
         row, state=change.state, result=change.result,
         finished_at=change.finished_at, error=change.error,
     )  # fmt: skip
-
-
-def _matches(row: StateRow, wanted: ExecutionFilter) -> bool:
-    return (
-        wanted.state in (None, row.state)
-        and wanted.function in (None, row.function)
-        and (wanted.since is None or row.created_at >= wanted.since)
-        and (wanted.error is None or _holds(row.error, wanted.error))
-    )
-
-
-def _holds(error: str | None, wanted: str) -> bool:
-    return error is not None and wanted.lower() in error.lower()

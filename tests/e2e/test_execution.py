@@ -45,13 +45,14 @@ def ask(db: Path, *argv: str) -> Any:
 def test_a_list_has_the_fields_that_were_promised(db: Path) -> None:
     listed = ask(db, "list")["executions"]
 
-    assert [e["execution_id"] for e in listed] == ["good", "bad", "declined"]
+    assert [e["execution_id"] for e in listed] == ["good", "bad", "declined", "waits"]
     assert all(set(e) == SUMMARY for e in listed)
     assert all(INSTANT.fullmatch(e["created_at"]) for e in listed)
-    good, bad, declined = listed
+    good, bad, declined, waits = listed
     assert (good["state"], good["result"], good["error"]) == ("finished", "ok", None)
     assert (bad["result"], bad["error"]) == ("error", "LookupError: no tea")
     assert declined["function"] == "flows.pays"
+    assert (waits["state"], waits["function"]) == ("pending", "flows.pays")
 
 
 @pytest.mark.parametrize(
@@ -59,10 +60,13 @@ def test_a_list_has_the_fields_that_were_promised(db: Path) -> None:
     [
         (("--limit", "1"), ["good"]),
         (("--after", "good", "--limit", "1"), ["bad"]),
-        (("--function", "flows.pays"), ["declined"]),
+        (("--function", "flows.pays"), ["declined", "waits"]),
         (("--error", "TEA"), ["bad"]),
         (("--state", "parked"), []),
-        (("--since", "1h ago"), ["good", "bad", "declined"]),
+        (("--state", "pending"), ["waits"]),
+        (("--after", "declined"), ["waits"]),
+        (("--after", "waits"), []),
+        (("--since", "1h ago"), ["good", "bad", "declined", "waits"]),
     ],
 )
 def test_a_list_is_filtered(db: Path, filters: tuple[str, ...], found: list[str]) -> None:
@@ -79,6 +83,16 @@ def test_an_execution_is_shown(db: Path) -> None:
     ]  # fmt: skip
     assert (bad["value"], bad["attempts"]) == (None, [])
     assert declined["attempts"][0]["error"] == "ValueError: card declined"
+
+
+def test_one_that_was_not_begun_is_shown(db: Path) -> None:
+    shown, log = ask(db, "show", "waits"), ask(db, "events", "waits")
+    [unowned, unbegun] = ask(db, "why", "waits")["reasons"]
+
+    assert (shown["state"], shown["input"], shown["attempts"]) == ("pending", [], [])
+    assert [e["kind"] for e in log["events"]] == ["created"]
+    assert (unowned["kind"], unbegun["kind"]) == ("unowned", "unbegun")
+    assert "obelisk-ops worker" in unowned["command"]
 
 
 def test_its_events_are_printed(db: Path) -> None:

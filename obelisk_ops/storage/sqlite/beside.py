@@ -18,7 +18,7 @@ from obelisk_ops.errors import DatabaseLocked, StorageUnavailable
 
 ENGINE_LOCK = "engine.lock"
 _MARK_BYTES = 20
-_TRIES = 5
+_TRIES = 30  # a command that answers letters owns a database for a moment
 _PAUSE_S = 0.01
 _pause = threading.Event()
 
@@ -54,6 +54,18 @@ def killed_owner(database: Path) -> str | None:
             return file.read().strip() or None
     except OSError:
         return None  # there is none, or it lives
+
+
+def is_owned(database: Path) -> bool:
+    """Tell whether a process owns *database* now."""
+    try:
+        with (folder(database) / ENGINE_LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # nobody has ever owned it
+    return False
 
 
 class Lock:

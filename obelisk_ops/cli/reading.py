@@ -1,0 +1,110 @@
+"""What the commands that look at executions have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from obelisk_ops.cli.databases import readable
+from obelisk_ops.core.clock import SystemClock, iso
+from obelisk_ops.core.ports import ExecutionFilter, LogReader, StateRow
+from obelisk_ops.core.when import At, parse
+from obelisk_ops.errors import ExecutionNotFound, InvalidWhen
+from obelisk_ops.inspect.opening import open_read_only
+from obelisk_ops.storage import open_reader
+from obelisk_ops.storage.unbegun import WholeReader
+
+_READ_S = 60.0
+_COMPLETED_MAX = 1000
+
+readable_option = click.option(
+    "--db", "database", required=True, metavar="DB",
+    help="A file, or a backup: NAME, NAME@WHEN, s3://…",
+)  # fmt: skip
+
+
+def _complete(ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Offer the ids of a database that was named before: ``--db runs.db <TAB>``."""
+    database = ctx.params.get("database")
+    with suppress(Exception):  # a shell has no use for an error
+        with open_reader_of(None, str(database)) as reader:
+            rows = reader.executions(ExecutionFilter(limit=_COMPLETED_MAX))
+        return [
+            CompletionItem(row.id, help=f"{row.function}, {row.state}")
+            for row in rows if row.id.startswith(typed)
+        ]  # fmt: skip
+    return []
+
+
+id_argument = click.argument("execution_id", metavar="ID", shell_complete=_complete)
+
+
+@contextmanager
+def open_reader_of(
+    config: Path | None, database: str, *, follow: bool = False
+) -> Iterator[LogReader]:
+    """
+    Open what ``--db`` names to read, with what waits in its mailbox.
+
+    Without a trace, or with *follow* as its owner goes on.
+    """
+    with readable(database, config) as (path, _origin):
+        if follow:
+            with closing(open_reader(path)) as reader:
+                yield WholeReader(reader)
+        else:
+            with open_read_only(path, limit_s=_READ_S) as connection:
+                yield WholeReader(open_reader(path, connection))
+
+
+def find(reader: LogReader, execution_id: str, database: str) -> StateRow:
+    """
+    Return one execution.
+
+    Raises:
+        ExecutionNotFound: There is no such.
+    """
+    row = reader.find(execution_id)
+    if row is None:
+        raise ExecutionNotFound(
+            f"{database} has no execution {execution_id!r}",
+            hint=f"see what there is: obelisk-ops execution list --db {database}",
+        )
+    return row
+
+
+def instant(text: str) -> int:
+    """
+    Return the moment that *text* names, in UTC milliseconds.
+
+    Raises:
+        InvalidWhen: It names none.
+    """
+    moment = parse(text, SystemClock().now_ms())
+    if not isinstance(moment, At):
+        raise InvalidWhen(f"{text!r} is no moment", hint="write a time, or '2h ago'")
+    return moment.at_ms
+
+
+def summary(reader: LogReader, row: StateRow) -> dict[str, Any]:
+    """Return the fields of an execution that every command prints alike."""
+    return {
+        "execution_id": row.id,
+        "function": row.function,
+        "state": row.state,
+        "result": row.result,
+        "created_at": iso(row.created_at),
+        "finished_at": moment(row.finished_at),
+        "parent_id": reader.get(row.parent).id if row.parent is not None else None,
+        "error": row.error,
+    }
+
+
+def moment(at_ms: int | None) -> str | None:
+    """Return a moment as it is printed, or None."""
+    return None if at_ms is None else iso(at_ms)

@@ -1,0 +1,293 @@
+"""
+What an execution waits for, in words, and what a person can do about it.
+
+From what is on record: its log, its inbox, and whether somebody owns the database. Of a
+chain of child workflows the deepest reason comes first: it is the one that holds up all
+the others.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from obelisk_ops.core import ids
+from obelisk_ops.core.clock import iso
+from obelisk_ops.core.durations import format_duration
+from obelisk_ops.core.fold import CallStory, Story
+from obelisk_ops.core.ports import State, StateRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """
+    What is known of one execution.
+
+    Attributes:
+        row: Where it is.
+        story: Its log, told.
+        arrived: What waits in its inbox and its code has not seen: ``(kind, ref or name)``.
+        beats: When each open call last gave a sign of life; UTC milliseconds.
+        children: Its unfinished child workflows, by the number of the call.
+    """
+
+    row: StateRow
+    story: Story
+    arrived: tuple[tuple[str, str], ...] = ()
+    beats: Mapping[int, int] = field(default_factory=dict)
+    children: Mapping[int, Situation] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """
+    What is known of the database.
+
+    Attributes:
+        name: What it was called on the command line.
+        is_owned: Whether a process owns it; None where nobody could, as of a backup.
+        served: The functions that its owner serves; None when that is not known.
+        now_ms: UTC milliseconds.
+    """
+
+    name: str
+    is_owned: bool | None
+    served: frozenset[str] | None = None
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """
+    One thing that an execution waits for.
+
+    Attributes:
+        execution_id: Which execution: the one asked about, or a child workflow of it.
+        kind: ``finished``, ``parked``, ``paused``, ``unowned``, ``unserved``, ``start``,
+            ``unbegun``, ``cancelling``, ``activity``, ``retry``, ``slot``, ``timer``,
+            ``signal``, ``stub``, ``child`` or ``code``.
+        text: For people.
+        n: The number of the call, where it is one.
+        function: Its activity, stub or workflow; the signal's name.
+        attempt: The attempt that runs, or was the last.
+        since: UTC milliseconds.
+        until: UTC milliseconds.
+        error: The last error.
+        command: What to type, where that helps.
+    """
+
+    execution_id: str
+    kind: str
+    text: str
+    n: int | None = None
+    function: str | None = None
+    attempt: int | None = None
+    since: int | None = None
+    until: int | None = None
+    error: str | None = None
+    command: str | None = None
+
+
+def explain(asked: Situation, around: Surroundings) -> list[Reason]:
+    """Return what an execution waits for, the deepest reason first."""
+    told = _Telling(asked, around)
+    if asked.row.state is State.FINISHED:
+        return [told.finished()]
+    inner = [
+        reason
+        for n, child in sorted(asked.children.items())
+        for reason in explain(child, around)
+    ]
+    own = list(told.reasons())
+    # Said once, by the deepest execution.
+    if any(reason.kind == "unowned" for reason in inner):
+        own = [reason for reason in own if reason.kind != "unowned"]
+    return inner + own
+
+
+class _Telling:
+    """One execution's own reasons."""
+
+    def __init__(self, asked: Situation, around: Surroundings) -> None:
+        self._row, self._story = asked.row, asked.story
+        self._arrived, self._beats = asked.arrived, asked.beats
+        self._around, self._now = around, around.now_ms
+
+    def finished(self) -> Reason:
+        error = f": {self._row.error}" if self._row.error else ""
+        text = f"it waits for nothing: finished, {self._row.result}{error}"
+        return self._reason("finished", text, since=self._row.finished_at)
+
+    def reasons(self) -> Iterator[Reason]:
+        yield from self._held_up()
+        if self._story.cancelled_at is not None:
+            yield self._cancelling()
+        if not self._story.has_begun and self._story.start_at > self._now:
+            yield self._reason(
+                "start", f"begins {self._in(self._story.start_at)}", until=self._story.start_at
+            )
+        calls = [call for call in self._story.calls.values() if call.outcome is None]
+        for call in calls:
+            yield self._call(call)
+        if not (calls or self._is_held or self._story.start_at > self._now):
+            yield self._to_be_run()
+
+    @property
+    def _is_held(self) -> bool:
+        return self._story.parked is not None or self._story.paused_at is not None
+
+    def _to_be_run(self) -> Reason:
+        if self._story.has_begun:
+            return self._reason("code", "its code is to go on from where the log ends")
+        return self._reason(
+            "unbegun", "its code has not begun: a worker that serves it takes it up"
+        )
+
+    def _held_up(self) -> Iterator[Reason]:
+        if self._story.parked is not None:
+            yield self._parked(self._story.parked)
+        if self._story.paused_at is not None:
+            yield self._paused(self._story.paused_at)
+        if self._around.is_owned is False:
+            yield self._reason(
+                "unowned",
+                "no process owns the database: nothing goes on",
+                command=f"obelisk-ops worker TARGET --db {self._db}",
+            )
+        elif self._around.served is not None and self._row.function not in self._around.served:
+            yield self._reason(
+                "unserved",
+                f"the owner of the database does not serve {self._row.function}",
+                function=self._row.function,
+                command=f"obelisk-ops worker TARGET --db {self._db}",
+            )
+
+    def _parked(self, error: dict[str, str]) -> Reason:
+        return self._reason(
+            "parked",
+            f"parked: {error['message']}; mend the code and start its worker again, or fork "
+            "the execution from before the change",
+            error=error["message"],
+            command=f"obelisk-ops execution events {self._id} --db {self._db}",
+        )
+
+    def _paused(self, since: int) -> Reason:
+        waits = f"; {len(self._arrived)} arrived meanwhile" if self._arrived else ""
+        return self._reason(
+            "paused",
+            f"paused since {iso(since)}{waits}",
+            since=since,
+            command=f"obelisk-ops execution unpause {self._id} --db {self._db}",
+        )
+
+    def _cancelling(self) -> Reason:
+        since = self._story.cancelled_at
+        assert since is not None
+        why = "it took too long" if self._story.is_late else "a cancel was asked for"
+        return self._reason("cancelling", f"{why} at {iso(since)}: it cleans up", since=since)
+
+    def _call(self, call: CallStory) -> Reason:
+        match call.kind:
+            case "activity":
+                return self._activity(call)
+            case "timer":
+                return self._timer(call)
+            case "signal":
+                return self._signal(call)
+            case "stub":
+                return self._stub(call)
+            case _:
+                return self._of(
+                    call, "child", f"child workflow {self._call_id(call)} ({call.function})"
+                )
+
+    def _activity(self, call: CallStory) -> Reason:
+        name = f"activity {call.function}"
+        if call.started_at is not None:
+            beat = self._beats.get(call.n)
+            sign = f", last heartbeat {self._ago(beat)}" if beat is not None else ""
+            began = f"{name}: attempt {call.attempts} began {self._ago(call.started_at)}{sign}"
+            if self._around.is_owned is False:
+                began += "; its process has ended, it will be made again"
+            return self._of(call, "activity", began, since=call.started_at)
+        if call.retry_at is not None and call.retry_at > self._now:
+            text = f"{name}: attempt {call.attempts} failed ({_error(call)}); the next one "
+            return self._of(call, "retry", text + self._in(call.retry_at), until=call.retry_at)
+        return self._slot(call, name)
+
+    def _slot(self, call: CallStory, name: str) -> Reason:
+        queue = f"queue {call.queue!r}" if call.queue else "its queue"
+        text = f"{name}: attempt {call.attempts + 1} waits for a free slot of {queue}"
+        if call.retry_at is not None:
+            text += f"; the last one failed ({_error(call)})"
+            if "TimedOut" in (_error(call) or ""):
+                text += ", and its thread may still run"
+        return self._of(call, "slot", text, since=call.retry_at or call.asked_at)
+
+    def _timer(self, call: CallStory) -> Reason:
+        assert call.due is not None
+        text = f"a timer, {'due' if call.due <= self._now else 'fires'} {self._in(call.due)}"
+        return self._of(call, "timer", text, since=call.asked_at, until=call.due)
+
+    def _signal(self, call: CallStory) -> Reason:
+        until = f"; given up {self._in(call.due)}" if call.due else ""
+        others = sorted({ref for kind, ref in self._arrived if kind == "signal"})
+        if call.function in others:
+            until += "; one has arrived"
+        elif others:
+            until += f"; others have arrived: {', '.join(others)}"
+        return self._of(
+            call, "signal", f"signal {call.function!r}{until}",
+            since=call.asked_at, until=call.due or None,
+            command=f"obelisk-ops execution signal {self._id} {call.function} JSON "
+            f"--db {self._db}",
+        )  # fmt: skip
+
+    def _stub(self, call: CallStory) -> Reason:
+        text = f"a result from outside: {call.function}, asked for {self._ago(call.asked_at)}"
+        if ("stub", str(call.n)) in self._arrived:
+            text += "; it has arrived"
+        return self._of(
+            call, "stub", text, since=call.asked_at,
+            command=f"obelisk-ops execution stub {self._call_id(call)} JSON --db {self._db}",
+        )  # fmt: skip
+
+    def _of(self, call: CallStory, kind: str, text: str, **more: Any) -> Reason:  # noqa: ANN401
+        return Reason(
+            execution_id=self._row.id, kind=kind, text=text, n=call.n, function=call.function,
+            attempt=call.attempts or None, error=_error(call), **more,
+        )  # fmt: skip
+
+    def _reason(self, kind: str, text: str, **more: Any) -> Reason:  # noqa: ANN401
+        return Reason(execution_id=self._row.id, kind=kind, text=text, **more)
+
+    @property
+    def _id(self) -> str:
+        return shlex.quote(self._row.id)
+
+    @property
+    def _db(self) -> str:
+        return shlex.quote(self._around.name)
+
+    def _call_id(self, call: CallStory) -> str:
+        return shlex.quote(ids.derived(self._row.id, call.n))
+
+    def _ago(self, at: int) -> str:
+        return f"{_length(self._now - at)} ago"
+
+    def _in(self, at: int) -> str:
+        left = at - self._now
+        when = f"in {_length(left)}" if left >= 0 else f"since {_length(-left)}"
+        return f"{when} ({iso(at)})"
+
+
+def _length(span_ms: int) -> str:
+    """Write a span of time without more detail than anybody wants to read."""
+    seconds = max(0, span_ms) / 1000
+    return format_duration(round(seconds) if seconds >= 10 else round(seconds, 1))  # noqa: PLR2004
+
+
+def _error(call: CallStory) -> str | None:
+    return f"{call.error['type']}: {call.error['message']}" if call.error else None

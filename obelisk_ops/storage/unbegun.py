@@ -1,0 +1,159 @@
+"""
+Reading a database together with what waits in its mailbox.
+
+Whoever has submitted an execution wants to see it, also while no owner runs that would
+begin it: its letter is shown as a pending execution whose log is its first event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from obelisk_ops.core import events
+from obelisk_ops.core.events import Event
+from obelisk_ops.core.ports import (
+    CronRow,
+    ExecutionFilter,
+    InboxItem,
+    Letter,
+    LogReader,
+    State,
+    StateRow,
+)
+from obelisk_ops.core.requests import MAKING, Fork
+
+_ALL = 1 << 40
+
+
+class WholeReader:
+    """See LogReader. Executions that are not begun have negative keys."""
+
+    def __init__(self, inner: LogReader) -> None:
+        """Read through *inner*, which is closed with this."""
+        self._inner = inner
+        self._seen: dict[int, Letter] = {}  # one that is answered meanwhile is still known
+
+    def find(self, execution_id: str) -> StateRow | None:
+        """See LogReader.find."""
+        # Letters first: one that is answered meanwhile has become an execution.
+        letters = self._inner.letters_to(execution_id)
+        row = self._inner.find(execution_id)
+        if row is not None:
+            return row
+        mine = (one for one in letters if one.target == execution_id)
+        return next((made for one in mine if (made := self._row(one)) is not None), None)
+
+    def get(self, key: int) -> StateRow:
+        """See LogReader.get."""
+        row = self._row(self._seen[key]) if key < 0 else self._inner.get(key)
+        assert row is not None
+        return row
+
+    def executions(self, wanted: ExecutionFilter) -> list[StateRow]:
+        """See LogReader.executions. What is not begun comes last."""
+        unbegun = [row for letter in self._making() if (row := self._row(letter)) is not None]
+        names = [row.id for row in unbegun]
+        if wanted.after in names and self._inner.find(wanted.after) is None:
+            rows, unbegun = [], unbegun[names.index(wanted.after) + 1 :]
+        else:
+            rows = self._inner.executions(wanted)
+        rows += [
+            row for row in unbegun
+            if matches(row, wanted) and self._inner.find(row.id) is None
+        ]  # fmt: skip
+        return rows[: wanted.limit]
+
+    def log(self, key: int) -> list[Event]:
+        """See LogReader.log."""
+        if key >= 0:
+            return self._inner.log(key)
+        letter = self._seen[key]
+        created = self._created(letter)
+        assert created is not None
+        return [Event(0, letter.at, "created", events.encode(created))]
+
+    def events_of(self, key: int, kinds: Collection[str]) -> list[Event]:
+        """See LogReader.events_of."""
+        if key >= 0:
+            return self._inner.events_of(key, kinds)
+        return [event for event in self.log(key) if event.kind in kinds]
+
+    def inbox(self, key: int) -> dict[int, InboxItem]:
+        """See LogReader.inbox."""
+        return self._inner.inbox(key)
+
+    def meta(self) -> Mapping[str, str]:
+        """See LogReader.meta."""
+        return self._inner.meta()
+
+    def letters(self, limit: int) -> list[Letter]:
+        """See LogReader.letters."""
+        return self._inner.letters(limit)
+
+    def letters_to(self, execution_id: str) -> list[Letter]:
+        """See LogReader.letters_to."""
+        return self._inner.letters_to(execution_id)
+
+    def crons(self) -> list[CronRow]:
+        """See LogReader.crons."""
+        return self._inner.crons()
+
+    def cron(self, schedule_id: str) -> CronRow | None:
+        """See LogReader.cron."""
+        return self._inner.cron(schedule_id)
+
+    def changes(self) -> int:
+        """See LogReader.changes."""
+        return self._inner.changes()
+
+    def close(self) -> None:
+        """See LogReader.close."""
+        self._inner.close()
+
+    def _making(self) -> list[Letter]:
+        return [letter for letter in self._inner.letters(_ALL) if letter.kind in MAKING]
+
+    def _row(self, letter: Letter) -> StateRow | None:
+        created = self._created(letter)
+        if created is None:
+            return None
+        self._seen[-letter.id] = letter
+        return StateRow(
+            key=-letter.id, id=letter.target, function=created.fn, state=State.PENDING,
+            created_at=letter.at,
+        )  # fmt: skip
+
+    def _created(self, letter: Letter) -> events.Created | None:
+        try:
+            if letter.kind == "create":
+                return msgspec.json.decode(letter.body, type=events.Created)
+            if letter.kind == "fork":
+                return self._forked(msgspec.json.decode(letter.body, type=Fork))
+        except msgspec.DecodeError:
+            pass  # of a later version, it may be
+        return None
+
+    def _forked(self, fork: Fork) -> events.Created | None:
+        origin = self._inner.find(fork.id)
+        if origin is None:
+            return None
+        [first] = self._inner.events_of(origin.key, {"created"})
+        created: events.Created = events.decode(first)
+        created.forked_from = events.Origin(id=fork.id, version=fork.version)
+        return created
+
+
+def matches(row: StateRow, wanted: ExecutionFilter) -> bool:
+    """Tell whether an execution is one of those to be listed, wherever it stands."""
+    return (
+        wanted.state in (None, row.state)
+        and wanted.function in (None, row.function)
+        and (wanted.since is None or row.created_at >= wanted.since)
+        and (wanted.error is None or _holds(row.error, wanted.error))
+    )
+
+
+def _holds(error: str | None, wanted: str) -> bool:
+    return error is not None and wanted.lower() in error.lower()
