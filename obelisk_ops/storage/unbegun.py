@@ -14,11 +14,13 @@ import msgspec
 from obelisk_ops.core import events
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import (
+    Beat,
     CronRow,
     ExecutionFilter,
     InboxItem,
     Letter,
     LogReader,
+    Output,
     State,
     StateRow,
 )
@@ -83,6 +85,14 @@ class WholeReader:
     def inbox(self, key: int) -> dict[int, InboxItem]:
         """See LogReader.inbox."""
         return self._inner.inbox(key)
+
+    def beats(self, key: int) -> dict[int, Beat]:
+        """See LogReader.beats."""
+        return self._inner.beats(key)
+
+    def outputs(self, key: int) -> list[Output]:
+        """See LogReader.outputs."""
+        return self._inner.outputs(key)
 
     def meta(self) -> Mapping[str, str]:
         """See LogReader.meta."""
