@@ -4,7 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from obelisk_ops.testing.checks import ActivityCall, activities_called, assert_events
+    from obelisk_ops.testing.checks import (
+        ActivityCall,
+        activities_called,
+        activity_calls,
+        assert_events,
+    )
     from obelisk_ops.testing.clock import MovableClock
     from obelisk_ops.testing.crashing import Crashed
     from obelisk_ops.testing.engine import EngineForTests
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ActivityCall": "checks",
     "activities_called": "checks",
+    "activity_calls": "checks",
     "assert_events": "checks",
     "MovableClock": "clock",
     "Crashed": "crashing",
@@ -35,6 +41,7 @@ __all__ = [
     "Replayed",
     "StandIn",
     "activities_called",
+    "activity_calls",
     "assert_events",
     "crash_everywhere",
     "replay",

@@ -101,7 +101,7 @@ def pytest_runtest_makereport(
     report = yield
     if call.when == "call" and report.failed:
         for text in item.stash.get(_SHOWN, []):
-            report.sections.append(("obelisk-ops executions", text))
+            report.sections.append(("executions of this test", text))
     return report
 
 
