@@ -85,8 +85,8 @@ class CronRow:
         last: Slots up to this moment are decided; UTC milliseconds.
         due: The next slot; None if there is none.
         waiting: A slot that starts when what runs has ended.
-        running: Ids of its executions; those that have ended since are left out at the
-            next change.
+        running: Ids of its executions, of those that ended since its last change too.
+        newest: Id of the last execution that came of it.
         made: How many executions came of it.
         skipped: How many slots came to nothing because one of its executions ran.
     """
@@ -98,9 +98,13 @@ class CronRow:
     due: int | None = None
     waiting: int | None = None
     running: tuple[str, ...] = ()
+    newest: str | None = None
     made: int = 0
     skipped: int = 0
 
+
+PrunedRow = tuple[int, int, int]
+"""execution, and the version and inbox seq from which on its rows go; 0, 0: all of it"""
 
 LogRow = tuple[int, int, int, str, str]
 """execution, version, at (UTC milliseconds), kind, body (JSON text)"""
@@ -197,6 +201,7 @@ class Write:
     beats: Sequence[BeatRow] = ()
     beats_done: Sequence[tuple[int, int]] = ()
     outputs: Sequence[OutputRow] = ()
+    pruned: Sequence[PrunedRow] = ()
 
     @property
     def is_log_only(self) -> bool:
@@ -204,7 +209,7 @@ class Write:
         return not (
             self.created or self.changed or self.inbox or self.timers
             or self.timers_done or self.letters_done or self.crons or self.crons_gone
-            or self.beats or self.beats_done or self.outputs
+            or self.beats or self.beats_done or self.outputs or self.pruned
         )  # fmt: skip
 
     @property
@@ -212,7 +217,7 @@ class Write:
         """Whose rows it holds: a child's end holds rows of its parent too."""
         rows = (
             self.log, self.inbox, self.timers, self.timers_done,
-            self.beats, self.beats_done, self.outputs,
+            self.beats, self.beats_done, self.outputs, self.pruned,
         )  # fmt: skip
         return {
             self.execution,
@@ -231,8 +236,7 @@ class Letter:
         id: Its place in the mailbox.
         at: UTC milliseconds.
         kind: ``create``, ``cancel``, ``pause``, ``unpause``, ``signal``, ``stub``, …
-        target: The execution's id; for ``stub`` the id of the call, for ``schedule``
-            that of the schedule.
+        target: The id of the execution, for ``stub`` of the call, or of the schedule.
         body: JSON text; for ``create`` the body of the ``created`` event. Those of
             other kinds stand in ``core.requests`` and ``core.schedules``.
     """

@@ -67,4 +67,8 @@ SELECT execution FROM log WHERE version = 0 AND execution NOT IN (SELECT key FRO
 UNION ALL
 SELECT key FROM state
 WHERE NOT EXISTS (SELECT 1 FROM log WHERE log.execution = state.key)
-LIMIT 5;
+LIMIT 50;
+
+-- name: leftovers
+-- Executions that are pruned, and whose long logs go in parts.
+SELECT key FROM leftover;

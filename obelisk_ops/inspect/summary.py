@@ -122,8 +122,7 @@ def quick_check(connection: apsw.Connection) -> list[str]:
 
 def is_workflow_database(connection: apsw.Connection) -> bool:
     """Tell whether a database has the tables of this program."""
-    names = {str(row[0]) for row in connection.execute(_SQL["tables"])}
-    return names >= _WORKFLOW_TABLES and "schema_version" in read_meta(connection)
+    return _names(connection) >= _WORKFLOW_TABLES and "schema_version" in read_meta(connection)
 
 
 def read_meta(connection: apsw.Connection) -> dict[str, str]:
@@ -133,11 +132,18 @@ def read_meta(connection: apsw.Connection) -> dict[str, str]:
 
 def broken_logs(connection: apsw.Connection) -> list[int]:
     """Return the keys of some executions whose log has a hole, or no owner, or is missing."""
-    return [
+    found = [
         int(row[0])
         for name in ("broken_logs", "strange_logs")
         for row in connection.execute(_SQL[name])
     ]
+    known = _SQL["leftovers"] if "leftover" in _names(connection) else None
+    going = {int(row[0]) for row in connection.execute(known)} if known else set()
+    return [key for key in found if key not in going]
+
+
+def _names(connection: apsw.Connection) -> set[str]:
+    return {str(row[0]) for row in connection.execute(_SQL["tables"])}
 
 
 def in_flight(connection: apsw.Connection) -> tuple[InFlight, ...]:

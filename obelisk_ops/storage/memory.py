@@ -28,6 +28,9 @@ from obelisk_ops.core.ports import (
 from obelisk_ops.errors import ExecutionExists, OpsError, VersionConflict
 from obelisk_ops.storage.unbegun import matches
 
+_ALL = 1 << 62
+_EVENT_BYTES = 20
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -42,6 +45,7 @@ class _Tables:
     crons: dict[str, CronRow] = field(default_factory=dict)
     beats: dict[tuple[int, int], BeatRow] = field(default_factory=dict)
     outputs: dict[tuple[int, int, int, int], OutputRow] = field(default_factory=dict)
+    leftover: dict[int, None] = field(default_factory=dict)
 
     def apply(self, write: Write) -> None:
         for execution, version, at, kind, body in write.log:
@@ -59,6 +63,8 @@ class _Tables:
         for schedule in write.crons_gone:
             self.crons.pop(schedule, None)
         self._apply_asides(write)
+        for key, version, seq in write.pruned:
+            self._prune(key, version, seq)
 
     def _apply_asides(self, write: Write) -> None:
         self.beats.update({row[:2]: row for row in write.beats})
@@ -66,6 +72,17 @@ class _Tables:
             self.beats.pop(call, None)
         for row in write.outputs:
             _insert(self.outputs, row[:4], row)
+
+    def _prune(self, key: int, version: int, seq: int) -> None:
+        self.states.pop(key, None)
+        self.timers = {at: due for at, due in self.timers.items() if at[0] != key}
+        self.beats = {at: row for at, row in self.beats.items() if at[0] != key}
+        self.outputs = {at: row for at, row in self.outputs.items() if at[0] != key}
+        self.log = {at: e for at, e in self.log.items() if at[0] != key or at[1] < version}
+        self.inbox = {at: r for at, r in self.inbox.items() if at[0] != key or at[1] < seq}
+        self.leftover.pop(key, None)
+        if version:
+            self.leftover[key] = None
 
     def _apply_states(self, write: Write) -> None:
         for row in write.created:
@@ -77,7 +94,61 @@ class _Tables:
                 self.states[change.key] = _changed(self.states[change.key], change)
 
 
-class MemoryStore:
+class Archive:
+    """What retention asks."""
+
+    _tables: _Tables
+
+    def finished_roots(self, after: int, upto: int) -> list[StateRow]:
+        """See Archive.finished_roots."""
+        return [
+            row for key, row in sorted(self._tables.states.items())
+            if after < key <= upto and row.parent is None and row.state is State.FINISHED
+        ]  # fmt: skip
+
+    def below(self, execution_id: str, before: int, limit: int) -> list[StateRow]:
+        """See Archive.below."""
+        found = [
+            row for key, row in sorted(self._tables.states.items(), reverse=True)
+            if key < before and row.parent is not None and row.id.startswith(f"{execution_id}/")
+        ]  # fmt: skip
+        return found[:limit]
+
+    def unfinished_below(self, execution_id: str) -> list[StateRow]:
+        """See Archive.unfinished_below."""
+        found = self.below(execution_id, _ALL, _ALL)
+        return [row for row in found if row.state is not State.FINISHED][::-1]
+
+    def newest_link(self, execution_id: str) -> StateRow | None:
+        """See Archive.newest_link."""
+        start = f"{execution_id}~"
+        links = [
+            row for row in self._tables.states.values()
+            if row.id.startswith(start) and "/" not in row.id[len(start):]
+        ]  # fmt: skip
+        return max(links, key=lambda row: row.key, default=None)
+
+    def newest_roots(self, keep: int) -> dict[str, int]:
+        """See Archive.newest_roots."""
+        keys: dict[str, list[int]] = {}
+        for row in self.finished_roots(0, _ALL):
+            keys.setdefault(row.function, []).append(row.key)
+        return {function: found[-keep:][0] for function, found in keys.items()}
+
+    def weight(self, keys: Sequence[int]) -> tuple[int, int]:
+        """See Archive.weight."""
+        tables, wanted = self._tables, set(keys)
+        log = [event.body for (key, _), event in tables.log.items() if key in wanted]
+        inbox = [row[5] for (key, _), row in tables.inbox.items() if key in wanted]
+        rows = [*log, *inbox]
+        return len(log), sum(len(body.encode()) + _EVENT_BYTES for body in rows)
+
+    def leftovers(self) -> list[int]:
+        """See Archive.leftovers."""
+        return sorted(self._tables.leftover)
+
+
+class MemoryStore(Archive):
     """See LogStore and Mailbox: everybody has this one object."""
 
     def __init__(self) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from obelisk_ops.core.ports import LogStore, Mailbox
+from obelisk_ops.core.archive import ArchiveStore
+from obelisk_ops.core.ports import Mailbox
 from obelisk_ops.storage.memory import MemoryStore
 from obelisk_ops.storage.sqlite.store import SqliteMailbox, SqliteStore
 
-Both = tuple[LogStore, Mailbox]
+Both = tuple[ArchiveStore, Mailbox]
 
 
 def memory(_folder: Path, _stack: ExitStack) -> Both:
@@ -37,7 +38,7 @@ def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Both]:
 
 
 @pytest.fixture
-def store(both: Both) -> LogStore:
+def store(both: Both) -> ArchiveStore:
     return both[0]
 
 

@@ -16,6 +16,7 @@ from obelisk_ops.core import events
 from obelisk_ops.core.ports import (
     CronRow,
     ExecutionFilter,
+    PrunedRow,
     Result,
     State,
     StateChange,
@@ -58,6 +59,11 @@ OUTPUT_ROWS = st.tuples(
     KEYS, st.integers(1, 4), st.integers(1, 2), st.integers(1, 3), st.just("stdout"),
     st.integers(0, 9), BODIES,
 )  # fmt: skip
+
+
+PRUNED: list[PrunedRow] = [
+    (key, version, seq) for key in range(1, 5) for version, seq in ((0, 0), (1, 2), (3, 1))
+]
 
 
 def few(rows: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
@@ -103,6 +109,10 @@ class LogStoreMachine(RuleBasedStateMachine):
     def commit_group(self, creating: list[Write], changing: list[Write]) -> None:
         self.same(lambda store: refusals(store, creating + changing))
 
+    @rule(rows=st.lists(st.sampled_from(PRUNED), max_size=3, unique_by=lambda row: row[0]))
+    def prune(self, rows: list[PrunedRow]) -> None:
+        self.same(lambda store: refusals(store, [Write(0, [], pruned=rows)]))
+
     @rule(execution_id=IDS, given=st.sampled_from([b"[1]", b"[2]"]))
     def ask(self, execution_id: str, given: bytes) -> None:
         body = events.encode(events.Created(fn="m.f", input=Raw(given)))
@@ -130,6 +140,10 @@ class LogStoreMachine(RuleBasedStateMachine):
         self.same(lambda store: store.last_key())
         self.same(lambda store: store.crons())
         self.same(lambda store: store.last_beats())
+        self.same(lambda store: store.leftovers())
+        self.same(lambda store: store.finished_roots(1, 4))
+        self.same(lambda store: store.newest_roots(2))
+        self.same(lambda store: store.weight([1, 3, 9]))
         self.same(lambda store: [letter.target for letter in store.letters(9)])
         for key in range(1, 5):
             self.same(lambda store, key=key: store.log(key))

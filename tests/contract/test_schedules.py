@@ -35,7 +35,16 @@ def ask(
 def test_schedules_are_kept(store: LogStore) -> None:
     assert store.crons() == []
     assert store.cron("nightly") is None
-    whole = row(paused=True, last=7, due=8, waiting=6, running=("a", "b/1"), made=3, skipped=4)
+    whole = row(
+        paused=True,
+        last=7,
+        due=8,
+        waiting=6,
+        running=("a", "b/1"),
+        newest="b/1",
+        made=3,
+        skipped=4,
+    )
 
     store.commit([Write(0, [], crons=[row("weekly"), whole])])
 

@@ -30,6 +30,12 @@ CREATE TABLE IF NOT EXISTS cron (
     due     INTEGER,                   -- the next slot
     waiting INTEGER,                   -- a slot that starts when what runs has ended
     running TEXT    NOT NULL,          -- ids of executions, JSON
+    newest  TEXT,                      -- id of the last execution that came of it
     made    INTEGER NOT NULL,
     skipped INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Executions that are pruned, and whose logs are so long that they go in parts.
+CREATE TABLE IF NOT EXISTS leftover (
+    key INTEGER PRIMARY KEY
+) STRICT;

@@ -145,26 +145,104 @@ SELECT max(coalesce((SELECT max(key) FROM state), 0), coalesce((SELECT max(execu
 
 -- name: list_crons
 -- All schedules, by id.
-SELECT id, spec, paused, last, due, waiting, running, made, skipped FROM cron ORDER BY id;
+SELECT id, spec, paused, last, due, waiting, running, newest, made, skipped FROM cron ORDER BY id;
 
 -- name: find_cron
 -- One schedule by its id.
-SELECT id, spec, paused, last, due, waiting, running, made, skipped FROM cron WHERE id = ?;
+SELECT id, spec, paused, last, due, waiting, running, newest, made, skipped FROM cron WHERE id = ?;
 
 -- name: put_crons
 -- New schedules, and where old ones stand now.
-INSERT INTO cron (id, spec, paused, last, due, waiting, running, made, skipped)
+INSERT INTO cron (id, spec, paused, last, due, waiting, running, newest, made, skipped)
 SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
-       value->>8
+       value->>8, value->>9
 FROM json_each(?) WHERE TRUE
 ON CONFLICT (id) DO UPDATE SET
     spec = excluded.spec, paused = excluded.paused, last = excluded.last, due = excluded.due,
-    waiting = excluded.waiting, running = excluded.running, made = excluded.made,
-    skipped = excluded.skipped;
+    waiting = excluded.waiting, running = excluded.running, newest = excluded.newest,
+    made = excluded.made, skipped = excluded.skipped;
 
 -- name: drop_crons
 -- Schedules that were deleted.
 DELETE FROM cron WHERE id IN (SELECT value FROM json_each(?));
+
+-- name: finished_roots
+-- Executions that are over and have no parent, in a range of keys.
+SELECT key, id, parent, parent_n, function, state, result, created_at, finished_at, error
+FROM state WHERE key > ? AND key <= ? AND parent IS NULL AND state = 'finished' ORDER BY key;
+
+-- name: below
+-- Executions with a parent whose ids begin with another one's, newest first.
+SELECT key, id, parent, parent_n, function, state, result, created_at, finished_at, error
+FROM state WHERE id > ? AND id < ? AND parent IS NOT NULL AND key < ?
+ORDER BY key DESC LIMIT ?;
+
+-- name: unfinished_below
+-- Those of them that are not over.
+SELECT key, id, parent, parent_n, function, state, result, created_at, finished_at, error
+FROM state WHERE id > ? AND id < ? AND parent IS NOT NULL AND state <> 'finished' ORDER BY key;
+
+-- name: newest_link
+-- The last of those that went on in place of an execution; not what is below them.
+SELECT key, id, parent, parent_n, function, state, result, created_at, finished_at, error
+FROM state WHERE id > ?1 AND id < ?2 AND instr(substr(id, ?3), '/') = 0
+ORDER BY key DESC LIMIT 1;
+
+-- name: newest_roots
+-- For each function the key of the n-th newest that is over and has no parent, or of the oldest.
+SELECT function, min(key) FROM (
+    SELECT function, key, row_number() OVER (PARTITION BY function ORDER BY key DESC) AS place
+    FROM state WHERE parent IS NULL AND state = 'finished')
+WHERE place <= ? GROUP BY function;
+
+-- name: weight
+-- Events and bytes of some executions, without reading long bodies.
+SELECT coalesce(sum(is_event), 0), coalesce(sum(size), 0) FROM (
+    SELECT 1 AS is_event, 20 + octet_length(body) AS size FROM log
+    WHERE execution IN (SELECT value FROM json_each(?1))
+    UNION ALL
+    SELECT 0, 20 + octet_length(body) FROM inbox
+    WHERE execution IN (SELECT value FROM json_each(?1)));
+
+-- name: prune_states
+-- From now on these executions do not exist.
+DELETE FROM state WHERE key IN (SELECT value->>0 FROM json_each(?));
+
+-- name: prune_timers
+-- What was armed for them.
+DELETE FROM timer WHERE execution IN (SELECT value->>0 FROM json_each(?));
+
+-- name: prune_beats
+-- The heartbeats of their calls.
+DELETE FROM beat WHERE execution IN (SELECT value->>0 FROM json_each(?));
+
+-- name: prune_outputs
+-- What their attempts printed.
+DELETE FROM output WHERE execution IN (SELECT value->>0 FROM json_each(?));
+
+-- name: prune_logs
+-- The ends of their logs, so that what is left has no holes.
+DELETE FROM log WHERE (execution, version) IN (
+    SELECT l.execution, l.version FROM json_each(?) AS p
+    CROSS JOIN log AS l ON l.execution = p.value->>0 AND l.version >= p.value->>1);
+
+-- name: prune_inboxes
+-- The ends of their inboxes.
+DELETE FROM inbox WHERE (execution, seq) IN (
+    SELECT i.execution, i.seq FROM json_each(?) AS p
+    CROSS JOIN inbox AS i ON i.execution = p.value->>0 AND i.seq >= p.value->>2);
+
+-- name: note_leftovers
+-- Those with rows left, for the next time.
+INSERT OR IGNORE INTO leftover (key) SELECT value->>0 FROM json_each(?) WHERE value->>1 > 0;
+
+-- name: drop_leftovers
+-- Those without.
+DELETE FROM leftover WHERE key IN (SELECT value->>0 FROM json_each(?) WHERE value->>1 = 0);
+
+-- name: list_leftovers
+-- Executions that are pruned, and have rows left.
+SELECT key FROM leftover ORDER BY key;
 
 -- name: read_meta
 -- What the database says of itself.

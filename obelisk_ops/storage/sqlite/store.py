@@ -20,14 +20,13 @@ from obelisk_ops.core.ports import (
     InboxItem,
     Letter,
     Output,
-    Result,
-    State,
     StateRow,
     TimerRow,
     Write,
 )
 from obelisk_ops.errors import OpsError
 from obelisk_ops.storage.sqlite import beside
+from obelisk_ops.storage.sqlite.archive import PRUNING, Archive, state_row
 from obelisk_ops.storage.sqlite.connection import (
     QUERIES,
     open_owner,
@@ -41,7 +40,7 @@ _json = msgspec.json.Encoder().encode
 _AUTOCHECKPOINT_PAGES = 4000
 
 
-class SqliteReader:
+class SqliteReader(Archive):
     """See LogReader. One connection, for one thread at a time."""
 
     def __init__(self, path: Path, connection: apsw.Connection | None = None) -> None:
@@ -53,16 +52,16 @@ class SqliteReader:
     def find(self, execution_id: str) -> StateRow | None:
         """See LogReader.find."""
         rows = self._rows("find_state", (execution_id,))
-        return _state_row(rows[0]) if rows else None
+        return state_row(rows[0]) if rows else None
 
     def get(self, key: int) -> StateRow:
         """See LogReader.get."""
-        return _state_row(self._rows("get_state", (key,))[0])
+        return state_row(self._rows("get_state", (key,))[0])
 
     def executions(self, wanted: ExecutionFilter) -> list[StateRow]:
         """See LogReader.executions."""
         filters = {name: getattr(wanted, name) for name in wanted.__dataclass_fields__}
-        return [_state_row(row) for row in self._rows("list_states", filters)]
+        return [state_row(row) for row in self._rows("list_states", filters)]
 
     def log(self, key: int) -> list[Event]:
         """See LogReader.log."""
@@ -191,7 +190,7 @@ class SqliteStore(SqliteReader):
 
     def unfinished(self) -> list[StateRow]:
         """See LogStore.unfinished."""
-        return [_state_row(row) for row in self._rows("unfinished")]
+        return [state_row(row) for row in self._rows("unfinished")]
 
     def timers(self, key: int) -> dict[int, int]:
         """See LogStore.timers."""
@@ -284,6 +283,9 @@ class SqliteStore(SqliteReader):
         self._many("put_beats", [row for write in writes for row in write.beats])
         self._many("drop_beats", [row for write in writes for row in write.beats_done])
         self._many("add_outputs", [row for write in writes for row in write.outputs])
+        pruned = list(chain.from_iterable(w.pruned for w in writes))
+        for name in PRUNING:
+            self._many(name, pruned)
 
     def _many(self, name: str, rows: list[Any]) -> None:
         if rows:
@@ -310,19 +312,3 @@ def _cron_row(row: Sequence[Any]) -> CronRow:
 
 def _columns(row: Any) -> tuple[Any, ...]:  # noqa: ANN401 - one of the rows of core.ports
     return tuple(getattr(row, name) for name in row.__slots__)
-
-
-def _state_row(row: Sequence[Any]) -> StateRow:
-    key, name, parent, parent_n, function, state, result, created, finished, error = row
-    return StateRow(
-        key=key,
-        id=name,
-        parent=parent,
-        parent_n=parent_n,
-        function=function,
-        state=State(state),
-        result=Result(result) if result else None,
-        created_at=created,
-        finished_at=finished,
-        error=error,
-    )

@@ -1,0 +1,77 @@
+"""Questions about what is over, for retention: which of it may go, and how much that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from obelisk_ops.core.ports import Result, State, StateRow
+
+#: statements that take rows of Write.pruned, in this order
+PRUNING = (
+    "prune_states", "prune_timers", "prune_beats", "prune_outputs", "prune_logs",
+    "prune_inboxes", "note_leftovers", "drop_leftovers",
+)  # fmt: skip
+
+
+class Archive:
+    """See core.archive.Archive."""
+
+    def _rows(self, name: str, values: Any = None) -> list[Any]:  # noqa: ANN401
+        raise NotImplementedError
+
+    def finished_roots(self, after: int, upto: int) -> list[StateRow]:
+        """See Archive.finished_roots."""
+        return [state_row(row) for row in self._rows("finished_roots", (after, upto))]
+
+    def below(self, execution_id: str, before: int, limit: int) -> list[StateRow]:
+        """See Archive.below."""
+        values = (*_below(execution_id), before, limit)
+        return [state_row(row) for row in self._rows("below", values)]
+
+    def unfinished_below(self, execution_id: str) -> list[StateRow]:
+        """See Archive.unfinished_below."""
+        return [state_row(row) for row in self._rows("unfinished_below", _below(execution_id))]
+
+    def newest_link(self, execution_id: str) -> StateRow | None:
+        """See Archive.newest_link."""
+        start = f"{execution_id}~"
+        rows = self._rows("newest_link", (start, f"{start}:", len(start) + 1))
+        return state_row(rows[0]) if rows else None
+
+    def newest_roots(self, keep: int) -> dict[str, int]:
+        """See Archive.newest_roots."""
+        return dict(self._rows("newest_roots", (keep,)))
+
+    def weight(self, keys: Sequence[int]) -> tuple[int, int]:
+        """See Archive.weight."""
+        wanted = msgspec.json.encode(list(keys)).decode()
+        events, size = self._rows("weight", (wanted,))[0]
+        return int(events), int(size)
+
+    def leftovers(self) -> list[int]:
+        """See Archive.leftovers."""
+        return [key for (key,) in self._rows("list_leftovers")]
+
+
+def _below(execution_id: str) -> tuple[str, str]:
+    return f"{execution_id}/", f"{execution_id}0"  # "0" comes after "/"
+
+
+def state_row(row: Sequence[Any]) -> StateRow:
+    """Make a row of the table of executions."""
+    key, name, parent, parent_n, function, state, result, created, finished, error = row
+    return StateRow(
+        key=key,
+        id=name,
+        parent=parent,
+        parent_n=parent_n,
+        function=function,
+        state=State(state),
+        result=Result(result) if result else None,
+        created_at=created,
+        finished_at=finished,
+        error=error,
+    )
