@@ -1,16 +1,23 @@
 """Durable workflows in one SQLite file, streamed to object storage."""
 
+from obelisk_ops.core.interruptions import Cancelled, TimedOut
 from obelisk_ops.core.retry import Retry
 from obelisk_ops.durable.activities import activity
-from obelisk_ops.durable.context import execution_id, join_set, now, random, sleep, uuid4
+from obelisk_ops.durable.context import execution_id, now, random, sleep, uuid4
 from obelisk_ops.durable.engine import Engine
-from obelisk_ops.durable.functions import workflow
+from obelisk_ops.durable.functions import stub, workflow
 from obelisk_ops.durable.handle import Handle
+from obelisk_ops.durable.joins import first, gather, join_set
+from obelisk_ops.durable.onward import continue_as_new, patched, schedule
+from obelisk_ops.durable.scopes import saga, timeout
 from obelisk_ops.durable.script import run
+from obelisk_ops.durable.signals import Signal
 from obelisk_ops.errors import (
     ActivityFailed,
     ActivityTimedOut,
+    ExecutionCancelled,
     ExecutionFailed,
+    ExecutionTimedOut,
     Nondeterminism,
     NotSerialisable,
     OpsError,
@@ -20,21 +27,34 @@ from obelisk_ops.errors import (
 __all__ = [
     "ActivityFailed",
     "ActivityTimedOut",
+    "Cancelled",
     "Engine",
+    "ExecutionCancelled",
     "ExecutionFailed",
+    "ExecutionTimedOut",
     "Handle",
     "Nondeterminism",
     "NotSerialisable",
     "OpsError",
     "Retry",
+    "Signal",
+    "TimedOut",
     "WorkflowMisuse",
     "activity",
+    "continue_as_new",
     "execution_id",
+    "first",
+    "gather",
     "join_set",
     "now",
+    "patched",
     "random",
     "run",
+    "saga",
+    "schedule",
     "sleep",
+    "stub",
+    "timeout",
     "uuid4",
     "workflow",
 ]

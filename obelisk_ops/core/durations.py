@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
+from obelisk_ops.errors import WorkflowMisuse
+
+_LONGEST_S = 900 * 366 * 86_400.0
 _SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PART = re.compile(r"([0-9]{1,9})(ms|[smhd])")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
@@ -37,3 +41,16 @@ def format_duration(seconds: float) -> str:
         count, left_ms = divmod(left_ms, round(size * 1000))
         written += f"{count}{unit}" if count else ""
     return written or "0s"
+
+
+def milliseconds(duration: timedelta | float) -> int:
+    """
+    Return a wait in milliseconds, 0 for one that is negative; a number counts seconds.
+
+    Raises:
+        WorkflowMisuse: It ends after the year 3000, or is not a number.
+    """
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if not seconds <= _LONGEST_S:  # not a number, too
+        raise WorkflowMisuse(f"{duration} cannot be waited for: it ends after the year 3000")
+    return max(0, round(seconds * 1000))

@@ -78,6 +78,7 @@ class Created(Struct, omit_defaults=True):
         continues: Id of the execution that continued as this one.
         forked_from: What it was forked from.
         cron: Id of the schedule that made it.
+        cancellable: Whether a request to cancel it is heard.
     """
 
     fn: str
@@ -91,6 +92,7 @@ class Created(Struct, omit_defaults=True):
     continues: str = ""
     forked_from: Origin | None = None
     cron: str = ""
+    cancellable: bool = True
 
 
 class Intended(Struct, omit_defaults=True):

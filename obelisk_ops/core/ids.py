@@ -38,3 +38,25 @@ def generated(now_ms: int) -> str:
 def derived(execution_id: str, n: int) -> str:
     """Return the id of call number *n* of an execution; good as an idempotency key."""
     return f"{execution_id}/{n}"
+
+
+def successor(execution_id: str) -> str:
+    """Return the id of the execution that goes on in another one's place: ``a~2`` of ``a``."""
+    base, _, number = execution_id.partition("~")
+    return f"{base}~{int(number or 1) + 1}"
+
+
+def split_call(call_id: str) -> tuple[str, int]:
+    """
+    Return the execution and the number of a call.
+
+    Raises:
+        InvalidInput: It is no id of a call.
+    """
+    execution_id, _, number = call_id.rpartition("/")
+    if not execution_id or not number.isdecimal():
+        raise InvalidInput(
+            f"{call_id!r} is no id of a call",
+            hint="it looks like order-42/3; see execution why",
+        )
+    return execution_id, int(number)

@@ -30,6 +30,8 @@ from obelisk_ops.errors import (
 
 #: letters that make an execution, whose id is their target
 MAKING: Final = frozenset({"create", "fork"})
+#: letters for executions that exist
+REQUESTS: Final = frozenset({"cancel", "pause", "unpause", "signal", "stub"})
 #: events that tell whether a request is news
 TELLING: Final = frozenset(
     {"created", "paused", "unpaused", "cancel_requested", "stub_requested", "cancelled"}
@@ -265,10 +267,22 @@ def _will_be_paused(facts: Facts) -> bool:
     return last[-1] == "pause" if last else facts.is_paused
 
 
-def facts_of(reader: LogReader, kind: str, target: str, body: str) -> Facts:
-    """Read what ``is_news`` needs for this request, and no more."""
+def facts_of(
+    reader: LogReader, kind: str, target: str, body: str, *, with_letters: bool = True
+) -> Facts:
+    """
+    Read what ``is_news`` needs for this request, and no more.
+
+    Args:
+        reader: The database.
+        kind: Of the request.
+        target: Of the request.
+        body: Of the request.
+        with_letters: Whether what waits in the mailbox counts; not for who answers it.
+    """
     execution_id = execution_of(kind, target)
-    letters = [one for one in reader.letters_to(execution_id) if _is_for(execution_id, one)]
+    found = reader.letters_to(execution_id) if with_letters else []
+    letters = [one for one in found if _is_for(execution_id, one)]
     row = reader.find(execution_id)
     if row is None:
         made = [letter for letter in letters if letter.kind in MAKING]
@@ -285,12 +299,14 @@ def facts_from(
     state: State, log: Iterable[Event], inbox: Iterable[InboxItem], letters: Sequence[Letter]
 ) -> Facts:
     """Take the facts from a log (of which TELLING is enough) and an inbox."""
-    created, is_paused, is_cancelling = "", False, False
+    created, is_paused, is_cancelling, is_cancellable = "", False, False, True
     numbers: dict[str, set[int]] = {"stub_requested": set(), "cancelled": set()}
     for event in log:
         match event.kind:
             case "created":
-                created, is_paused = event.body, events.decode(event).paused
+                body = events.decode(event)
+                created, is_paused = event.body, body.paused
+                is_cancellable = body.cancellable
             case "paused" | "unpaused":
                 is_paused = event.kind == "paused"
             case "cancel_requested":
@@ -305,6 +321,7 @@ def facts_from(
         created=created,
         is_paused=is_paused,
         is_cancelling=is_cancelling,
+        is_cancellable=is_cancellable,
         stubs=frozenset(numbers["stub_requested"]),
         cancelled=frozenset(numbers["cancelled"]),
         signals=frozenset(_signal_id(item.body) for item in arrived if item.kind == "signal"),

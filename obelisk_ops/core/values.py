@@ -223,3 +223,46 @@ class Codec:
                 f"an annotation of {self._name} cannot be read from JSON: {error}",
                 hint="in a union, use classes that JSON can tell apart: tagged msgspec structs",
             ) from error
+
+
+class Shape:
+    """How one value that comes from outside is read."""
+
+    def __init__(self, wanted: Any, name: str) -> None:  # noqa: ANN401 - a type
+        """
+        Learn a type.
+
+        Raises:
+            WorkflowMisuse: It cannot be read from JSON.
+        """
+        self._name = name
+        try:
+            self._decoder = msgspec.json.Decoder(wanted, dec_hook=_dec_hook)
+        except TypeError as error:
+            raise WorkflowMisuse(
+                f"the type of {name} cannot be read from JSON: {error}"
+            ) from error
+
+    def encode(self, value: object) -> bytes:
+        """
+        Write a value.
+
+        Raises:
+            InvalidInput: It does not fit the type.
+            NotSerialisable: JSON has no form for it.
+        """
+        text = to_json(value)
+        self.decode(text)
+        return text
+
+    def decode(self, text: bytes | str) -> Any:  # noqa: ANN401 - of the type
+        """
+        Read a value.
+
+        Raises:
+            InvalidInput: It does not fit the type.
+        """
+        try:
+            return self._decoder.decode(text)
+        except (msgspec.DecodeError, ValueError, NotSerialisable) as error:
+            raise InvalidInput(f"a value does not fit {self._name}: {error}") from error

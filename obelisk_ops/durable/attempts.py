@@ -54,6 +54,10 @@ class Attempts:
         """Tell whether ``reserve`` would find a place now."""
         return self.has_room(is_async=function.is_async) and key not in self._threads
 
+    def is_running(self, key: Key, number: int) -> bool:
+        """Return whether this attempt of a call runs, and its outcome counts."""
+        return key in self._tasks or self._threads.get(key) == number
+
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs whose outcome still counts."""

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import LogStore, Write
-from obelisk_ops.durable.execution import Turn
 from obelisk_ops.durable.log import log
+from obelisk_ops.durable.turn import Turn
 from obelisk_ops.errors import NotFinished, OpsError, StorageUnavailable
 
 _RETRY_S = 0.25

@@ -23,6 +23,7 @@ from obelisk_ops.durable.handle import Handle
 from obelisk_ops.durable.mailroom import wake_owner
 from obelisk_ops.durable.owner import Limits, Owner
 from obelisk_ops.durable.registry import Registry
+from obelisk_ops.durable.registry import created as created_event
 from obelisk_ops.errors import (
     ConfigError,
     ExecutionNotFound,
@@ -57,6 +58,7 @@ class Engine:
         serve: bool = True,
         durability: str = "local",
         threads: int = 64,
+        keep_loaded: int = 1000,
         grace: float = 10.0,
         storage_timeout: float = 30.0,
         clock: Clock | None = None,
@@ -73,6 +75,9 @@ class Engine:
                 owns.
             durability: ``local``: acknowledged when it is on this machine's disk.
             threads: How many ``def`` activities run at the same time.
+            keep_loaded: How many executions stay in memory that wait for what may take
+                long (timers, signals, results from outside, children). Others are
+                replayed when it comes.
             grace: How long, on leaving, activities may take to end; seconds.
             storage_timeout: How long a commit that fails is tried again before all
                 callers are told; seconds.
@@ -93,7 +98,12 @@ class Engine:
         for item in workflows or ():
             self._registry.add(item)
         self._serve = serve
-        self._limits = Limits(threads=threads, grace_s=grace, storage_timeout_s=storage_timeout)
+        self._limits = Limits(
+            threads=threads,
+            grace_s=grace,
+            storage_timeout_s=storage_timeout,
+            keep_loaded=keep_loaded,
+        )
         self._owner: Owner | None = None
         self._mailbox: Mailbox | None = None
         self._whole: LogReader | None = None  # the mailbox, with what waits in it
@@ -163,7 +173,7 @@ class Engine:
             if execution_id is None
             else ids.checked(execution_id)
         )
-        body = events.Created(fn=function.name, input=Raw(text), paused=paused)
+        body = created_event(function, Raw(text), paused=paused)
         if self._owner is not None:
             self._owner.serve(self._registry.add_with_module(function))
             created = await self._owner.create(execution_id, body)
@@ -241,7 +251,7 @@ class Engine:
 
     # -- Source: what handles ask for ------------------------------------------------
 
-    async def wait_finished(self, execution_id: str) -> None:
+    async def wait_finished(self, execution_id: str) -> str:
         """See Source.wait_finished."""
         if self._owner is not None:
             await self._owner.wait(execution_id)
@@ -249,6 +259,7 @@ class Engine:
             await self._wait_for_owner(execution_id)
         if self._owner is None and self._mailbox is None:
             raise closed_error()  # while this was waiting
+        execution_id = self._latest(execution_id)
         row = self.row(execution_id)
         if row.state is State.PARKED:
             raise Nondeterminism(
@@ -257,6 +268,7 @@ class Engine:
             )
         if row.state is not State.FINISHED:
             raise NotFinished(f"execution {execution_id!r} is {row.state}")
+        return execution_id
 
     def row(self, execution_id: str) -> StateRow:
         """See Source.row."""
@@ -279,11 +291,17 @@ class Engine:
 
     async def _wait_for_owner(self, execution_id: str) -> None:
         # Another process finishes it; what a reader can watch is the file.
-        while not self._has_ended(execution_id):  # noqa: ASYNC110
+        while not self._has_ended(self._latest(execution_id)):  # noqa: ASYNC110
             await asyncio.sleep(_POLL_S)
 
     def _has_ended(self, execution_id: str) -> bool:
         return self.row(execution_id).state in _ENDED
+
+    def _latest(self, execution_id: str) -> str:
+        """Return the id of the execution that goes on in place of one, or its own."""
+        while self._reader().find(ids.successor(execution_id)) is not None:
+            execution_id = ids.successor(execution_id)
+        return execution_id
 
     def _reader(self) -> LogReader:
         if self._owner is not None:

@@ -1,5 +1,5 @@
 """
-One execution in memory: its machine, its place in the log, and who waits for it.
+One execution in memory: its machine, its place in the log, and what has reached it.
 
 Everything that happens to it is a *turn*: a response goes in, commands come out, and
 both become one Write. What must be seen outside (an activity starting, a timer armed,
@@ -8,105 +8,44 @@ a caller answered) is put aside as effects, run after the Write is durable.
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
 from obelisk_ops.core import events, failures, retry
-from obelisk_ops.core.events import KINDS, Body, Event, Failure
-from obelisk_ops.core.ports import InboxItem, Result, State, StateChange, StateRow, Write
+from obelisk_ops.core.events import COMMANDS, KINDS, Body, Event, Failure
+from obelisk_ops.core.ports import InboxItem, Result, State, StateChange, StateRow
+from obelisk_ops.core.requests import Signal as SignalBody
 from obelisk_ops.durable.functions import Activity, Workflow
+from obelisk_ops.durable.inbox import Inbox
 from obelisk_ops.durable.machine import Machine
 from obelisk_ops.durable.pending import Pending
+from obelisk_ops.durable.ports import Owner
+from obelisk_ops.durable.turn import Turn
 from obelisk_ops.errors import OpsError
 
-Effect = tuple[Callable[..., None], tuple[Any, ...]]
-
-
-@dataclass(slots=True)
-class Turn:
-    """
-    One Write in the making.
-
-    Attributes:
-        write: Its rows.
-        effects: What happens once it is durable.
-        follow: What still belongs to the same Write, done when the code at hand waits.
-        acks: Who is told when it is durable, or that it never will be.
-        executions: Whose rows it holds.
-    """
-
-    write: Write
-    effects: list[Effect] = field(default_factory=list)
-    follow: deque[Effect] = field(default_factory=deque)
-    acks: list[asyncio.Future[None]] = field(default_factory=list)
-    executions: list[Execution] = field(default_factory=list)
-
-
-class Owner(Protocol):
-    """What an execution needs of its engine."""
-
-    def reserve_slot(self, key: int, n: int, pending: Pending) -> bool:
-        """Return whether an attempt can start now; if so, its place is taken."""
-        ...
-
-    def start_attempt(self, execution: Execution, n: int, pending: Pending) -> None:
-        """Run an attempt that is on record as started."""
-        ...
-
-    def start_soon(self, execution: Execution, n: int) -> None:
-        """Record and start the next attempt."""
-        ...
-
-    def wait_for_slot(self, execution: Execution, n: int) -> None:
-        """Record and start the next attempt when there is room."""
-        ...
-
-    def cancel_attempt(self, execution: Execution, n: int) -> None:
-        """Stop caring for an attempt, or a timer."""
-        ...
-
-    def retry_later(self, execution: Execution, n: int, retry_at: int) -> None:
-        """Record and start the next attempt at *retry_at*, UTC milliseconds."""
-        ...
-
-    def arm_timer(self, execution: Execution, n: int, due: int) -> None:
-        """Fire a timer at *due*, UTC milliseconds."""
-        ...
-
-    def create_child(self, parent: Execution, body: events.ChildCreated, turn: Turn) -> None:
-        """Begin a child workflow in the same turn."""
-        ...
-
-    def ended(self, execution: Execution, turn: Turn) -> None:
-        """Tell who waits, and the parent in the same turn."""
-        ...
+#: timers that are no calls: the end of a workflow's timeout, the start of a scheduled one
+DEADLINE, START = 0, -1
 
 
 class Execution:
     """See the module. Used by the engine's thread alone."""
 
     def __init__(
-        self,
-        owner: Owner,
-        row: StateRow,
-        function: Workflow[Any, Any],
-        created: events.Created,
+        self, owner: Owner, row: StateRow, function: Workflow[Any, Any], created: events.Created
     ) -> None:
         self.row = row
         self.key = row.key
         self.id = row.id
         self.state = row.state
         self.function = function
-        self.machine = Machine(row.id, function, created, at=row.created_at, host=self)
-        self.waiters: list[asyncio.Future[None]] = []
-        self.inbox_seq = 0
-        self._owner = owner
         self.created = created
+        self.machine = Machine(row.id, function, created, at=row.created_at, host=self)
+        self.inbox = Inbox()
+        self.is_paused = False
+        self._owner = owner
         self._version = 0
         self._now = row.created_at
         self._is_new = False
@@ -118,29 +57,29 @@ class Execution:
         """Create the execution: its first events, as far as its code gets."""
         self._is_new = True
         self._enter(turn, now_ms)
-        self._append("created", self.created)
+        self._append(self.created)
+        if self.created.timeout:
+            self._set_alarm(DEADLINE, self._now + self.created.timeout)
         self._drive(self.machine.start)
 
     def resume(
-        self, turn: Turn, log: list[Event], inbox: dict[int, InboxItem], now_ms: int
-    ) -> None:
+        self, turn: Turn, log: list[Event], inbox: Mapping[int, InboxItem], now_ms: int,
+        *notes: Body,
+    ) -> None:  # fmt: skip
         """
-        Replay the log, and go on from where it ends.
+        Replay the log, append *notes*, and go on from where it ends.
 
         Raises:
             Nondeterminism: The code does not fit the log; nothing was written.
         """
         self._version = len(log)
-        self.inbox_seq = max(inbox, default=0)
         self._enter(turn, now_ms)
-        was_parked = self.state is State.PARKED
         self.machine.replay(log[1:], inbox)
-        if was_parked:
-            self._append("resumed", events.Resumed())
-        for n, pending in self.machine.pending.items():
-            if not pending.is_new:
-                self._go_on(n, pending)
-        self._leave()
+        for note in notes:
+            self._append(note)
+        self.inbox.load(inbox, self.machine.pending, self.machine.signals_taken)
+        self._limit(log)
+        self._go_on()
 
     def park(self, turn: Turn, error: OpsError, log: list[Event], now_ms: int) -> None:
         """Record that the code does not fit the log, unless that is the last thing known."""
@@ -148,14 +87,44 @@ class Execution:
         if log[-1].kind == "parked":
             return
         self._enter(turn, now_ms)
-        told = Failure(type="Nondeterminism", message=error.message)
-        self._append("parked", events.Parked(error=told))
+        told = Failure(type="Nondeterminism", message=error.message, hint=error.hint)
+        self._append(events.Parked(error=told))
         self._change(State.PARKED, error=error.message)
+
+    def pause(self, turn: Turn, now_ms: int) -> None:
+        """Let no code run, and nothing start; what runs may end."""
+        self._enter(turn, now_ms)
+        self.is_paused = True
+        for pending in self.machine.pending.values():
+            pending.is_new = False  # to be taken up again
+        self._append(events.Paused())
+        self._change(State.PAUSED)
+
+    def unpause(self, turn: Turn, now_ms: int) -> None:
+        """Go on, with what has arrived meanwhile."""
+        self._enter(turn, now_ms)
+        self.is_paused = False
+        self._append(events.Unpaused())
+        self._go_on()
+
+    def cancel(self, turn: Turn, reason: str, now_ms: int) -> None:
+        """Record that it is to be cancelled, and interrupt its code; once."""
+        self._enter(turn, now_ms)
+        if reason:
+            self._disarm(DEADLINE)
+        if self.machine.cancelling is None:
+            body = events.CancelRequested(reason=reason)
+            self._append(body)
+            self._drive(self.machine.cancel_requested, body, self._now)
 
     def returned(self, turn: Turn, body: events.Returned, now_ms: int) -> None:
         """Record how an activity ended, and go on."""
         self._enter(turn, now_ms)
-        self._append("returned", body)
+        if self.is_paused:
+            self.machine.pending[body.n].running = False
+            self._receive("result", body.n, events.encode(body))
+            return
+        self._append(body)
         self._drive(self.machine.returned, body, self._now)
 
     def failed(
@@ -182,8 +151,8 @@ class Execution:
         failed = events.AttemptFailed(
             n=n, attempt=pending.attempt, error=error, retry_at=pending.retry_at
         )
-        self._append("attempt_failed", failed)
-        turn.effects.append((self._owner.retry_later, (self, n, pending.retry_at)))
+        self._append(failed)
+        self._wind(n, pending.retry_at)
 
     def attempt_started(self, turn: Turn, n: int, now_ms: int) -> None:
         """Record that an attempt starts, which it does once this is durable."""
@@ -191,19 +160,31 @@ class Execution:
         self._start_next(n, self.machine.pending[n])
 
     def timer_fired(self, turn: Turn, n: int, now_ms: int) -> None:
-        """Record that a timer fired, and go on."""
+        """Record that a timer fired, or that a signal did not come in time; go on."""
         self._enter(turn, now_ms)
         seq = self._receive("timer", n, "{}")
-        turn.write.timers_done = [*turn.write.timers_done, (self.key, n)]
-        self._append("timer_fired", events.TimerFired(n=n, seq=seq))
+        self._disarm(n)
+        self._append(events.TimerFired(n=n, seq=seq))
         self._drive(self.machine.timer_fired, n, self._now)
 
     def child_finished(self, turn: Turn, n: int, outcome: str, now_ms: int) -> None:
         """Record how a child workflow ended, and go on."""
         self._enter(turn, now_ms)
-        seq = self._receive("child", n, outcome)
-        self._append("child_finished", events.ChildFinished(n=n, seq=seq))
-        self._drive(self.machine.child_finished, n, outcome, self._now)
+        self._receive("child", n, outcome)
+        self._deliver()
+
+    def signalled(self, turn: Turn, body: SignalBody, now_ms: int) -> None:
+        """Record a signal, and go on if its code waits for one of this name."""
+        self._enter(turn, now_ms)
+        if not self.inbox.has_signal(body.id):
+            self._receive("signal", 0, msgspec.json.encode(body).decode())
+            self._deliver()
+
+    def stub_answered(self, turn: Turn, n: int, body: str, now_ms: int) -> None:
+        """Record a result from outside, and go on."""
+        self._enter(turn, now_ms)
+        self._receive("stub", n, body)
+        self._deliver()
 
     # -- Host: what the machine asks for -------------------------------------------
 
@@ -220,20 +201,10 @@ class Execution:
     def record(self, body: Body) -> None:
         """See Host.record."""
         assert self._turn is not None
-        self._append(KINDS[type(body)], body)
-        if type(body) is events.Intended:
-            return
-        match body:
-            case events.TimerSet():
-                timer = (self.key, body.n, body.until)
-                self._turn.write.timers = [*self._turn.write.timers, timer]
-                self._turn.effects.append((self._owner.arm_timer, (self, body.n, body.until)))
-            case events.ChildCreated():
-                self._owner.create_child(self, body, self._turn)
-            case events.Cancelled():
-                self._cancelled(body.n)
-            case _:
-                pass
+        self._append(body)
+        todo = _RECORDED.get(type(body))
+        if todo is not None:
+            todo(self, body, self._turn)
 
     # -- inside --------------------------------------------------------------------
 
@@ -253,20 +224,29 @@ class Execution:
         if outcome is not None:
             self._finished(outcome, turn)
             return
-        state = State.RUNNING if self.machine.activities_open else State.BLOCKED
+        if self.machine.cancelling is not None:
+            state = State.CANCELLING
+        else:
+            state = State.RUNNING if self.machine.activities_open else State.BLOCKED
         if state is not self.state or self._is_new:
             self._change(state)
+        if not self.machine.activities_open:
+            turn.effects.append((self._owner.idle, (self,)))
 
     def _finished(self, outcome: events.Finished, turn: Turn) -> None:
+        if self.state is State.FINISHED:
+            return
+        for n, pending in self.machine.left.items():
+            self._drop(n, pending)
+        if self.created.timeout:
+            self._disarm(DEADLINE)
         failure = outcome.error
         if failure is UNSET:
             self._change(State.FINISHED, result=Result.OK)
         else:
-            self._change(
-                State.FINISHED,
-                result=Result.ERROR,
-                error=f"{failure.type}: {failure.message}"[:2000],
-            )
+            result = Result(outcome.result or "error")
+            text = f"{failure.type}: {failure.message}"[:2000]
+            self._change(State.FINISHED, result=result, error=text)
         self._owner.ended(self, turn)
 
     def _change(
@@ -289,39 +269,114 @@ class Execution:
             self._turn.write.changed = [*self._turn.write.changed, change]
         self.state = state
 
-    def _append(self, kind: str, body: Body) -> None:
+    def _append(self, body: Body) -> None:
         assert self._turn is not None
-        row = (self.key, self._version, self._now, kind, events.encode(body))
+        row = (self.key, self._version, self._now, KINDS[type(body)], events.encode(body))
         self._turn.write.log.append(row)
         self._version += 1
 
+    # -- what arrives from outside ---------------------------------------------------
+
     def _receive(self, kind: str, n: int, body: str) -> int:
         assert self._turn is not None
-        self.inbox_seq += 1
-        row = (self.key, self.inbox_seq, kind, n, self._now, body)
+        seq = self.inbox.add(InboxItem(kind, n, self._now, body))
+        row = (self.key, seq, kind, n, self._now, body)
         self._turn.write.inbox = [*self._turn.write.inbox, row]
-        return self.inbox_seq
+        return seq
 
-    def _cancelled(self, n: int) -> None:
+    def _deliver(self) -> None:
+        """Tell the code what it waits for, in the order of arrival, as far as it is there."""
+        if self.is_paused:
+            return
+        while self.machine.finished is None:
+            found = self.inbox.take(self.machine.pending)
+            if found is None:
+                break
+            self._tell(*found)
+        self._leave()
+
+    def _await_signal(self, body: events.SignalAwaited, turn: Turn) -> None:
+        if body.until:
+            self._set_alarm(body.n, body.until)
+        turn.follow.append((self._deliver, ()))  # it may be there
+
+    def _tell(self, seq: int, n: int, item: InboxItem) -> None:
+        machine = self.machine
+        match item.kind:
+            case "signal":
+                if machine.pending[n].due:
+                    self._disarm(n)
+                self._append(events.SignalReceived(n=n, seq=seq))
+                machine.signal_received(n, seq, item.body, self._now)
+            case "stub":
+                self._append(events.StubAnswered(n=n, seq=seq))
+                machine.stub_answered(n, item.body, self._now)
+            case "child":
+                self._append(events.ChildFinished(n=n, seq=seq))
+                machine.child_finished(n, item.body, self._now)
+            case _:
+                body = msgspec.json.decode(item.body, type=events.Returned)
+                self._append(body)
+                machine.returned(body, self._now)
+
+    # -- alarms and attempts -----------------------------------------------------------
+
+    def _wind(self, n: int, due: int) -> None:
         assert self._turn is not None
-        if self.machine.pending[n].function is None:
-            done = (self.key, n)
-            self._turn.write.timers_done = [*self._turn.write.timers_done, done]
+        self._turn.effects.append((self._owner.arm, (self, n, due)))
+
+    def _set_alarm(self, n: int, due: int) -> None:
+        assert self._turn is not None
+        self._turn.write.timers = [*self._turn.write.timers, (self.key, n, due)]
+        self._wind(n, due)
+
+    def _disarm(self, n: int) -> None:
+        assert self._turn is not None
+        self._turn.write.timers_done = [*self._turn.write.timers_done, (self.key, n)]
         self._turn.effects.append((self._owner.cancel_attempt, (self, n)))
 
-    def _go_on(self, n: int, pending: Pending) -> None:
-        """Take up a call that was unanswered when the last process ended."""
-        assert self._turn is not None
-        if pending.function is None:
-            self._turn.effects.append((self._owner.arm_timer, (self, n, pending.due)))
-        elif isinstance(pending.function, Workflow):
-            return  # the child goes on by itself, and tells us
-        elif pending.retry_at is not None:
-            self._turn.effects.append((self._owner.retry_later, (self, n, pending.retry_at)))
-        elif pending.running:
-            self._start_next(n, pending)  # its outcome is unknown: at least once
+    def _limit(self, log: list[Event]) -> None:
+        """Let the workflow's timeout go on, or begin with its code."""
+        if not self.created.timeout:
+            return
+        if any(event.kind in COMMANDS for event in log):
+            self._wind(DEADLINE, self.row.created_at + self.created.timeout)
         else:
+            self._set_alarm(DEADLINE, self._now + self.created.timeout)
+
+    def _drop(self, n: int, pending: Pending) -> None:
+        assert self._turn is not None
+        if pending.due:
+            self._disarm(n)
+        elif isinstance(pending.function, Activity):
+            self._turn.effects.append((self._owner.cancel_attempt, (self, n)))
+
+    def _go_on(self) -> None:
+        """Take up what was unanswered when the code last ran."""
+        self._deliver()
+        if self.machine.finished is None:
+            for n, pending in list(self.machine.pending.items()):
+                if not pending.is_new:
+                    self._take_up(n, pending)
+                pending.is_new = False
+
+    def _take_up(self, n: int, pending: Pending) -> None:
+        assert self._turn is not None
+        if isinstance(pending.function, Activity):
+            self._take_up_activity(n, pending)
+        elif isinstance(pending.function, Workflow) and pending.cancelling:
+            self._owner.cancel_child(self, n, self._turn)
+        elif pending.due:
+            self._wind(n, pending.due)
+
+    def _take_up_activity(self, n: int, pending: Pending) -> None:
+        assert self._turn is not None
+        if pending.retry_at is not None:
+            self._wind(n, pending.retry_at)
+        elif not pending.running:
             self._turn.effects.append((self._owner.start_soon, (self, n)))
+        elif not self._owner.is_running(self.key, n, pending):
+            self._start_next(n, pending)  # its outcome is unknown: at least once
 
     def _start_next(self, n: int, pending: Pending) -> None:
         assert self._turn is not None
@@ -331,5 +386,15 @@ class Execution:
             return
         pending.attempt += 1
         pending.running, pending.retry_at = True, None
-        self._append("attempt_started", events.AttemptStarted(n=n, attempt=pending.attempt))
+        self._append(events.AttemptStarted(n=n, attempt=pending.attempt))
         self._turn.effects.append((self._owner.start_attempt, (self, n, pending)))
+
+
+_RECORDED: dict[type[Any], Callable[[Execution, Any, Turn], None]] = {
+    events.TimerSet: lambda self, body, _: self._set_alarm(body.n, body.until),
+    events.ChildCreated: lambda self, body, turn: self._owner.create_child(self, body, turn),
+    events.ChildCancel: lambda self, body, turn: self._owner.cancel_child(self, body.n, turn),
+    events.SignalAwaited: lambda self, body, turn: self._await_signal(body, turn),
+    events.Scheduled: lambda self, body, turn: self._owner.schedule(body, turn),
+    events.Cancelled: lambda self, body, _: self._drop(body.n, self.machine.pending[body.n]),
+}

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from obelisk_ops.core import names
-from obelisk_ops.core.retry import Retry
+from obelisk_ops.core.retry import Retry, as_duration
 from obelisk_ops.core.values import Codec
 from obelisk_ops.durable.digests import digest
 from obelisk_ops.durable.options import DEFAULT_QUEUE, ActivityOptions, Given, Isolation
@@ -36,6 +36,10 @@ class Driver(Protocol):
 
     def issue(self, call: Call[Any], *, into: str = "", promise: Promise) -> int:
         """Ask for a call, and return its number."""
+        ...
+
+    def wait_for(self, promise: Promise) -> Generator[Promise, None, Any]:
+        """Wait for an answer; give up the call when that is interrupted."""
         ...
 
 
@@ -63,7 +67,7 @@ class Call(Generic[R_co]):
 
     def __init__(
         self,
-        function: Activity[Any, Any] | Workflow[Any, Any],
+        function: Activity[Any, Any] | Stub[Any, Any] | Workflow[Any, Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
@@ -79,8 +83,9 @@ class Call(Generic[R_co]):
 
     def __await__(self) -> Generator[Promise, None, R_co]:
         promise = Promise()
-        current_driver(self.function.name).issue(self, promise=promise)
-        value: R_co = yield from promise.__await__()
+        machine = current_driver(self.function.name)
+        machine.issue(self, promise=promise)
+        value: R_co = yield from machine.wait_for(promise)
         return value
 
     def __repr__(self) -> str:
@@ -189,8 +194,33 @@ class Activity(_Function[P, R]):
         return other
 
 
+class Stub(_Function[P, R]):
+    """A call whose result comes from outside; only its signature counts."""
+
+    how_to_call = "await it in a workflow"
+
+
 class Workflow(_Function[P, R]):
-    """A deterministic ``async def``; its progress is its log."""
+    """
+    A deterministic ``async def``; its progress is its log.
+
+    Attributes:
+        timeout_ms: How long an execution may take; 0 for no limit.
+        cancellable: Whether it may be cancelled; None: by a request, not by its parent.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str | None,
+        *,
+        timeout: timedelta | float | None = None,
+        cancellable: bool | None = None,
+    ) -> None:
+        super().__init__(function, name)
+        limit = as_duration(timeout)
+        self.timeout_ms = 0 if limit is None else max(1, round(limit.total_seconds() * 1000))
+        self.cancellable = cancellable
 
     how_to_call = (
         "run it with obelisk_ops.run(…, db=PATH), or 'await engine.submit(…)' on an Engine"
@@ -206,24 +236,64 @@ class Workflow(_Function[P, R]):
 def workflow(function: Callable[P, Awaitable[R]], /) -> Workflow[P, R]: ...
 @overload
 def workflow(
-    *, name: str | None = None
+    *,
+    name: str | None = None,
+    timeout: timedelta | float | None = None,
+    cancellable: bool | None = None,
 ) -> Callable[[Callable[P, Awaitable[R]]], Workflow[P, R]]: ...
-def workflow(function: Any = None, /, *, name: str | None = None) -> Any:
+def workflow(
+    function: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    timeout: timedelta | float | None = None,
+    cancellable: bool | None = None,
+) -> Any:
     """
     Make an ``async def`` a workflow.
 
     Args:
         function: Its code: deterministic, no input or output of its own.
         name: What it is known as in logs; ``module.qualname`` by default.
+        timeout: How long an execution may take (a number counts seconds); then TimedOut
+            is raised where it waits. No limit by default.
+        cancellable: False: a request to cancel is refused. True: a parent that closes a
+            join set, or is cancelled, cancels it too; otherwise the parent waits for it.
 
     Raises:
         WorkflowMisuse: It is no ``async def``.
     """
 
     def wrap(function: Callable[P, Awaitable[R]]) -> Workflow[P, R]:
-        made: Workflow[P, R] = Workflow(function, name)
+        made: Workflow[P, R] = Workflow(
+            function, name, timeout=timeout, cancellable=cancellable
+        )
         if not made.is_async:
             raise WorkflowMisuse(f"workflow {made.name} must be an 'async def'")
         return made
+
+    return wrap if function is None else wrap(function)
+
+
+@overload
+def stub(function: Callable[P, Awaitable[R]], /) -> Stub[P, R]: ...
+@overload
+def stub(function: Callable[P, R], /) -> Stub[P, R]: ...
+@overload
+def stub(*, name: str | None = None) -> Callable[[Callable[P, R]], Stub[P, R]]: ...
+def stub(function: Any = None, /, *, name: str | None = None) -> Any:
+    """
+    Make a ``def`` a stub: a call whose result comes from outside, by the id of the call.
+
+    Its code is never run; parameters and the type of the result count. The result is
+    given with ``engine.stub(call_id, value)`` or ``obelisk-ops execution stub``.
+
+    Args:
+        function: The signature.
+        name: What it is known as in logs; ``module.qualname`` by default.
+    """
+
+    def wrap(function: Callable[..., Any]) -> Stub[Any, Any]:
+        return Stub(function, name)
 
     return wrap if function is None else wrap(function)

@@ -12,7 +12,7 @@ from obelisk_ops.core import failures, requests, values
 from obelisk_ops.core.events import Event, Finished
 from obelisk_ops.core.ports import StateRow
 from obelisk_ops.core.values import Codec
-from obelisk_ops.errors import ExecutionFailed
+from obelisk_ops.errors import ExecutionCancelled, ExecutionFailed, ExecutionTimedOut
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -42,8 +42,8 @@ class Sendable(Protocol):
 class Source(Protocol):
     """What a handle needs of its engine."""
 
-    async def wait_finished(self, execution_id: str) -> None:
-        """Return when the execution is finished."""
+    async def wait_finished(self, execution_id: str) -> str:
+        """Return when the execution is finished: its id, or that of its last successor."""
         ...
 
     def row(self, execution_id: str) -> StateRow:
@@ -83,8 +83,8 @@ class Handle(Generic[R_co]):
             Nondeterminism: The execution is parked.
             NotFinished: The engine was closed first.
         """
-        await self._source.wait_finished(self.id)
-        value: R_co = outcome(self._source.read_log(self.id), self._codec)
+        last = await self._source.wait_finished(self.id)
+        value: R_co = outcome(self._source.read_log(last), self._codec)
         return value
 
     def status(self) -> StateRow:
@@ -162,6 +162,9 @@ class Handle(Generic[R_co]):
         return await self._source.ask("signal", self.id, requests.encode(body))
 
 
+_FAILED = {"cancelled": ExecutionCancelled, "timed_out": ExecutionTimedOut}
+
+
 def outcome(history: list[Event], codec: Codec | None) -> Any:  # noqa: ANN401
     """
     Return the value of a finished execution: typed where *codec* is known, else plain.
@@ -171,8 +174,10 @@ def outcome(history: list[Event], codec: Codec | None) -> Any:  # noqa: ANN401
     """
     body = msgspec.json.decode(history[-1].body, type=Finished)
     if body.error is not UNSET:
-        failed = ExecutionFailed(
-            f"{body.error.type}: {body.error.message}",
+        failed = _FAILED.get(body.result, ExecutionFailed)(
+            f"{body.error.type}: {body.error.message}"
+            if not body.result
+            else body.error.message,
             error_type=body.error.type,
             hint=body.error.hint,
         )

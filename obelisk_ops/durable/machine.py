@@ -8,82 +8,78 @@ record; after that it is handed to the host, which records it. No clock, no disk
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextvars import Context
-from typing import Any
+from typing import Any, cast
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from obelisk_ops.core import events, failures, ids
 from obelisk_ops.core.events import (
-    COMMANDS,
-    KINDS,
-    RESPONSES,
     Body,
-    Cancelled,
-    ChildCreated,
+    CancelRequested,
     ChildFinished,
     Event,
+    Failure,
     Finished,
-    Intended,
     Returned,
+    SignalReceived,
+    StubAnswered,
     TimerFired,
-    TimerSet,
 )
+from obelisk_ops.core.interruptions import Cancelled, TimedOut
 from obelisk_ops.core.ports import InboxItem
-from obelisk_ops.durable.compare import describe, does_not_fit, same
-from obelisk_ops.durable.functions import Activity, Call, Workflow, driver
+from obelisk_ops.durable.asking import Asking
+from obelisk_ops.durable.functions import Activity, Workflow, driver
 from obelisk_ops.durable.guard import Guard, closes, misuse
-from obelisk_ops.durable.pending import Halt, Host, Pending
+from obelisk_ops.durable.pending import ContinueAsNew, Halt, Host, Pending
 from obelisk_ops.durable.promise import Promise
+from obelisk_ops.durable.record import Record
 from obelisk_ops.durable.rng import ReplayRandom
-from obelisk_ops.errors import Nondeterminism, OpsError, WorkflowMisuse
+from obelisk_ops.durable.signals import Signal
+from obelisk_ops.durable.tasks import Task, Tasks
+from obelisk_ops.errors import (
+    ExecutionCancelled,
+    ExecutionTimedOut,
+    Nondeterminism,
+    OpsError,
+    WorkflowMisuse,
+)
 
-#: commands and responses; code that asks for more than before is told the rest first
-_SEEN_BY_CODE = COMMANDS | RESPONSES
 
-
-class Machine:
+class Machine(Asking):
     """See the module. ``pending`` is what the execution waits for."""
 
     def __init__(
         self, execution_id: str, function: Workflow[Any, Any], created: events.Created,
         *, at: int, host: Host,
     ) -> None:  # fmt: skip
-        self.id = execution_id
-        self.at = at
+        record = Record(execution_id, host, self._note)
+        super().__init__(execution_id, record, host, Tasks(self._foreign, self._task_ended), at)
         self.random = ReplayRandom(created.seed or execution_id)
-        self.pending: dict[int, Pending] = {}
         self.finished: Finished | None = None
-        self.activities_open = 0
-        self._function = function
-        self._host = host
+        self.left: dict[int, Pending] = {}  # calls that had no answer at the end
+        self.successor: bytes | None = None  # the input of the execution that goes on
+        self.cancelling: CancelRequested | None = None
+        self.signals_taken: set[int] = set()
+        self.function = function
         self._input = bytes(created.input)
-        self._n = 0
-        self._set_names: set[str] = set()
-        self._made: dict[object, str] = {}
-        self._history: deque[tuple[Event, Any]] = deque()
-        self._ready: deque[Coroutine[Any, Any, Any]] = deque()
-        self._main: Coroutine[Any, Any, Any] | None = None
+        self._main: Task | None = None
         # Its own: a variable that an activity or a caller has set is not on record.
         self._context = Context()
         self._context.run(driver.set, self)
-        self._violation: OpsError | None = None
-        self._broken: OpsError | None = None
 
     # -- driving -------------------------------------------------------------------
 
     def start(self) -> None:
         """Run the code from its beginning to the first thing that it must wait for."""
         try:
-            args, kwargs = self._function.codec.decode_input(self._input)
+            args, kwargs = self.function.codec.decode_input(self._input)
         except OpsError as error:
             self._finish_with(error)
             return
-        self._main = self._function.function(*args, **kwargs)
-        self._ready.append(self._main)
+        self._main = self.tasks.spawn(self.function.function(*args, **kwargs), Promise())
         self._advance()
 
     def replay(self, log: Sequence[Event], inbox: Mapping[int, InboxItem]) -> None:
@@ -97,43 +93,30 @@ class Machine:
         Raises:
             Nondeterminism: The code does not do what the log says.
         """
-        # Decoded before code runs: damage is no outcome of the code.
-        self._history.extend((event, events.decode(event)) for event in log)
+        self.record.load(log)
         try:
             self.start()
-            while self._history:
-                event, body = self._history.popleft()
-                if event.kind in COMMANDS:
-                    self._mismatch(event, body, "waits for something else")
+            while self.record.has_history:
+                event, body = self.record.next()
                 self._retell(event, body, inbox)
         except BaseException as error:
             self.dispose()
-            if isinstance(error, Halt) and self._broken is not None:
-                raise self._broken from None
+            if isinstance(error, Halt) and self.record.broken is not None:
+                raise self.record.broken from None
             raise
-        if self._broken is not None:
-            raise self._broken
+        if self.record.broken is not None:
+            raise self.record.broken
 
     def returned(self, body: Returned, at: int) -> None:
         """Tell the code how an activity ended."""
         pending = self._answered(body.n, at)
         if pending is None:
             return
-        if body.error is not UNSET:
-            self._settle(pending.promise, failures.rebuild(body.error))
-            return
-        try:
-            assert pending.function is not None
-            assert body.ok is not UNSET
-            value = pending.function.codec.decode_result(body.ok)
-        except OpsError as error:
-            self._settle(pending.promise, error)
-        else:
-            self.resolve(pending.promise, value)
-            self._advance()
+        assert isinstance(pending.function, Activity)
+        self._tell(pending.promise, body.ok, body.error, pending.function.codec.decode_result)
 
     def timer_fired(self, n: int, at: int) -> None:
-        """Tell the code that a timer fired."""
+        """Tell the code that a timer fired, or that a signal did not come in time."""
         pending = self._answered(n, at)
         if pending is not None:
             self.resolve(pending.promise, None)
@@ -141,106 +124,54 @@ class Machine:
 
     def child_finished(self, n: int, outcome: str, at: int) -> None:
         """Tell the code how a child workflow ended; *outcome* is its ``finished`` body."""
+        pending = self._answered(n, at)
+        if pending is None:
+            return
+        assert isinstance(pending.function, Workflow)
         body = msgspec.json.decode(outcome, type=Finished)
-        self.returned(Returned(n=n, ok=body.ok, error=body.error), at)
+        self._tell(pending.promise, body.ok, body.error, pending.function.codec.decode_result)
+
+    def signal_received(self, n: int, seq: int, body: str, at: int) -> None:
+        """Give the code a signal; *body* is that of its inbox row."""
+        pending = self._answered(n, at)
+        self.signals_taken.add(seq)
+        if pending is None:
+            return
+        assert isinstance(pending.function, Signal)
+        value = msgspec.json.decode(body, type=dict[str, Raw])["value"]
+        self._tell(pending.promise, value, UNSET, pending.function.shape.decode)
+
+    def stub_answered(self, n: int, body: str, at: int) -> None:
+        """Give the code a result from outside; *body* is that of its inbox row."""
+        pending = self._answered(n, at)
+        if pending is None:
+            return
+        assert pending.function is not None
+        told = msgspec.json.decode(body, type=Finished)
+        self._tell(pending.promise, told.ok, told.error, pending.function.codec.decode_result)  # type: ignore[union-attr]
+
+    def cancel_requested(self, body: CancelRequested, at: int) -> None:
+        """Interrupt the code where it waits; once, whatever else comes."""
+        self.at = max(self.at, at)
+        if self.cancelling is not None:
+            return
+        self.cancelling = body
+        if self._main is not None:
+            is_late = body.reason == "timeout"
+            self.tasks.interrupt(self._main, TimedOut() if is_late else Cancelled())
+            self._advance()
 
     def dispose(self) -> None:
         """Drop the code without letting it ask for anything more."""
-        self._broken = self._broken or Nondeterminism("disposed")
-        self._ready.clear()
-        self._context.run(self._hidden, self._close_code)
-
-    # -- what code asks for, through Call, sleep and join_set ----------------------
-
-    def note_call(self, call: object, name: str) -> None:
-        """See Driver.note_call."""
-        if self._broken is not None:
-            raise Halt
-        self._made[call] = name
-
-    def issue(self, call: Call[Any], *, into: str = "", promise: Promise) -> int:
-        """See Driver.issue."""
-        if call not in self._made:
-            raise WorkflowMisuse(f"{call!r} was awaited or submitted before")
-        del self._made[call]
-        function = call.function
-        text = function.codec.encode_input(call.args, call.kwargs)
-        n = self._next_number(promise)
-        pending = Pending(promise, function, text)
-        if isinstance(function, Workflow):
-            child = self.call_id(n)
-            self._command(
-                ChildCreated(n=n, id=child, fn=function.name, input=Raw(text), set=into)
-            )
-        else:
-            self._note_all()
-            attempt = 0 if self._history else self._host.admit(n, pending)
-            wanted = Intended(n=n, fn=function.name, input=Raw(text), set=into, attempt=attempt)
-            pending.attempt = self._command(wanted).attempt
-            pending.running = pending.attempt > 0
-            self.activities_open += 1
-        self.pending[n] = pending
-        return n
-
-    def set_timer(
-        self, wait_ms: int, *, into: str = "", promise: Promise, made: object = None
-    ) -> int:
-        """Ask for a timer, and return its number; *made* is what was noted before."""
-        self._made.pop(made, None)
-        n = self._next_number(promise)
-        wanted = TimerSet(n=n, wait=wait_ms, until=self.at + wait_ms, set=into)
-        self.pending[n] = Pending(promise, due=self._command(wanted).until)
-        return n
-
-    def cancel(self, n: int) -> bool:
-        """Cancel an unanswered activity or timer; False when it is a child workflow."""
-        pending = self.pending.get(n)
-        if pending is None or isinstance(pending.function, Workflow):
-            return pending is None
-        self._command(Cancelled(n=n))
-        self._close(n)
-        return True
-
-    def resolve(self, promise: Promise, value: object) -> None:
-        """Answer a promise; who waits for it becomes ready."""
-        promise.value = value
-        self._release(promise)
-
-    def violate(self, error: OpsError) -> None:
-        """
-        Fail the execution with *error*, also if its code swallows that.
-
-        Raises:
-            Halt: It swallowed one before: a loop that tries again would not end.
-        """
-        if self._violation is not None:
-            raise Halt
-        self._violation = error
-
-    def claim_set_name(self, name: str | None) -> str:
-        """
-        Return the name of a new join set.
-
-        Raises:
-            WorkflowMisuse: It is taken.
-        """
-        if name is None:
-            name = f"#{len(self._set_names) + 1}"
-        if name in self._set_names:
-            raise WorkflowMisuse(f"this execution already has a join set {name!r}")
-        self._set_names.add(name)
-        return name
-
-    def call_id(self, n: int) -> str:
-        """Return the id of call number *n*."""
-        return ids.derived(self.id, n)
+        self.record.broken = self.record.broken or Nondeterminism("disposed")
+        self._context.run(self._hidden, self.tasks.close)
 
     # -- inside --------------------------------------------------------------------
 
     def _advance(self) -> None:
-        self._context.run(self._hidden, self._run_ready)
-        if self._broken is not None:
-            raise self._broken
+        self._context.run(self._hidden, self.tasks.run)
+        if self.record.broken is not None:
+            raise self.record.broken
 
     def _hidden(self, call: Callable[[], None]) -> None:
         hidden = _guard.enter(self._drop_generator)
@@ -249,33 +180,18 @@ class Machine:
         finally:
             _guard.leave(hidden)
 
-    def _run_ready(self) -> None:
-        while self._ready:
-            self._step(self._ready.popleft())
-
-    def _close_code(self) -> None:
-        try:
-            if self._main is not None:
-                self._main.close()
-        except (Exception, Halt):  # noqa: BLE001, S110 - clean-up code, which cannot run here
-            pass
-
-    def _step(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        try:
-            wanted = coroutine.send(None)
-            while type(wanted) is not Promise:
-                wanted = coroutine.throw(self._foreign(wanted))
-        except StopIteration as done:
-            self._return(done.value)
-        except Halt:
-            if self._broken is None and self._violation is not None:
-                self._finish_with(self._violation)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as error:  # noqa: BLE001 - the outcome
+    def _task_ended(self, task: Task, value: object, error: BaseException | None) -> None:
+        if isinstance(error, Halt):
+            if self.record.broken is None and self.violation is not None:
+                self._finish_with(self.violation)
+        elif task is not self._main:
+            self.settle(task.end, value, error)
+        elif isinstance(error, ContinueAsNew):
+            self._continue(error.input)
+        elif error is not None:
             self._finish_with(error)
         else:
-            wanted.waiters.append(coroutine)
+            self._return(value)
 
     def _foreign(self, wanted: object) -> BaseException:
         error = misuse(f"awaiting {type(wanted).__name__}")
@@ -288,83 +204,78 @@ class Machine:
     def _drop_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
         token = driver.set(None)  # whoever is driven now
         if not closes(generator):
-            self._violation = self._violation or WorkflowMisuse(
+            self.violation = self.violation or WorkflowMisuse(
                 "an async generator was left in the middle, and its clean-up awaits",
                 hint="use it inside 'async with contextlib.aclosing(…) as values:'",
             )
         driver.reset(token)
 
     def _return(self, value: object) -> None:
-        if self._made and self._violation is None:
-            self.violate(
-                WorkflowMisuse(
-                    f"{next(iter(self._made.values()))} was called but never awaited",
-                    hint="await the call, or submit it to a join set",
-                )
-            )
-        if self._violation is not None:
-            self._finish_with(self._violation)
+        if self._must_fail():
             return
         try:
-            outcome = Finished(ok=Raw(self._function.codec.encode_result(value)))
+            outcome = Finished(ok=Raw(self.function.codec.encode_result(value)))
         except OpsError as error:
             self._finish_with(error)
         else:
             self._finish(outcome)
 
+    def _continue(self, given: bytes) -> None:
+        if not self._must_fail():
+            self.successor = given
+            self._finish(Finished(continued=ids.successor(self.id)))
+
+    def _must_fail(self) -> bool:
+        left = self.never_awaited()
+        if left is not None and self.violation is None:
+            self.violate(
+                WorkflowMisuse(
+                    f"{left} was called but never awaited",
+                    hint="await the call, or submit it to a join set",
+                )
+            )
+        if self.violation is not None:
+            self._finish_with(self.violation)
+        return self.violation is not None
+
     def _finish_with(self, error: BaseException) -> None:
-        self._finish(Finished(error=failures.record(self._violation or error)))
+        if self.violation is None and isinstance(error, Cancelled) and self.cancelling:
+            self._finish(ended_by(self.cancelling))
+        else:
+            self._finish(Finished(error=failures.record(self.violation or error)))
 
     def _finish(self, outcome: Finished) -> None:
         try:
-            self._command(outcome)
+            self.record.command(outcome)
         except Halt:
             return
         self.finished = outcome
+        self.left = dict(self.pending)
         self.pending.clear()
-
-    def _next_number(self, promise: Promise) -> int:
-        self._n += 1
-        promise.n = self._n
-        return self._n
+        self.record.has_ended = True
+        self.tasks.close()
 
     def _answered(self, n: int, at: int) -> Pending | None:
         self.at = max(self.at, at)
-        return self._close(n)
+        return self.close_call(n)
 
-    def _close(self, n: int) -> Pending | None:
-        pending = self.pending.pop(n, None)
-        if pending is not None and type(pending.function) is Activity:
-            self.activities_open -= 1
-        return pending
-
-    def _settle(self, promise: Promise, error: BaseException) -> None:
-        promise.error = error
-        self._release(promise)
+    def _tell(
+        self,
+        promise: Promise,
+        ok: Raw | UnsetType,
+        error: Failure | UnsetType,
+        decode: Callable[[Raw], Any],
+    ) -> None:
+        if error is not UNSET:
+            self.settle(promise, None, failures.rebuild(error))
+        else:
+            try:
+                value = decode(cast("Raw", ok))
+            except OpsError as misfit:
+                self.settle(promise, None, misfit)
+            else:
+                self.resolve(promise, value)
         self._advance()
-
-    def _release(self, promise: Promise) -> None:
-        promise.done = True
-        self._ready.extend(promise.waiters)
-        promise.waiters.clear()
-        if promise.on_done is not None:
-            promise.on_done(promise)
-
-    def _command(self, wanted: Any) -> Any:  # noqa: ANN401 - returns the type it is given
-        if self._broken is not None:
-            raise Halt
-        self._note_all()
-        if not self._history:
-            self._host.record(wanted)
-            return wanted
-        event, recorded = self._history.popleft()
-        if event.kind != KINDS[type(wanted)] or not same(recorded, wanted):
-            self._mismatch(event, recorded, f"asks for {describe(wanted)}")
-        return recorded
-
-    def _mismatch(self, event: Event, body: Body, instead: str) -> None:
-        self._broken = self._broken or does_not_fit(self.id, event, body, instead)
-        raise Halt
 
     def _retell(self, event: Event, body: Body, inbox: Mapping[int, InboxItem]) -> None:
         match body:
@@ -374,17 +285,28 @@ class Machine:
                 self.timer_fired(body.n, event.at)
             case ChildFinished():
                 self.child_finished(body.n, inbox[body.seq].body, event.at)
+            case SignalReceived():
+                self.signal_received(body.n, body.seq, inbox[body.seq].body, event.at)
+            case StubAnswered():
+                self.stub_answered(body.n, inbox[body.seq].body, event.at)
+            case CancelRequested():
+                self.cancel_requested(body, event.at)
             case _:
                 self._note(body)
-
-    def _note_all(self) -> None:
-        while self._history and self._history[0][0].kind not in _SEEN_BY_CODE:
-            self._note(self._history.popleft()[1])
 
     def _note(self, body: Body) -> None:
         """Take in what happened meanwhile, and code cannot see."""
         if isinstance(body, events.AttemptStarted | events.AttemptFailed):
             self.pending[body.n].note(body)
+
+
+def ended_by(request: CancelRequested) -> Finished:
+    """Return the end of an execution that let itself be cancelled."""
+    if request.reason == "timeout":
+        late = ExecutionTimedOut("the execution took longer than its workflow's timeout")
+        return Finished(error=failures.record(late), result="timed_out")
+    error = ExecutionCancelled("the execution was cancelled")
+    return Finished(error=failures.record(error), result="cancelled")
 
 
 def _report(error: WorkflowMisuse) -> None:

@@ -23,7 +23,7 @@ _LOOK_S = 1.0
 class Mailroom:
     """The owner's side: calls *deliver* soon after a letter may have come."""
 
-    def __init__(self, database: Path, store: LogStore, deliver: Callable[[], None]) -> None:
+    def __init__(self, database: Path, store: LogStore, deliver: Callable[[], object]) -> None:
         self._store = store
         self._deliver = deliver
         self._loop = asyncio.get_running_loop()

@@ -9,23 +9,23 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from obelisk_ops.core import events
 from obelisk_ops.core.attach import refuse_other_input
 from obelisk_ops.core.clock import Clock
-from obelisk_ops.core.ports import Letter, LogStore, State
+from obelisk_ops.core.ports import LogStore, State
 from obelisk_ops.durable.commits import closed_error
+from obelisk_ops.durable.letters import Letters
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.mailroom import Mailroom
 from obelisk_ops.durable.registry import Registry
+from obelisk_ops.durable.requests import Later
 from obelisk_ops.durable.scheduler import Scheduler
+from obelisk_ops.durable.turn import Turn
 from obelisk_ops.errors import ExecutionNotFound, FunctionNotFound
 from obelisk_ops.storage import open_mailbox, open_store
 from obelisk_ops.storage.sqlite import beside
 from obelisk_ops.storage.sqlite.recovery import find_overlooked_commit
 
-_LETTERS_MAX = 500
 _CHECK_SUPERVISOR_S = 1.0
 _WAL_BYTES_MAX = 16 << 20
 _WAL_BYTES_ALARM = 128 << 20
@@ -40,11 +40,13 @@ class Limits:
         threads: ``def`` activities at the same time.
         grace_s: What activities get to end when the engine is left.
         storage_timeout_s: How long a commit that fails is tried again.
+        keep_loaded: How many executions stay in memory that wait for what may take long.
     """
 
     threads: int
     grace_s: float
     storage_timeout_s: float
+    keep_loaded: int = 1000
 
 
 class Owner:
@@ -94,10 +96,11 @@ class Owner:
             registry,
             threads=limits.threads,
             storage_timeout_s=limits.storage_timeout_s,
+            keep_loaded=limits.keep_loaded,
         )
-        self._answering: set[int] = set()
-        self._mailroom = Mailroom(path, self.store, self._deliver)
-        self._scheduler.recover()
+        self._letters = Letters(self.store, self._scheduler)
+        self._mailroom = Mailroom(path, self.store, self._letters.deliver)
+        self._scheduler.nursery.recover()
         self._supervised = False
         self._wal_alarmed = False
         self._epoch = self.store.meta().get("epoch", "")
@@ -121,7 +124,7 @@ class Owner:
     def serve(self, names: Sequence[str]) -> None:
         """Go on with unfinished executions of workflows that are served from now on."""
         if names:
-            self._scheduler.adopt(names)
+            self._scheduler.nursery.adopt(names)
 
     async def create(self, execution_id: str, body: events.Created) -> bool:
         """
@@ -130,16 +133,27 @@ class Owner:
         Raises:
             ExecutionExists: It exists with another function or input.
         """
-        durable = asyncio.get_running_loop().create_future()
-        known = self._how_created(execution_id)
+        known = await self._how_created(execution_id)
         if known is None:
-            turn = self._scheduler.begin(execution_id, body)
+            turn = self._scheduler.nursery.begin(execution_id, body)
         else:
             refuse_other_input(execution_id, known, events.encode(body))
-            turn = self._scheduler.nothing()
+            turn = self._scheduler.open()
+        await self._durable(turn)
+        return known is None
+
+    async def _how_created(self, execution_id: str) -> str | None:
+        while True:
+            try:
+                return self._letters.how_created(execution_id)
+            except Later:
+                await self._durable(self._scheduler.open())
+
+    @staticmethod
+    async def _durable(turn: Turn) -> None:
+        durable = asyncio.get_running_loop().create_future()
         turn.acks.append(durable)
         await durable
-        return known is None
 
     async def ask(self, kind: str, target: str, body: str) -> bool:
         """
@@ -157,13 +171,11 @@ class Owner:
 
     async def answer_letters(self) -> None:
         """Answer what waits in the mailbox now, and return when that is durable."""
-        left: set[int] = set()
-        while waiting := {one.id for one in self.store.letters(_LETTERS_MAX)} - left:
-            left |= waiting  # what nobody understands stays
-            self._deliver()
-            durable = asyncio.get_running_loop().create_future()
-            self._scheduler.nothing().acks.append(durable)
-            await durable
+        while True:
+            is_more = self._letters.deliver()
+            await self._durable(self._scheduler.open())
+            if not is_more:
+                return
 
     async def failed(self) -> None:
         """Wait until the database fails for good, and raise that."""
@@ -177,64 +189,25 @@ class Owner:
             FunctionNotFound: It is unfinished, and its workflow is not served here.
         """
         self._scheduler.check()
-        loop = asyncio.get_running_loop()
-        if self._scheduler.live(execution_id) is None:
-            recovered = loop.create_future()
-            self._scheduler.nothing().acks.append(recovered)
-            await recovered
+        roster, nursery = self._scheduler.roster, self._scheduler.nursery
+        execution_id = nursery.latest(execution_id)
+        if roster.find(execution_id) is None:
+            await self._durable(self._scheduler.open())  # what is to be recovered has been
         if self._scheduler.is_closed:
             raise closed_error()
-        execution = self._scheduler.live(execution_id)
-        if execution is not None:
-            waiter = loop.create_future()
-            execution.waiters.append(waiter)
-            await waiter
-            return
-        row = self.store.find(execution_id)
-        if row is None:
-            raise ExecutionNotFound(f"{self._path} has no execution {execution_id!r}")
-        if row.state not in (State.FINISHED, State.PARKED):
-            raise FunctionNotFound(
-                f"execution {execution_id!r} runs {row.function}, which is not served here",
-                hint="name its module: Engine(…, workflows=[module])",
-            )
-
-    def _how_created(self, execution_id: str) -> str | None:
-        execution = self._scheduler.live(execution_id)
-        if execution is not None:
-            return events.encode(execution.created)
-        row = self.store.find(execution_id)
-        return self.store.log(row.key)[0].body if row else None
-
-    def _deliver(self) -> None:
-        """Answer letters; each leaves the mailbox in the transaction that answers it."""
-        letters = self.store.letters(_LETTERS_MAX)
-        answered = [
-            self._answer(letter) for letter in letters if letter.id not in self._answering
-        ]
-        if any(answered) and len(letters) == _LETTERS_MAX:
-            # There may be more, and nobody else's commit to remind us.
-            self._scheduler.nothing().effects.append((self._deliver_soon, ()))
-
-    def _deliver_soon(self) -> None:
-        asyncio.get_running_loop().call_soon(self._deliver)
-
-    def _answer(self, letter: Letter) -> bool:
-        try:
-            body = msgspec.json.decode(letter.body, type=events.Created)
-        except msgspec.DecodeError:
-            body = None
-        if letter.kind != "create" or body is None:
-            return False  # of a later version, it may be: it stays for one
-        if self._how_created(letter.target) is None:
-            turn = self._scheduler.begin(letter.target, body)
-        else:
-            turn = self._scheduler.nothing()
-        self._answering.add(letter.id)
-        turn.write.letters_done = (letter.id,)
-        # Once it is gone from the table its number may come again.
-        turn.effects.append((self._answering.discard, (letter.id,)))
-        return True
+        execution_id = nursery.latest(execution_id)
+        if roster.find(execution_id) is None:
+            row = self.store.find(execution_id)
+            if row is None:
+                raise ExecutionNotFound(f"{self._path} has no execution {execution_id!r}")
+            if row.state in (State.FINISHED, State.PARKED):
+                return
+            if nursery.is_unserved(row):
+                raise FunctionNotFound(
+                    f"execution {execution_id!r} runs {row.function}, which is not served here",
+                    hint="name its module: Engine(…, workflows=[module])",
+                )
+        await roster.wait(execution_id)
 
     def _watch_supervisor(self) -> None:
         """Leave checkpoints to Litestream while it reads the log, and learn the epoch."""

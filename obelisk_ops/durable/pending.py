@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 from obelisk_ops.core import events
 from obelisk_ops.core.events import Body
-from obelisk_ops.durable.functions import Activity, Workflow
+from obelisk_ops.durable.functions import Activity, Stub, Workflow
 from obelisk_ops.durable.promise import Promise
+from obelisk_ops.durable.signals import Signal
 
 
 class Halt(BaseException):
@@ -19,6 +20,14 @@ class Halt(BaseException):
     """
 
 
+class ContinueAsNew(BaseException):
+    """Unwinds workflow code that goes on as a new execution."""
+
+    def __init__(self, input: bytes) -> None:  # noqa: A002 - as in events
+        super().__init__("continue_as_new() is not to be caught")
+        self.input = input
+
+
 @dataclass(slots=True)
 class Pending:
     """
@@ -26,18 +35,22 @@ class Pending:
 
     Attributes:
         promise: What the code waits for.
-        function: The activity or child workflow; None for a timer.
+        function: The activity, stub, child workflow or signal; None for a timer.
         input: Its arguments, a JSON array.
         attempt: Number of the last attempt; 0 before the first.
         failures: Attempts that failed.
         running: Whether the last attempt was started and has no outcome on record.
         retry_at: When it is tried again, UTC milliseconds.
-        due: When a timer fires, UTC milliseconds.
+        due: When a timer fires or a signal is given up, UTC milliseconds; 0 for never.
         is_new: Whether it was asked for in this process, not read from the log.
+        child: Id of a child workflow.
+        cancelling: Whether a child workflow was asked to cancel.
     """
 
     promise: Promise
-    function: Activity[Any, Any] | Workflow[Any, Any] | None = None
+    function: Activity[Any, Any] | Stub[Any, Any] | Workflow[Any, Any] | Signal[Any] | None = (
+        None
+    )
     input: bytes = b""
     attempt: int = 0
     failures: int = 0
@@ -45,6 +58,8 @@ class Pending:
     retry_at: int | None = None
     due: int = 0
     is_new: bool = False
+    child: str = ""
+    cancelling: bool = False
 
     def note(self, body: events.AttemptStarted | events.AttemptFailed) -> None:
         """Take in what happened to an attempt, and code cannot see."""

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from obelisk_ops.durable.tasks import Task
 
 
 class Promise:
     """A result that will be recorded. Awaited, it returns the value or raises the error."""
 
-    __slots__ = ("done", "error", "n", "on_done", "value", "waiters")
+    __slots__ = ("done", "error", "n", "on_done", "task", "value", "waiters")
 
     def __init__(self, on_done: Callable[[Promise], None] | None = None) -> None:
-        self.n = 0  # the number of the call it answers
+        self.n = 0  # the number of the call it answers, if it is one
+        self.task: Task | None = None  # whose end it is, if it is one's
         self.done = False
         self.value: Any = None
         self.error: BaseException | None = None
-        self.waiters: list[Any] = []
+        self.waiters: list[Task] = []
         self.on_done = on_done
 
     def __await__(self) -> Generator[Promise, None, Any]:

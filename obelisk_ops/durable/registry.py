@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
+from msgspec import Raw
+
+from obelisk_ops.core import events
 from obelisk_ops.durable.digests import is_full, names_in
 from obelisk_ops.durable.functions import Activity, Workflow
 from obelisk_ops.errors import WorkflowMisuse
@@ -22,6 +25,13 @@ class Registry:
         """Return the workflow of this name, if it is served here."""
         found = self._known.get(name)
         return found if isinstance(found, Workflow) else None
+
+    def created(self, function: str, given: Raw, **more: Any) -> events.Created:  # noqa: ANN401
+        """Return the ``created`` event of a new execution; *more* are its other fields."""
+        known = self.get(function)
+        if known is None:
+            return events.Created(fn=function, input=given, **more)
+        return created(known, given, **more)
 
     def add(self, item: Workflow[Any, Any] | Activity[Any, Any] | ModuleType) -> list[str]:
         """
@@ -59,6 +69,17 @@ class Registry:
                 hint="give one of them another name: @workflow(name=…), @activity(name=…)",
             )
         return is_new
+
+
+def created(function: Workflow[Any, Any], given: Raw, **more: Any) -> events.Created:  # noqa: ANN401
+    """Return the ``created`` event of a new execution of a workflow."""
+    return events.Created(
+        fn=function.name,
+        input=given,
+        timeout=function.timeout_ms,
+        cancellable=function.cancellable is not False,
+        **more,
+    )
 
 
 def _children(item: Workflow[Any, Any] | Activity[Any, Any]) -> Iterator[Workflow[Any, Any]]:

@@ -52,7 +52,7 @@ def test_leaving_a_set_cancels_in_reverse_and_awaits_children() -> None:
     waiting, log = live(code)
 
     cancelled = [events.decode(event).n for event in log if event.kind == "cancelled"]
-    assert cancelled == [4, 3]
+    assert cancelled == [4, 3, 1]  # at once; then the child is awaited
     assert waiting.finished is None
     ended, log = live(code, events.ChildFinished(n=2, seq=1))
     assert [events.decode(event).n for event in log if event.kind == "cancelled"] == [4, 3, 1]

@@ -1,0 +1,67 @@
+"""What reaches executions that are only on disk: written down, no code runs."""
+
+from __future__ import annotations
+
+from obelisk_ops.core import events
+from obelisk_ops.core.events import KINDS, Body
+from obelisk_ops.core.ports import LogStore, Result, State, StateChange, StateRow
+from obelisk_ops.durable.turn import Turn
+
+
+class Cold:
+    """Appends to logs and inboxes that nobody in this process holds in memory."""
+
+    def __init__(self, store: LogStore) -> None:
+        self._store = store
+        self._ends: dict[int, list[int]] = {}  # of what is not durable yet
+        self._made: set[str] = set()
+
+    def is_busy(self, execution_id: str, key: int | None) -> bool:
+        """Return whether something about it is not durable yet: the store cannot be asked."""
+        return execution_id in self._made or key in self._ends
+
+    def make(self, turn: Turn, row: StateRow, created: events.Created) -> None:
+        """Create an execution."""
+        turn.write.created = [*turn.write.created, row]
+        turn.write.log.append((row.key, 0, row.created_at, "created", events.encode(created)))
+        self._ends[row.key] = [1, 0]
+        self._made.add(row.id)
+
+    def append(self, turn: Turn, key: int, body: Body, now_ms: int) -> None:
+        """Append an event."""
+        ends = self._ends_of(key)
+        row = (key, ends[0], now_ms, KINDS[type(body)], events.encode(body))
+        turn.write.log.append(row)
+        ends[0] += 1
+
+    def receive(self, turn: Turn, key: int, kind: str, n: int, body: str, now_ms: int) -> None:
+        """Append to an inbox."""
+        ends = self._ends_of(key)
+        ends[1] += 1
+        turn.write.inbox = [*turn.write.inbox, (key, ends[1], kind, n, now_ms, body)]
+
+    def change(self, turn: Turn, key: int, state: State) -> None:
+        """Change the state of one that goes on."""
+        turn.write.changed = [*turn.write.changed, StateChange(key=key, state=state)]
+
+    def finish(self, turn: Turn, row: StateRow, outcome: events.Finished, now_ms: int) -> None:
+        """End an execution whose code is not run again."""
+        self.append(turn, row.key, outcome, now_ms)
+        assert outcome.error
+        change = StateChange(
+            key=row.key, state=State.FINISHED, result=Result(outcome.result or "error"),
+            finished_at=now_ms, error=f"{outcome.error.type}: {outcome.error.message}",
+        )  # fmt: skip
+        turn.write.changed = [*turn.write.changed, change]
+        for n in self._store.timers(row.key):
+            turn.write.timers_done = [*turn.write.timers_done, (row.key, n)]
+
+    def settled(self) -> None:
+        """Note that everything is durable, or never will be."""
+        self._ends.clear()
+        self._made.clear()
+
+    def _ends_of(self, key: int) -> list[int]:
+        if key not in self._ends:
+            self._ends[key] = list(self._store.ends(key))
+        return self._ends[key]

@@ -1,0 +1,213 @@
+"""How executions come into memory: created, resumed, woken; parents and children."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from obelisk_ops.core import events, ids
+from obelisk_ops.core.events import Body
+from obelisk_ops.core.ports import State, StateRow
+from obelisk_ops.durable.execution import START, Execution
+from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.durable.log import log
+from obelisk_ops.durable.turn import Turn
+from obelisk_ops.errors import Nondeterminism, OpsError
+
+if TYPE_CHECKING:
+    from obelisk_ops.durable.scheduler import Scheduler
+
+#: states in which nothing of an execution runs until somebody says so
+_AT_REST = (State.FINISHED, State.PAUSED, State.PARKED)
+
+
+class Nursery:
+    """See the module."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._engine = scheduler
+        self._store = scheduler.store
+        self._roster = scheduler.roster
+        self._cold = scheduler.cold
+        self._unserved: dict[str, set[int]] = {}
+        self._last_key = self._store.last_key()
+
+    # -- made --------------------------------------------------------------------------
+
+    def begin(self, execution_id: str, created: events.Created) -> Turn:
+        """Create an execution; return the turn, for what must be atomic with it."""
+        turn = self._engine.open(self._last_key + 1)
+        self._engine.do(turn, self.create, execution_id, created, turn, None)
+        return turn
+
+    def create(
+        self, execution_id: str, created: events.Created, turn: Turn,
+        parent: tuple[int, int] | None,
+    ) -> None:  # fmt: skip
+        """Create an execution in a turn; its code begins in it too, if it may."""
+        self._last_key += 1
+        now_ms = self._engine.now_ms()
+        row = StateRow(
+            key=self._last_key, id=execution_id, function=created.fn,
+            state=State.PAUSED if created.paused else State.PENDING,
+            parent=parent[0] if parent else None, parent_n=parent[1] if parent else None,
+            created_at=now_ms,
+        )  # fmt: skip
+        function = self._engine.registry.get(created.fn)
+        is_early = created.start_at > now_ms
+        if function is None or created.paused or is_early:
+            self._cold.make(turn, row, created)
+            if is_early:
+                turn.write.timers = [*turn.write.timers, (row.key, START, created.start_at)]
+                alarm = (row.key, START, created.start_at)
+                turn.effects.append((self._engine.set_alarm, alarm))
+            elif function is None:
+                turn.effects.append((self._note_unserved, (row.function, row.key)))
+            return
+        execution = Execution(self._engine, row, function, created)
+        self._roster.add(execution)
+        turn.follow.append((execution.begin, (turn, now_ms)))
+
+    # -- taken up ----------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Go on with every unfinished execution whose workflow is served here."""
+        early = {key: due for key, n, due in self._store.armed() if n == START}
+        room = self._engine.keep_loaded
+        for row in self._store.unfinished():
+            if row.state is State.PAUSED or self._roster.get(row.key) is not None:
+                continue
+            if row.key in early:
+                self._engine.set_alarm(row.key, START, early[row.key])
+            elif row.state is not State.BLOCKED or room > 0:
+                room -= row.state is State.BLOCKED
+                self._note_unserved(row.function, row.key)
+            elif self._engine.registry.get(row.function) is None:
+                self._unserved.setdefault(row.function, set()).add(row.key)
+        for key, n, due in self._store.armed():
+            if n != START:
+                self._engine.set_alarm(key, n, due)
+
+    def adopt(self, functions: Sequence[str]) -> None:
+        """Go on with unfinished executions of workflows that are served from now on."""
+        for name in functions:
+            if self._engine.registry.get(name) is not None:
+                for key in sorted(self._unserved.pop(name, ())):
+                    self._engine.post(self._take_up, key)
+
+    def is_unserved(self, row: StateRow) -> bool:
+        """Return whether an execution waits for its workflow to be served."""
+        return self._engine.registry.get(row.function) is None
+
+    def wake(self, key: int, n: int) -> None:
+        """Load an execution for which an alarm rang, if it is to go on."""
+        row = self._store.get(key)
+        if row.state in _AT_REST or self._cold.is_busy(row.id, key):
+            return
+        execution = self.load(row)
+        if execution is not None and n != START:
+            self._engine.post(self._engine.ring, key, n)
+
+    def load(self, row: StateRow, *notes: Body) -> Execution | None:
+        """
+        Replay an execution into memory and go on with it; *notes* are appended.
+
+        Returns:
+            None when its workflow is not served here, or its code does not fit its log.
+        """
+        function = self._engine.registry.get(row.function)
+        if function is None:
+            self._unserved.setdefault(row.function, set()).add(row.key)
+            return None
+        history = self._store.log(row.key)
+        inbox = self._store.inbox(row.key)
+        created = events.decode(history[0])
+        execution = Execution(self._engine, row, function, created)
+        turn = self._engine.open(row.key)
+        now_ms = self._engine.now_ms()
+        if row.state is State.PARKED:
+            notes = (*notes, events.Resumed())
+        try:
+            execution.resume(turn, history, inbox, now_ms, *notes)
+        except (Nondeterminism, msgspec.DecodeError, KeyError) as error:
+            self._engine.commits.drop(turn)
+            self._park(row, function, created, history, error)
+            return None
+        if created.start_at and START in self._store.timers(row.key):
+            turn.write.timers_done = [*turn.write.timers_done, (row.key, START)]
+        self._roster.add(execution)
+        turn.run()
+        return execution
+
+    def _note_unserved(self, function: str, key: int) -> None:
+        self._unserved.setdefault(function, set()).add(key)
+        self.adopt([function])  # it may be served by now
+
+    def _take_up(self, key: int) -> None:
+        if self._roster.get(key) is None:
+            row = self._store.get(key)
+            if row.state not in (State.FINISHED, State.PAUSED):
+                self.load(row)
+
+    def _park(
+        self, row: StateRow, function: Workflow[Any, Any], created: events.Created,
+        history: list[events.Event], error: Exception,
+    ) -> None:  # fmt: skip
+        reason = error if isinstance(error, OpsError) else Nondeterminism(
+            f"execution {row.id!r}: its log cannot be read: {error}"
+        )  # fmt: skip
+        log.warning("execution_parked", execution_id=row.id, reason=reason.message)
+        execution = Execution(self._engine, row, function, created)
+        turn = self._engine.open(row.key)
+        execution.park(turn, reason, history, self._engine.now_ms())
+        turn.effects.append((self._roster.tell, (row.id,)))
+
+    # -- parents and children ----------------------------------------------------------
+
+    def tell_parent(self, row: StateRow, outcome: str, turn: Turn) -> None:
+        """Tell the parent of an execution how it ended, in the same turn."""
+        if row.parent is None:
+            return
+        n, now_ms = row.parent_n or 0, self._engine.now_ms()
+        parent = self._roster.get(row.parent)
+        if parent is not None:
+            turn.follow.append((_tell_live, (parent, turn, n, outcome, now_ms)))
+            return
+        found = self._store.get(row.parent)
+        if found.state is State.FINISHED:
+            return
+        self._cold.receive(turn, row.parent, "child", n, outcome, now_ms)
+        if found.state is State.BLOCKED:
+            self._cold.change(turn, row.parent, State.PENDING)
+            turn.effects.append((self._note_unserved, (found.function, found.key)))
+
+    def cancel_child(self, call_id: str, turn: Turn) -> None:
+        """Cancel a child, or the execution that goes on in its place."""
+        child = self.latest(call_id)
+        live = self._roster.find(child)
+        if live is not None and not live.is_paused:
+            turn.follow.append((_cancel_live, (live, turn, self._engine.now_ms())))
+        else:
+            turn.effects.append(
+                (self._engine.post, (self._engine.requests.cancel_if_any, child))
+            )
+
+    def latest(self, execution_id: str) -> str:
+        """Return the id of the execution that goes on in place of one, or its own."""
+        while True:
+            successor = ids.successor(execution_id)
+            if self._roster.find(successor) is None and self._store.find(successor) is None:
+                return execution_id
+            execution_id = successor
+
+
+def _tell_live(parent: Execution, turn: Turn, n: int, outcome: str, now_ms: int) -> None:
+    if n in parent.machine.pending:
+        parent.child_finished(turn, n, outcome, now_ms)
+
+
+def _cancel_live(child: Execution, turn: Turn, now_ms: int) -> None:
+    if child.machine.finished is None:
+        child.cancel(turn, "", now_ms)

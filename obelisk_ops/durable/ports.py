@@ -1,0 +1,64 @@
+"""What an execution needs of the engine around it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from obelisk_ops.core import events
+from obelisk_ops.durable.pending import Pending
+from obelisk_ops.durable.turn import Turn
+
+if TYPE_CHECKING:
+    from obelisk_ops.durable.execution import Execution
+
+
+class Owner(Protocol):
+    """What an execution needs of its engine."""
+
+    def reserve_slot(self, key: int, n: int, pending: Pending) -> bool:
+        """Return whether an attempt can start now; if so, its place is taken."""
+        ...
+
+    def start_attempt(self, execution: Execution, n: int, pending: Pending) -> None:
+        """Run an attempt that is on record as started."""
+        ...
+
+    def is_running(self, key: int, n: int, pending: Pending) -> bool:
+        """Return whether the last attempt of a call runs in this process."""
+        ...
+
+    def start_soon(self, execution: Execution, n: int) -> None:
+        """Record and start the next attempt."""
+        ...
+
+    def wait_for_slot(self, execution: Execution, n: int) -> None:
+        """Record and start the next attempt when there is room."""
+        ...
+
+    def cancel_attempt(self, execution: Execution, n: int) -> None:
+        """Stop caring for an attempt, or a timer."""
+        ...
+
+    def arm(self, execution: Execution, n: int, due: int) -> None:
+        """Fire a timer, or start the next attempt, at *due* (UTC milliseconds)."""
+        ...
+
+    def create_child(self, parent: Execution, body: events.ChildCreated, turn: Turn) -> None:
+        """Begin a child workflow in the same turn."""
+        ...
+
+    def cancel_child(self, parent: Execution, n: int, turn: Turn) -> None:
+        """Ask a child workflow to cancel, in the same turn if it is in memory."""
+        ...
+
+    def schedule(self, body: events.Scheduled, turn: Turn) -> None:
+        """Create an execution without a parent in the same turn."""
+        ...
+
+    def idle(self, execution: Execution) -> None:
+        """Note that it waits for what may take long."""
+        ...
+
+    def ended(self, execution: Execution, turn: Turn) -> None:
+        """Tell who waits, and the parent in the same turn; begin its successor."""
+        ...

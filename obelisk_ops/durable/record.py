@@ -1,0 +1,110 @@
+"""What the log says comes next, and who writes it when there is no more of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from obelisk_ops.core import events
+from obelisk_ops.core.events import COMMANDS, KINDS, RESPONSES, Body, Event, Patched
+from obelisk_ops.durable.compare import describe, does_not_fit, same
+from obelisk_ops.durable.pending import Halt, Host
+from obelisk_ops.errors import OpsError
+
+#: commands and responses; code that asks for more than before is told the rest first
+_SEEN_BY_CODE = COMMANDS | RESPONSES
+
+
+class Record:
+    """While there is history, a command is compared with it; after that it is recorded."""
+
+    def __init__(self, execution_id: str, host: Host, note: Callable[[Body], None]) -> None:
+        """
+        Begin without history.
+
+        Args:
+            execution_id: For messages.
+            host: Records commands that are new.
+            note: Told of events that code cannot see.
+        """
+        self._id = execution_id
+        self._host = host
+        self._note = note
+        self._history: deque[tuple[Event, Any]] = deque()
+        self.broken: OpsError | None = None
+        self.has_ended = False
+
+    def load(self, log: Sequence[Event]) -> None:
+        """
+        Take in history.
+
+        Raises:
+            msgspec.DecodeError: It is damaged. Not an outcome of the code: none has run.
+            KeyError: It holds events of a later version.
+        """
+        self._history.extend((event, events.decode(event)) for event in log)
+
+    @property
+    def has_history(self) -> bool:
+        """Whether something is told again, not for the first time."""
+        return bool(self._history)
+
+    def next(self) -> tuple[Event, Any]:
+        """
+        Take what comes next; code waits for it.
+
+        Raises:
+            Halt: It is something that the code asked for before, and not now.
+        """
+        event, body = self._history.popleft()
+        if event.kind in COMMANDS:
+            self._mismatch(event, body, "waits for something else")
+        return event, body
+
+    def command(self, wanted: Any) -> Any:  # noqa: ANN401 - returns the type it is given
+        """
+        Ask for something; return it as it is on record.
+
+        Raises:
+            Halt: The code must not run any further.
+        """
+        self.check()
+        self.note_all()
+        if not self._history:
+            self._host.record(wanted)
+            return wanted
+        event, recorded = self._history.popleft()
+        if event.kind != KINDS[type(wanted)] or not same(recorded, wanted):
+            self._mismatch(event, recorded, f"asks for {describe(wanted)}")
+        return recorded
+
+    def has_patch(self, name: str) -> bool:
+        """Tell whether code with this change goes on from here; mark it if it is new."""
+        self.check()
+        self.note_all()
+        if self._history:
+            event, body = self._history[0]
+            if event.kind != "patched" or body.name != name:
+                return False
+        self.command(Patched(name=name))
+        return True
+
+    def check(self) -> None:
+        """
+        Return if the code may go on.
+
+        Raises:
+            Halt: It may not.
+        """
+        if self.broken is not None or self.has_ended:
+            raise Halt
+
+    def note_all(self) -> None:
+        """Pass over what code cannot see."""
+        while self._history and self._history[0][0].kind not in _SEEN_BY_CODE:
+            self._note(self._history.popleft()[1])
+
+    def _mismatch(self, event: Event, body: Body, instead: str) -> None:
+        self.broken = self.broken or does_not_fit(self._id, event, body, instead)
+        raise Halt

@@ -1,0 +1,178 @@
+"""What others ask of executions: in this process, or by letters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from obelisk_ops.core import events
+from obelisk_ops.core.events import COMMANDS
+from obelisk_ops.core.ports import State, StateRow
+from obelisk_ops.core.requests import Signal as SignalBody
+from obelisk_ops.core.requests import execution_of, facts_of, is_news, split_call
+from obelisk_ops.durable.execution import START, Execution
+from obelisk_ops.durable.functions import Stub
+from obelisk_ops.durable.machine import ended_by
+from obelisk_ops.durable.turn import Turn
+from obelisk_ops.errors import ExecutionEnded, ExecutionNotFound, NotCancellable, OpsError
+
+if TYPE_CHECKING:
+    from obelisk_ops.durable.scheduler import Scheduler
+
+
+class Later(OpsError):
+    """What the request is about is not durable yet: ask again after the next commit."""
+
+
+class Requests:
+    """Each request becomes one turn; asking again for what is so changes nothing."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._engine = scheduler
+
+    def answer(self, kind: str, target: str, body: str) -> Turn:
+        """
+        Do what is asked.
+
+        Returns:
+            The turn: when it is durable, it is done.
+
+        Raises:
+            Conflict: It contradicts what is.
+            NotFound: There is no such execution, or call.
+            InvalidInput: A stub's result does not fit.
+            Later: Ask again after the next commit.
+        """
+        execution_id = self._engine.nursery.latest(execution_of(kind, target))
+        if kind != "stub":
+            target = execution_id
+        live = self._engine.roster.find(execution_id)
+        if live is None:
+            return self._answer_cold(kind, target, body, execution_id)
+        if live.machine.finished is not None:
+            raise ExecutionEnded(f"execution {execution_id!r} is finished")
+        return self._answer_live(kind, target, body, live)
+
+    def cancel_if_any(self, execution_id: str) -> None:
+        """Cancel an execution; it may have ended meanwhile."""
+        try:
+            self.answer("cancel", execution_id, "{}")
+        except Later:
+            self._engine.open().effects.append(
+                (self._engine.post, (self.cancel_if_any, execution_id))
+            )
+        except OpsError:
+            return
+
+    # -- in memory ---------------------------------------------------------------------
+
+    def _answer_live(self, kind: str, target: str, body: str, live: Execution) -> Turn:
+        if kind == "cancel" and live.function.cancellable is False:
+            raise NotCancellable(
+                f"execution {live.id!r} runs a workflow that says cancellable=False"
+            )
+        if kind == "stub" and not self._is_open_stub(live, split_call(target)[1], body):
+            is_news(kind, target, body, facts_of(self._engine.store, kind, target, body))
+            return self._engine.open()
+        turn = self._engine.open(live.key)
+        self._engine.do(turn, self._do_live, kind, target, body, live, turn)
+        return turn
+
+    def _is_open_stub(self, live: Execution, n: int, body: str) -> bool:
+        pending = live.machine.pending.get(n)
+        if pending is None or not isinstance(pending.function, Stub):
+            return False
+        if live.inbox.answer("stub", n) is not None:
+            return False
+        answer = msgspec.json.decode(body, type=events.Finished)
+        if answer.ok is not msgspec.UNSET:
+            pending.function.codec.decode_result(answer.ok)
+        return True
+
+    def _do_live(self, kind: str, target: str, body: str, live: Execution, turn: Turn) -> None:
+        now_ms = self._engine.now_ms()
+        match kind:
+            case "pause" if not live.is_paused:
+                live.pause(turn, now_ms)
+            case "unpause" if live.is_paused:
+                live.unpause(turn, now_ms)
+            case "cancel":
+                if live.is_paused:
+                    live.unpause(turn, now_ms)
+                if live.machine.finished is None:
+                    live.cancel(turn, "", now_ms)
+            case "signal":
+                live.signalled(turn, msgspec.json.decode(body, type=SignalBody), now_ms)
+            case "stub":
+                live.stub_answered(turn, split_call(target)[1], body, now_ms)
+            case _:
+                pass
+
+    # -- only on disk ------------------------------------------------------------------
+
+    def _answer_cold(self, kind: str, target: str, body: str, execution_id: str) -> Turn:
+        engine = self._engine
+        row = engine.store.find(execution_id)
+        if engine.cold.is_busy(execution_id, row.key if row else None):
+            raise Later(f"execution {execution_id!r} is being written")
+        if row is None:
+            raise ExecutionNotFound(f"there is no execution {execution_id!r}")
+        facts = facts_of(engine.store, kind, target, body, with_letters=False)
+        if not is_news(kind, target, body, facts):
+            return engine.open()
+        is_begun = engine.store.events_of(row.key, COMMANDS) != []
+        if kind == "cancel" and (row.state is State.PARKED or not is_begun):
+            return self._finish(row)
+        live = self._load(kind, row)
+        if live is None:
+            return self._write_down(kind, target, body, row)
+        return (
+            engine.open() if kind == "unpause" else self._answer_live(kind, target, body, live)
+        )
+
+    def _load(self, kind: str, row: StateRow) -> Execution | None:
+        """Take one into memory for a request that its code is to hear of."""
+        nursery = self._engine.nursery
+        if kind == "pause" or row.state is State.PARKED:
+            return None
+        if row.state is not State.PAUSED:
+            return nursery.load(row)
+        if kind not in ("unpause", "cancel") or self._is_early(row):
+            return None
+        return nursery.load(row, events.Unpaused())
+
+    def _is_early(self, row: StateRow) -> bool:
+        start = self._engine.store.timers(row.key).get(START)
+        return start is not None and start > self._engine.now_ms()
+
+    def _write_down(self, kind: str, target: str, body: str, row: StateRow) -> Turn:
+        """Append to one that is paused, parked, or whose workflow is not served here."""
+        engine, cold = self._engine, self._engine.cold
+        turn, now_ms = engine.open(row.key), engine.now_ms()
+        match kind:
+            case "pause":
+                cold.append(turn, row.key, events.Paused(), now_ms)
+                cold.change(turn, row.key, State.PAUSED)
+            case "unpause":
+                cold.append(turn, row.key, events.Unpaused(), now_ms)
+                cold.change(turn, row.key, State.PENDING)
+            case "cancel":
+                cold.append(turn, row.key, events.CancelRequested(), now_ms)
+                cold.change(turn, row.key, State.CANCELLING)
+            case _:
+                n = split_call(target)[1] if kind == "stub" else 0
+                cold.receive(turn, row.key, kind, n, body, now_ms)
+                if row.state is State.BLOCKED:
+                    cold.change(turn, row.key, State.PENDING)
+        return turn
+
+    def _finish(self, row: StateRow) -> Turn:
+        """End one as cancelled whose code has not begun, or does not fit its log."""
+        turn = self._engine.open(row.key)
+        outcome = ended_by(events.CancelRequested())
+        self._engine.cold.finish(turn, row, outcome, self._engine.now_ms())
+        self._engine.nursery.tell_parent(row, events.encode(outcome), turn)
+        turn.effects.append((self._engine.roster.tell, (row.id,)))
+        turn.run()
+        return turn

@@ -1,0 +1,84 @@
+"""Which executions are in memory, which wait for their code, and who waits for which."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from obelisk_ops.durable.commits import answer, refuse
+from obelisk_ops.durable.execution import Execution
+from obelisk_ops.errors import OpsError
+
+
+class Roster:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Execution] = {}
+        self._by_key: dict[int, Execution] = {}
+        self._idle: dict[int, Execution] = {}
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+
+    def __iter__(self) -> Iterator[Execution]:
+        return iter(list(self._by_id.values()))
+
+    def add(self, execution: Execution) -> None:
+        """Take one into memory."""
+        self._by_id[execution.id] = self._by_key[execution.key] = execution
+
+    def drop(self, execution: Execution) -> None:
+        """Let one go."""
+        if self.holds(execution):
+            del self._by_id[execution.id], self._by_key[execution.key]
+            self._idle.pop(execution.key, None)
+
+    def holds(self, execution: Execution) -> bool:
+        """Return whether this is the one in memory."""
+        return self._by_key.get(execution.key) is execution
+
+    def find(self, execution_id: str) -> Execution | None:
+        """Return the one of this id, if it is in memory."""
+        return self._by_id.get(execution_id)
+
+    def get(self, key: int) -> Execution | None:
+        """Return the one of this key, if it is in memory."""
+        return self._by_key.get(key)
+
+    def rest(self, execution: Execution) -> None:
+        """Note that one waits for what may take long."""
+        if self.holds(execution):
+            self._idle.pop(execution.key, None)
+            self._idle[execution.key] = execution
+
+    def longest_idle(self, keep: int) -> Iterator[Execution]:
+        """Yield those that wait, the longest waiting first, until only *keep* are left."""
+        while len(self._idle) > keep:
+            key = next(iter(self._idle))
+            yield self._idle.pop(key)
+
+    def wait(self, execution_id: str) -> asyncio.Future[None]:
+        """Return what is answered when an execution has ended, or is parked."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(execution_id, []).append(waiter)
+        return waiter
+
+    def hand_on(self, execution_id: str, successor: str) -> None:
+        """Let those who wait for one wait for another."""
+        if execution_id in self._waiters:
+            waiters = self._waiters.pop(execution_id)
+            self._waiters.setdefault(successor, []).extend(waiters)
+
+    def tell(self, execution_id: str) -> None:
+        """Answer those who wait for one."""
+        for waiter in self._waiters.pop(execution_id, ()):
+            answer(waiter)
+
+    def refuse(self, execution_id: str, error: OpsError) -> None:
+        """Give an error to those who wait for one."""
+        for waiter in self._waiters.pop(execution_id, ()):
+            refuse(waiter, error)
+
+    def refuse_all(self, error: OpsError) -> None:
+        """Give an error to everybody who waits."""
+        for execution_id in list(self._waiters):
+            self.refuse(execution_id, error)
