@@ -194,17 +194,24 @@ class EngineForTests(Engine):
     # -- Engine, through deaths -------------------------------------------------------------
 
     async def submit_json(
-        self, function: Workflow[Any, R], text: bytes, *, execution_id: str | None = None
+        self,
+        function: Workflow[Any, R],
+        text: bytes,
+        *,
+        execution_id: str | None = None,
+        paused: bool = False,
     ) -> Handle[R]:
         """See Engine.submit_json."""
         execution_id = execution_id or ids.generated(self.clock.now_ms())
         while True:
             try:
-                return await super().submit_json(function, text, execution_id=execution_id)
+                return await super().submit_json(
+                    function, text, execution_id=execution_id, paused=paused
+                )
             except Crashed:
                 await self._alive.wait()
 
-    async def wait_finished(self, execution_id: str) -> None:
+    async def wait_finished(self, execution_id: str) -> str:
         """
         See Source.wait_finished.
 
@@ -214,15 +221,13 @@ class EngineForTests(Engine):
         __tracebackhide__ = True
         while True:
             try:
-                await self._wait_patiently(execution_id)
+                return await self._wait_patiently(execution_id)
             except Crashed:
                 await self._alive.wait()
-            else:
-                return
 
     # -- inside -----------------------------------------------------------------------------
 
-    async def _wait_patiently(self, execution_id: str) -> None:
+    async def _wait_patiently(self, execution_id: str) -> str:
         __tracebackhide__ = True
         waiting = asyncio.ensure_future(super().wait_finished(execution_id))
         seen, since = (0, 0), 0.0
@@ -236,7 +241,7 @@ class EngineForTests(Engine):
                 await asyncio.wait([waiting], timeout=self.patience / 10)
         finally:
             waiting.cancel()
-        waiting.result()
+        return waiting.result()
 
     async def _begin(self) -> None:
         await super().__aenter__()
