@@ -61,7 +61,7 @@ class Answer(Struct, omit_defaults=True):
 
 
 class Fork(Struct):
-    """Body of a ``fork`` letter: the first ``version`` + 1 events of ``id``, again."""
+    """Body of a ``fork`` letter: an execution that begins with ``version`` events of ``id``."""
 
     id: str
     version: int
