@@ -11,11 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self, TypeVar, cast
 
-from obelisk_ops.core import ids
+import msgspec
+
+from obelisk_ops.core import ids, requests
 from obelisk_ops.core.events import BODIES
 from obelisk_ops.core.history import History, history_of, to_json
 from obelisk_ops.core.ports import LogStore
@@ -31,6 +34,7 @@ from obelisk_ops.testing.standins import StandIn
 
 R = TypeVar("R")
 
+_numbers = count(1)
 _QUIET_ROUNDS = 3
 _PAUSE_S = 0.001
 
@@ -199,15 +203,25 @@ class EngineForTests(Engine):
         text: bytes,
         *,
         execution_id: str | None = None,
-        paused: bool = False,
+        **options: Any,  # noqa: ANN401 - those of Engine.submit_json
     ) -> Handle[R]:
         """See Engine.submit_json."""
-        execution_id = execution_id or ids.generated(self.clock.now_ms())
+        if execution_id is None:
+            execution_id = ids.generated(self.clock.now_ms())
+        options["execution_id"] = execution_id
         while True:
             try:
-                return await super().submit_json(
-                    function, text, execution_id=execution_id, paused=paused
-                )
+                return await super().submit_json(function, text, **options)
+            except Crashed:
+                await self._alive.wait()
+
+    async def ask(self, kind: str, target: str, body: str = "{}") -> bool:
+        """See Engine.ask."""
+        if kind == "signal" and self._deaths.are_due:
+            body = _with_id(body)  # sent again after a death, it must not count twice
+        while True:
+            try:
+                return await super().ask(kind, target, body)
             except Crashed:
                 await self._alive.wait()
 
@@ -284,3 +298,9 @@ class EngineForTests(Engine):
     @staticmethod
     def _real_s() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _with_id(body: str) -> str:
+    signal = msgspec.json.decode(body, type=requests.Signal)
+    signal.id = signal.id or f"sent-{next(_numbers)}"
+    return requests.encode(signal)
