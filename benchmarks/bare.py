@@ -19,12 +19,17 @@ from obelisk_ops.core import events
 
 TABLE = """
 CREATE TABLE log (
-    execution INTEGER NOT NULL, version INTEGER NOT NULL, at INTEGER NOT NULL,
-    kind TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (execution, version)
-) STRICT, WITHOUT ROWID
+    key INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL
+) STRICT
 """
-INSERT = "INSERT INTO log VALUES (1, ?, 1700000000000, 'returned', '{\"n\":1000,\"ok\":1000}')"
-READ = "SELECT version, at, kind, body FROM log WHERE execution = ? ORDER BY version"
+INSERT = (
+    "INSERT INTO log VALUES ((1 << 32) + ?, 1700000000000, 'returned', "
+    '\'{"n":1000,"ok":1000}\')'
+)
+READ = (
+    "SELECT version, at, kind, body FROM log "
+    "WHERE key >= ?1 << 32 AND key < (?1 + 1) << 32 ORDER BY key"
+)
 
 
 class Commits:

@@ -157,7 +157,7 @@ def make_workflow_tables(connection: apsw.Connection, *, schema_version: str = "
             (4, "stuck", "shop.sweep", "parked", None, 4000, None, "other code"),
         ],
     )
-    connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?)", _LOG)
+    connection.executemany("INSERT INTO log VALUES ((? << 32) + ?, ?, ?, ?)", _LOG)
 
 
 _LOG = [

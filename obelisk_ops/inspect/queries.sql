@@ -31,8 +31,8 @@ ORDER BY function, state, result;
 -- name: failures
 -- Executions that ended badly or cannot go on, newest first, with the last event of each.
 SELECT s.id, s.function, s.error,
-       (SELECT body FROM log AS l WHERE l.execution = s.key ORDER BY l.version DESC LIMIT 1),
-       (SELECT at FROM log AS l WHERE l.execution = s.key ORDER BY l.version DESC LIMIT 1)
+       (SELECT body FROM log AS l WHERE l.key < (s.key + 1) << 32 AND l.key >= s.key << 32 ORDER BY l.key DESC LIMIT 1),
+       (SELECT at FROM log AS l WHERE l.key < (s.key + 1) << 32 AND l.key >= s.key << 32 ORDER BY l.key DESC LIMIT 1)
 FROM state AS s
 WHERE s.result IN ('error', 'timed_out') OR s.state = 'parked'
 ORDER BY coalesce(s.finished_at, s.created_at) DESC, s.key DESC LIMIT ?;
@@ -44,29 +44,32 @@ SELECT key, id, function FROM state WHERE state <> 'finished' ORDER BY key;
 -- name: call_events
 -- The events of one log that begin or end an attempt of an activity, in order.
 SELECT version, at, kind, body FROM log
-WHERE execution = ?
+WHERE key >= ?1 << 32 AND key < (?1 + 1) << 32
   AND kind IN ('intended', 'attempt_started', 'attempt_failed', 'returned', 'cancelled')
-ORDER BY version;
+ORDER BY key;
 
 -- name: last_event
 -- When something was last recorded.
 SELECT max(at) FROM (
-    SELECT (SELECT at FROM log AS l WHERE l.execution = s.key ORDER BY l.version DESC LIMIT 1)
+    SELECT (SELECT at FROM log AS l WHERE l.key < (s.key + 1) << 32 AND l.key >= s.key << 32 ORDER BY l.key DESC LIMIT 1)
            AS at
     FROM state AS s
 );
 
 -- name: broken_logs
 -- Logs with a version missing: they end elsewhere than their number of events says.
-SELECT execution FROM log GROUP BY execution
-HAVING min(version) <> 0 OR max(version) + 1 <> count(*) LIMIT 5;
+SELECT s.key FROM state AS s
+WHERE (SELECT count(*) <> (max(l.key) & 0xffffffff) + 1 FROM log AS l
+       WHERE l.key >= s.key << 32 AND l.key < (s.key + 1) << 32)
+LIMIT 5;
 
 -- name: strange_logs
 -- Logs that belong to no execution, and executions without a log.
 SELECT execution FROM log WHERE version = 0 AND execution NOT IN (SELECT key FROM state)
 UNION ALL
 SELECT key FROM state
-WHERE NOT EXISTS (SELECT 1 FROM log WHERE log.execution = state.key)
+WHERE NOT EXISTS (SELECT 1 FROM log
+                  WHERE log.key >= state.key << 32 AND log.key < (state.key + 1) << 32)
 LIMIT 50;
 
 -- name: leftovers

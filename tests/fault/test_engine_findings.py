@@ -108,9 +108,10 @@ def test_a_refused_execution_with_a_timer_harms_nobody(db: Path) -> None:
         async with Engine(db, grace=0) as engine:
             other = await engine.submit(innocent, id="i")
             handle = await engine.submit(guilty, id="g")
-            row = (handle.status().key, len(handle.events()), 0, "parked", "{}")
+            key = (handle.status().key << 32) + len(handle.events())
+            row = (key, 0, "parked", "{}")
             with closing(sqlite3.connect(db)) as connection:
-                connection.execute("INSERT INTO log VALUES (?, ?, ?, ?, ?)", row)
+                connection.execute("INSERT INTO log VALUES (?, ?, ?, ?)", row)
                 connection.commit()
             gate.open()
             with pytest.raises(VersionConflict):

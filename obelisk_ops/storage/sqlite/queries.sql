@@ -1,15 +1,15 @@
 -- name: append_one
 -- A lone event; the primary key refuses a version that is taken.
-INSERT INTO log (execution, version, at, kind, body) VALUES (?, ?, ?, ?, ?);
+INSERT INTO log (key, at, kind, body) VALUES ((? << 32) + ?, ?, ?, ?);
 
 -- name: append_two
 -- A sequential step: a result and the next intention, one statement, one sync.
-INSERT INTO log (execution, version, at, kind, body) VALUES (?, ?, ?, ?, ?), (?, ?, ?, ?, ?);
+INSERT INTO log (key, at, kind, body) VALUES ((? << 32) + ?, ?, ?, ?), ((? << 32) + ?, ?, ?, ?);
 
 -- name: append_many
 -- A group of events as one statement: the interpreter lock is given up once, not per row.
-INSERT INTO log (execution, version, at, kind, body)
-SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?);
+INSERT INTO log (key, at, kind, body)
+SELECT ((value->>0) << 32) + (value->>1), value->>2, value->>3, value->>4 FROM json_each(?);
 
 -- name: create_states
 -- New executions.
@@ -99,12 +99,14 @@ ORDER BY key LIMIT :limit;
 
 -- name: read_log
 -- One execution's log, oldest first.
-SELECT version, at, kind, body FROM log WHERE execution = ? ORDER BY version;
+SELECT version, at, kind, body FROM log
+WHERE key >= ?1 << 32 AND key < (?1 + 1) << 32 ORDER BY key;
 
 -- name: read_kinds
 -- The events of some kinds in one execution's log, oldest first.
 SELECT version, at, kind, body FROM log
-WHERE execution = ? AND kind IN (SELECT value FROM json_each(?)) ORDER BY version;
+WHERE key >= ?1 << 32 AND key < (?1 + 1) << 32 AND kind IN (SELECT value FROM json_each(?2))
+ORDER BY key;
 
 -- name: read_inbox
 -- One execution's inbox.
@@ -136,12 +138,13 @@ SELECT execution, n, due FROM timer ORDER BY due;
 
 -- name: ends
 -- How many events a log has, and the last number in the inbox.
-SELECT (SELECT coalesce(max(version) + 1, 0) FROM log WHERE execution = ?),
-       (SELECT coalesce(max(seq), 0) FROM inbox WHERE execution = ?);
+SELECT (SELECT coalesce((max(key) & 0xffffffff) + 1, 0) FROM log
+        WHERE key >= ?1 << 32 AND key < (?1 + 1) << 32),
+       (SELECT coalesce(max(seq), 0) FROM inbox WHERE execution = ?1);
 
 -- name: last_key
 -- The largest key in use, also by a log that has lost its state.
-SELECT max(coalesce((SELECT max(key) FROM state), 0), coalesce((SELECT max(execution) FROM log), 0));
+SELECT max(coalesce((SELECT max(key) FROM state), 0), coalesce((SELECT max(key) FROM log) >> 32, 0));
 
 -- name: list_crons
 -- All schedules, by id.
@@ -198,8 +201,9 @@ WHERE place <= ? GROUP BY function;
 -- name: weight
 -- Events and bytes of some executions, without reading long bodies.
 SELECT coalesce(sum(is_event), 0), coalesce(sum(size), 0) FROM (
-    SELECT 1 AS is_event, 20 + octet_length(body) AS size FROM log
-    WHERE execution IN (SELECT value FROM json_each(?1))
+    SELECT 1 AS is_event, 20 + octet_length(body) AS size
+    FROM json_each(?1) AS p
+    CROSS JOIN log ON log.key >= p.value << 32 AND log.key < (p.value + 1) << 32
     UNION ALL
     SELECT 0, 20 + octet_length(body) FROM inbox
     WHERE execution IN (SELECT value FROM json_each(?1)));
@@ -222,9 +226,10 @@ DELETE FROM output WHERE execution IN (SELECT value->>0 FROM json_each(?));
 
 -- name: prune_logs
 -- The ends of their logs, so that what is left has no holes.
-DELETE FROM log WHERE (execution, version) IN (
-    SELECT l.execution, l.version FROM json_each(?) AS p
-    CROSS JOIN log AS l ON l.execution = p.value->>0 AND l.version >= p.value->>1);
+DELETE FROM log WHERE key IN (
+    SELECT l.key FROM json_each(?) AS p
+    CROSS JOIN log AS l ON l.key >= (p.value->>0 << 32) + (p.value->>1)
+                       AND l.key < (p.value->>0) + 1 << 32);
 
 -- name: prune_inboxes
 -- The ends of their inboxes.

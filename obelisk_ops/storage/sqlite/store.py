@@ -206,7 +206,7 @@ class SqliteStore(SqliteReader):
 
     def ends(self, key: int) -> tuple[int, int]:
         """See LogStore.ends."""
-        events, seq = self._rows("ends", (key, key))[0]
+        events, seq = self._rows("ends", (key,))[0]
         return int(events), int(seq)
 
     def last_key(self) -> int:
