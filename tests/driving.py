@@ -14,6 +14,7 @@ from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.durable.functions import Workflow
 from obelisk_ops.durable.machine import Machine
 from obelisk_ops.durable.pending import Pending
+from obelisk_ops.durable.watch import Watch
 
 Code = Callable[[], Awaitable[Any]]
 
@@ -35,12 +36,14 @@ class Recorder:
         self.log.append(Event(at, 1000 * at, KINDS[type(body)], events.encode(body)))
 
 
-def machine_for(code: Code, host: Recorder) -> Machine:
+def machine_for(code: Code, host: Recorder, watch: Watch | None = None) -> Machine:
     function: Workflow[[], Any] = Workflow(code, "m.flow")
     created = events.Created(fn="m.flow", input=Raw(b"[]"))
     if not host.log:
         host.append(created)
-    return Machine("e", function, created, at=0, host=host)
+    machine = Machine("e", function, created, at=0, host=host)
+    machine.watch = watch
+    return machine
 
 
 def live(code: Code, *answers: Body) -> tuple[Machine, list[Event]]:

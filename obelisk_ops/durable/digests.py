@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import dis
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
+
+from obelisk_ops.core import events
+from obelisk_ops.core.events import Event
 
 _LETTERS = 16
 #: set up frames and caches, or carry what argval repeats
@@ -32,6 +35,13 @@ def digest(function: Callable[..., Any]) -> str:
     for part in _parts(function):
         text.update(part.encode("utf-8", "backslashreplace") + b"\n")
     return text.hexdigest()[:_LETTERS]
+
+
+def digest_on_record(created: events.Created, log: Sequence[Event]) -> str:
+    """Return the digest of the code that an execution ran last; empty when not known."""
+    upgrades = (event for event in reversed(log) if event.kind == "upgraded")
+    found = next(upgrades, None)
+    return str(events.decode(found).digest) if found else created.digest
 
 
 def _parts(function: Callable[..., Any]) -> Iterator[str]:

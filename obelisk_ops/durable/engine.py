@@ -20,10 +20,12 @@ from obelisk_ops.core.values import Codec, to_json
 from obelisk_ops.durable.commits import closed_error
 from obelisk_ops.durable.functions import Workflow
 from obelisk_ops.durable.handle import Handle
+from obelisk_ops.durable.machine import report
 from obelisk_ops.durable.mailroom import wake_owner
 from obelisk_ops.durable.owner import Limits, Owner
 from obelisk_ops.durable.registry import Registry
 from obelisk_ops.durable.registry import created as created_event
+from obelisk_ops.durable.watch import Watch, is_wanted
 from obelisk_ops.errors import (
     ConfigError,
     ExecutionNotFound,
@@ -62,6 +64,7 @@ class Engine:
         grace: float = 10.0,
         storage_timeout: float = 30.0,
         clock: Clock | None = None,
+        strict: bool | None = None,
     ) -> None:
         """
         Describe an engine; ``async with`` starts it.
@@ -82,6 +85,8 @@ class Engine:
             storage_timeout: How long a commit that fails is tried again before all
                 callers are told; seconds.
             clock: Where the time comes from.
+            strict: Whether clocks, chance, threads and network are caught in workflow code;
+                by default in tests and in development mode (``python -X dev``).
 
         Raises:
             ConfigError: A value is not supported.
@@ -94,9 +99,7 @@ class Engine:
             raise ConfigError("only the queue 'default' is supported")
         self.path = as_path(database)
         self._clock: Clock = clock or SystemClock()
-        self._registry = Registry()
-        for item in workflows or ():
-            self._registry.add(item)
+        self._registry = Registry(workflows or (), Watch(report) if is_wanted(strict) else None)
         self._serve = serve
         self._limits = Limits(
             threads=threads,

@@ -186,16 +186,20 @@ class Execution:
         self._receive("stub", n, body)
         self._deliver()
 
+    def later(self, call: Callable[..., None], *args: Any) -> None:  # noqa: ANN401
+        """Do something once the turn is durable."""
+        assert self._turn is not None
+        self._turn.effects.append((call, args))
+
     # -- Host: what the machine asks for -------------------------------------------
 
     def admit(self, n: int, pending: Pending) -> int:
         """See Host.admit."""
-        assert self._turn is not None
         pending.is_new = True
         if self._owner.reserve_slot(self.key, n, pending):
-            self._turn.effects.append((self._owner.start_attempt, (self, n, pending)))
+            self.later(self._owner.start_attempt, self, n, pending)
             return 1
-        self._turn.effects.append((self._owner.wait_for_slot, (self, n)))
+        self.later(self._owner.wait_for_slot, self, n)
         return 0
 
     def record(self, body: Body) -> None:
@@ -322,8 +326,7 @@ class Execution:
     # -- alarms and attempts -----------------------------------------------------------
 
     def _wind(self, n: int, due: int) -> None:
-        assert self._turn is not None
-        self._turn.effects.append((self._owner.arm, (self, n, due)))
+        self.later(self._owner.arm, self, n, due)
 
     def _set_alarm(self, n: int, due: int) -> None:
         assert self._turn is not None
@@ -333,7 +336,7 @@ class Execution:
     def _disarm(self, n: int) -> None:
         assert self._turn is not None
         self._turn.write.timers_done = [*self._turn.write.timers_done, (self.key, n)]
-        self._turn.effects.append((self._owner.cancel_attempt, (self, n)))
+        self.later(self._owner.cancel_attempt, self, n)
 
     def _limit(self, log: list[Event]) -> None:
         """Let the workflow's timeout go on, or begin with its code."""
@@ -345,11 +348,10 @@ class Execution:
             self._set_alarm(DEADLINE, self._now + self.created.timeout)
 
     def _drop(self, n: int, pending: Pending) -> None:
-        assert self._turn is not None
         if pending.due:
             self._disarm(n)
         elif isinstance(pending.function, Activity):
-            self._turn.effects.append((self._owner.cancel_attempt, (self, n)))
+            self.later(self._owner.cancel_attempt, self, n)
 
     def _go_on(self) -> None:
         """Take up what was unanswered when the code last ran."""
@@ -370,24 +372,22 @@ class Execution:
             self._wind(n, pending.due)
 
     def _take_up_activity(self, n: int, pending: Pending) -> None:
-        assert self._turn is not None
         if pending.retry_at is not None:
             self._wind(n, pending.retry_at)
         elif not pending.running:
-            self._turn.effects.append((self._owner.start_soon, (self, n)))
+            self.later(self._owner.start_soon, self, n)
         elif not self._owner.is_running(self.key, n, pending):
             self._start_next(n, pending)  # its outcome is unknown: at least once
 
     def _start_next(self, n: int, pending: Pending) -> None:
-        assert self._turn is not None
         if not self._owner.reserve_slot(self.key, n, pending):
             pending.running = False
-            self._turn.effects.append((self._owner.wait_for_slot, (self, n)))
+            self.later(self._owner.wait_for_slot, self, n)
             return
         pending.attempt += 1
         pending.running, pending.retry_at = True, None
         self._append(events.AttemptStarted(n=n, attempt=pending.attempt))
-        self._turn.effects.append((self._owner.start_attempt, (self, n, pending)))
+        self.later(self._owner.start_attempt, self, n, pending)
 
 
 _RECORDED: dict[type[Any], Callable[[Execution, Any, Turn], None]] = {

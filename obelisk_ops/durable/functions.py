@@ -226,6 +226,11 @@ class Workflow(_Function[P, R]):
         "run it with obelisk_ops.run(…, db=PATH), or 'await engine.submit(…)' on an Engine"
     )
 
+    @property
+    def module(self) -> str:
+        """Where its code is from."""
+        return str(getattr(self.function, "__module__", None) or "")
+
     @cached_property
     def digest(self) -> str:
         """Which code it is; see the module ``digests``."""

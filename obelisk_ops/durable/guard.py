@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from types import FrameType
 from typing import Any, NoReturn, TypeAlias, cast
 
 from obelisk_ops.errors import WorkflowMisuse
@@ -43,7 +44,7 @@ class _Forbidden:
         self._refuse("create_task")
 
     def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("__"):
+        if name.startswith("__") or _is_of_logging(sys._getframe(1)):  # noqa: SLF001
             raise AttributeError(name)
         self._refuse(name)
 
@@ -51,6 +52,11 @@ class _Forbidden:
         error = misuse(f"asyncio (it asked the event loop for {name!r})")
         self.__dict__["report"](error)
         raise error
+
+
+def _is_of_logging(frame: FrameType) -> bool:
+    """Tell whether a log record is being made: since 3.12 it asks for the task's name."""
+    return frame.f_globals.get("__name__") == "logging"
 
 
 class Guard:

@@ -33,12 +33,14 @@ from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.durable.asking import Asking
 from obelisk_ops.durable.functions import Activity, Workflow, driver
 from obelisk_ops.durable.guard import Guard, closes, misuse
+from obelisk_ops.durable.lines import Line
 from obelisk_ops.durable.pending import ContinueAsNew, Halt, Host, Pending
 from obelisk_ops.durable.promise import Promise
 from obelisk_ops.durable.record import Record
 from obelisk_ops.durable.rng import ReplayRandom
 from obelisk_ops.durable.signals import Signal
 from obelisk_ops.durable.tasks import Task, Tasks
+from obelisk_ops.durable.watch import Watch
 from obelisk_ops.errors import (
     ExecutionCancelled,
     ExecutionTimedOut,
@@ -69,6 +71,9 @@ class Machine(Asking):
         # Its own: a variable that an activity or a caller has set is not on record.
         self._context = Context()
         self._context.run(driver.set, self)
+        #: set by an engine: sees calls that code must not make; takes its log lines
+        self.watch: Watch | None = None
+        self.hold: Callable[[Line], None] | None = None
 
     # -- driving -------------------------------------------------------------------
 
@@ -104,6 +109,7 @@ class Machine(Asking):
             if isinstance(error, Halt) and self.record.broken is not None:
                 raise self.record.broken from None
             raise
+        self.record.is_replay = False
         if self.record.broken is not None:
             raise self.record.broken
 
@@ -161,6 +167,11 @@ class Machine(Asking):
             self.tasks.interrupt(self._main, TimedOut() if is_late else Cancelled())
             self._advance()
 
+    def hold_line(self, line: Line) -> None:
+        """Let a log line out when the turn is durable; never, if it was out before."""
+        if self.hold is not None and not self.record.is_replay and self.record.broken is None:
+            self.hold(line)
+
     def dispose(self) -> None:
         """Drop the code without letting it ask for anything more."""
         self.record.broken = self.record.broken or Nondeterminism("disposed")
@@ -176,7 +187,10 @@ class Machine(Asking):
     def _hidden(self, call: Callable[[], None]) -> None:
         hidden = _guard.enter(self._drop_generator)
         try:
-            call()
+            if self.watch is None:
+                call()
+            else:
+                self.watch.run(call, self.function.module)
         finally:
             _guard.leave(hidden)
 
@@ -309,11 +323,12 @@ def ended_by(request: CancelRequested) -> Finished:
     return Finished(error=failures.record(error), result="cancelled")
 
 
-def _report(error: WorkflowMisuse) -> None:
+def report(error: WorkflowMisuse) -> None:
+    """Fail the execution that runs now, also if its code swallows the error."""
     current = driver.get()
     if isinstance(current, Machine):
         current.violate(error)
 
 
 #: one for all: asyncio would keep a loop, and what it refers to, for ever
-_guard = Guard(_report)
+_guard = Guard(report)

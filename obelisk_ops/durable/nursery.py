@@ -10,6 +10,7 @@ import msgspec
 from obelisk_ops.core import events, ids
 from obelisk_ops.core.events import Body
 from obelisk_ops.core.ports import State, StateRow
+from obelisk_ops.durable.digests import digest_on_record
 from obelisk_ops.durable.execution import START, Execution
 from obelisk_ops.durable.functions import Workflow
 from obelisk_ops.durable.log import log
@@ -66,7 +67,9 @@ class Nursery:
             elif function is None:
                 turn.effects.append((self._note_unserved, (row.function, row.key)))
             return
-        execution = Execution(self._engine, row, function, created)
+        if created.digest != function.digest:  # another process may have asked for it
+            created = msgspec.structs.replace(created, digest=function.digest)
+        execution = self._make(row, function, created)
         self._roster.add(execution)
         turn.follow.append((execution.begin, (turn, now_ms)))
 
@@ -124,11 +127,13 @@ class Nursery:
         history = self._store.log(row.key)
         inbox = self._store.inbox(row.key)
         created = events.decode(history[0])
-        execution = Execution(self._engine, row, function, created)
+        execution = self._make(row, function, created)
         turn = self._engine.open(row.key)
         now_ms = self._engine.now_ms()
         if row.state is State.PARKED:
             notes = (*notes, events.Resumed())
+        if digest_on_record(created, history) not in {"", function.digest}:
+            notes = (*notes, events.Upgraded(digest=function.digest))
         try:
             execution.resume(turn, history, inbox, now_ms, *notes)
         except (Nondeterminism, msgspec.DecodeError, KeyError) as error:
@@ -139,6 +144,14 @@ class Nursery:
             turn.write.timers_done = [*turn.write.timers_done, (row.key, START)]
         self._roster.add(execution)
         turn.run()
+        return execution
+
+    def _make(
+        self, row: StateRow, function: Workflow[Any, Any], created: events.Created
+    ) -> Execution:
+        execution = Execution(self._engine, row, function, created)
+        execution.machine.watch = self._engine.registry.watch
+        execution.machine.hold = execution.later
         return execution
 
     def _note_unserved(self, function: str, key: int) -> None:

@@ -15,6 +15,7 @@ from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import LogStore, State
 from obelisk_ops.durable.commits import closed_error
 from obelisk_ops.durable.letters import Letters
+from obelisk_ops.durable.lines import hook
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.mailroom import Mailroom
 from obelisk_ops.durable.registry import Registry
@@ -105,6 +106,7 @@ class Owner:
         self._wal_alarmed = False
         self._epoch = self.store.meta().get("epoch", "")
         self._watch_supervisor()
+        hook.add()
 
     async def close(self) -> None:
         """Let activities end, commit, and let go of the database."""
@@ -113,6 +115,7 @@ class Owner:
         try:
             await self._scheduler.close(self._grace_s)
         finally:
+            hook.remove()
             self.store.close()
             self._lock.release()
 

@@ -34,6 +34,7 @@ class Record:
         self._history: deque[tuple[Event, Any]] = deque()
         self.broken: OpsError | None = None
         self.has_ended = False
+        self.is_replay = False  # of code that has run before, until it asks for more
 
     def load(self, log: Sequence[Event]) -> None:
         """
@@ -44,6 +45,7 @@ class Record:
             KeyError: It holds events of a later version.
         """
         self._history.extend((event, events.decode(event)) for event in log)
+        self.is_replay = any(event.kind in COMMANDS for event in log)
 
     @property
     def has_history(self) -> bool:
@@ -72,6 +74,7 @@ class Record:
         self.check()
         self.note_all()
         if not self._history:
+            self.is_replay = False
             self._host.record(wanted)
             return wanted
         event, recorded = self._history.popleft()

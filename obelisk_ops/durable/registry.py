@@ -12,14 +12,27 @@ from msgspec import Raw
 from obelisk_ops.core import events
 from obelisk_ops.durable.digests import is_full, names_in
 from obelisk_ops.durable.functions import Activity, Workflow
+from obelisk_ops.durable.watch import Watch
 from obelisk_ops.errors import WorkflowMisuse
 
 
 class Registry:
-    """Workflows by name. Activities are not looked up: workflows hold them."""
+    """
+    Workflows by name. Activities are not looked up: workflows hold them.
 
-    def __init__(self) -> None:
+    Attributes:
+        watch: Sees what their code calls, in tests and development.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Workflow[Any, Any] | ModuleType] = (),
+        watch: Watch | None = None,
+    ) -> None:
+        self.watch = watch
         self._known: dict[str, Workflow[Any, Any] | Activity[Any, Any]] = {}
+        for item in items:
+            self.add(item)
 
     def get(self, name: str) -> Workflow[Any, Any] | None:
         """Return the workflow of this name, if it is served here."""
@@ -78,6 +91,7 @@ def created(function: Workflow[Any, Any], given: Raw, **more: Any) -> events.Cre
         input=given,
         timeout=function.timeout_ms,
         cancellable=function.cancellable is not False,
+        digest=function.digest,
         **more,
     )
 

@@ -162,6 +162,20 @@ def test_the_loop_is_back_when_the_code_waits() -> None:
     assert asyncio.run(main())
 
 
+def test_a_log_record_may_ask_for_the_name_of_the_task() -> None:
+    """As logging does since Python 3.12; it lives with having no answer."""
+    text = "import asyncio\ndef ask():\n    asyncio.current_task().get_name()\n"
+    there: dict[str, Any] = {"__name__": "logging"}
+    exec(text, there)  # noqa: S102 - it is the test's own
+
+    async def code() -> int:
+        with suppress(AttributeError):
+            there["ask"]()
+        return 1
+
+    assert outcome(live(code)[0]) == 1
+
+
 def test_generators_of_the_code_work() -> None:
     async def values() -> AsyncIterator[int]:
         for value in range(3):

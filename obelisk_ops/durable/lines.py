@@ -1,0 +1,99 @@
+"""
+Log lines of workflow code: each once, after the commit of the turn that made it.
+
+Workflow code runs again on every replay, and its turn may never become durable. So what
+it logs is held until the commit, and dropped on replay. A line is lost when the process
+dies between the commit and the line: at most once.
+
+``logging`` has one class of loggers in a process, so the hook is one for all engines. It
+is there while at least one of them is open.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, Protocol, cast
+
+from obelisk_ops.durable.functions import driver
+from obelisk_ops.durable.log import log
+
+#: what the engine says while it works for a workflow is no line of the workflow
+_ENGINE = "obelisk_ops.engine"
+_PLAIN = (str, int, float, bool, bytes, type(None))
+
+#: a line on its way out; called after the commit
+Line = Callable[[], None]
+
+
+class Holder(Protocol):
+    """The machine whose code made a line."""
+
+    id: str
+
+    def hold_line(self, line: Line) -> None:
+        """Let *line* out when the turn is durable, or never."""
+        ...
+
+
+class Hook:
+    """Stands before ``Logger.callHandlers`` while somebody wants it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._wanted = 0
+        self._original: Any = None
+
+    def add(self) -> None:
+        """Hold lines from now on."""
+        with self._lock:
+            self._wanted += 1
+            if self._original is None:
+                self._original = logging.Logger.callHandlers
+                logging.Logger.callHandlers = self._bound()  # type: ignore[method-assign]
+
+    def remove(self) -> None:
+        """Undo one ``add``; with the last one ``logging`` is as it was."""
+        with self._lock:
+            self._wanted -= 1
+            ours = getattr(logging.Logger.callHandlers, "hook", None) is self
+            # Somebody may have put another one over ours: then ours stays, and lets pass.
+            if not self._wanted and ours:
+                logging.Logger.callHandlers = self._original  # type: ignore[method-assign]
+                self._original = None
+
+    def _bound(self) -> Any:  # noqa: ANN401 - a function with an attribute
+        def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
+            holder = driver.get()
+            if holder is None or not self._wanted or logger.name == _ENGINE:
+                self._original(logger, record)
+            else:
+                _hold(cast("Holder", holder), logger, record)
+
+        call_handlers.hook = self  # type: ignore[attr-defined]
+        return call_handlers
+
+
+hook = Hook()
+
+
+def _hold(holder: Holder, logger: logging.Logger, record: logging.LogRecord) -> None:
+    if not hasattr(record, "execution_id"):
+        record.execution_id = holder.id
+    if not _is_plain(record.args):
+        # What the arguments are now is meant, not what becomes of them until the commit.
+        record.msg, record.args = record.getMessage(), None
+
+    def line() -> None:
+        try:
+            logger.callHandlers(record)
+        except Exception as error:  # noqa: BLE001 - it must not stop what was committed
+            log.warning("line_not_written", logger=logger.name, error=str(error))
+
+    holder.hold_line(line)
+
+
+def _is_plain(args: object) -> bool:
+    values = args.values() if isinstance(args, dict) else args or ()
+    return all(type(value) in _PLAIN for value in cast("tuple[object, ...]", values))
