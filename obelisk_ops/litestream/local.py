@@ -19,6 +19,8 @@ _WAL_HEADER_SIZE = 32
 _FRAME_HEADER = struct.Struct(">IIII")
 _FRAME_HEADER_SIZE = 24
 _WAL_MAGICS = (0x377F0682, 0x377F0683)
+#: Of the index of the WAL (-shm): how many frames it has, how many of them are in the file.
+_INDEX_FRAMES = struct.Struct("=16xI76xI")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +61,7 @@ def level0_file(meta: Path, txid: int) -> Path:
 
 def newest_txid(meta: Path) -> int:
     """Return the last transaction in Litestream's own files, without asking it; 0 if none."""
-    try:
-        return max((_max_txid(file.name) for file in level0_folder(meta).iterdir()), default=0)
-    except OSError:
-        return 0
+    return max(_txids(meta), default=0)
 
 
 def read_shipped(meta: Path, txid: int) -> Shipped | None:
@@ -76,6 +75,55 @@ def read_shipped(meta: Path, txid: int) -> Shipped | None:
     if magic != _LTX_MAGIC:
         return None
     return Shipped(txid=last, at_ms=at_ms, wal_end=offset + size, salts=(salt1, salt2))
+
+
+def last_before_log(meta: Path, salts: tuple[int, int] | None) -> int | None:
+    """
+    Return the last transaction that was read before the WAL with these salts began.
+
+    None if no file of level 0 is left.
+    """
+    txids = sorted(_txids(meta))
+    for txid in txids:
+        shipped = read_shipped(meta, txid)
+        if shipped is not None and shipped.salts == salts:
+            return txid - 1
+    return txids[-1] if txids else None
+
+
+def is_overtaken(database: Path, shipped: Shipped) -> bool:
+    """
+    Tell whether commits behind *shipped* have left the WAL unread, or may do so any moment.
+
+    A WAL whose frames are all in the database file is begun anew, over its own beginning,
+    unless Litestream reads it. If the frame that Litestream read last is still there when it
+    is started, version 0.5.17 takes for granted that it was the last one of that WAL; what
+    came behind it is never shipped.
+    """
+    try:
+        with database.with_name(f"{database.name}-wal").open("rb", buffering=0) as wal:
+            fd = wal.fileno()
+            magic, _, page_size, _, *salts = _WAL_HEADER.unpack(os.pread(fd, 24, 0))
+            size = _FRAME_HEADER_SIZE + page_size
+            ends = [
+                _FRAME_HEADER.unpack(os.pread(fd, _FRAME_HEADER.size, shipped.wal_end - back))
+                for back in (size, 0)
+                if shipped.wal_end - back >= _WAL_HEADER_SIZE
+            ]
+    except (OSError, struct.error):
+        return False  # there is no WAL, or nothing behind what was shipped
+    if magic not in _WAL_MAGICS or any(frame[2:] != shipped.salts for frame in ends):
+        return False
+    return tuple(salts) != shipped.salts or _may_begin_anew(database)
+
+
+def _may_begin_anew(database: Path) -> bool:
+    try:
+        with database.with_name(f"{database.name}-shm").open("rb", buffering=0) as index:
+            frames, in_file = _INDEX_FRAMES.unpack(index.read(_INDEX_FRAMES.size))
+    except (OSError, struct.error):
+        return False
+    return bool(frames) and bool(in_file >= frames)
 
 
 class WalReader:
@@ -127,6 +175,13 @@ class WalReader:
             offset += frame_size
             if commit:
                 self._end, self._commits = offset, self._commits + 1
+
+
+def _txids(meta: Path) -> list[int]:
+    try:
+        return [txid for f in level0_folder(meta).iterdir() if (txid := _max_txid(f.name))]
+    except OSError:
+        return []
 
 
 def _max_txid(name: str) -> int:

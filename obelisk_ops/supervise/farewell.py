@@ -44,10 +44,14 @@ class Farewell:
 
 async def finish(keeper: Keeper, fleet: Fleet) -> Farewell:
     """Ship the rest if that is possible, end the process, and find out what is unsent."""
+    await keeper.doubts.settle()
     process = keeper.process
     if process is not None:
         await _ship(process, keeper)
         await end(process)
+    doubt = keeper.doubts.problem()
+    if doubt is not None:
+        return Farewell(exit_status=UNKNOWN, detail=doubt.text)
     tracker = keeper.tracker
     if tracker is None or not _has_file(keeper):
         return _without_position(keeper)

@@ -83,6 +83,7 @@ class Observations:
         bucket: What is wrong with the bucket, for everybody.
         own: What is wrong with this database alone.
         crash: Why the process is not running, if it ended unasked.
+        doubt: Why what was shipped is not surely what the file holds.
         is_fatal: Whether it ended so often that a person should look.
         local_txid: Last transaction in Litestream's own files.
         tail_bytes: Committed WAL behind it.
@@ -102,6 +103,7 @@ class Observations:
     bucket: Problem | None = None
     own: Problem | None = None
     crash: Problem | None = None
+    doubt: Problem | None = None
     is_fatal: bool = False
     local_txid: int | None = None
     tail_bytes: int | None = None
@@ -190,6 +192,7 @@ def _verdict(seen: Observations, now_ms: int) -> _Verdict:
         or _in_need_of_a_person(seen, now_ms)
         or _without_process(seen)
         or _set_back(seen)
+        or _in_doubt(seen, now_ms)
         or _behind(seen, now_ms)
         or _unproven(seen, now_ms)
         or (State.OK, "", "")
@@ -223,6 +226,14 @@ def _without_process(seen: Observations) -> _Verdict | None:
 def _set_back(seen: Observations) -> _Verdict | None:
     ahead = _ahead(seen)
     return (State.UNKNOWN, "verification_failed", ahead) if ahead else None
+
+
+def _in_doubt(seen: Observations, now_ms: int) -> _Verdict | None:
+    if seen.doubt is None:
+        return None
+    problem = seen.own or seen.bucket
+    why = f"; {_since(problem, now_ms)}" if problem else ""
+    return State.UNKNOWN, seen.doubt.code, f"{_since(seen.doubt, now_ms)}{why}"
 
 
 def _behind(seen: Observations, now_ms: int) -> _Verdict | None:

@@ -18,6 +18,7 @@ from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.supervise import identity
 from obelisk_ops.supervise.bucket import problem_of
 from obelisk_ops.supervise.child import Litestream
+from obelisk_ops.supervise.doubts import Doubts
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Health, Observations, Problem, State, judge
 from obelisk_ops.supervise.launch import digest, environment, litestream_config
@@ -45,6 +46,7 @@ class Keeper:
     Attributes:
         health: The last verdict.
         tracker: Its positions; None until its epoch is known.
+        doubts: What puts its replica in doubt.
     """
 
     def __init__(self, name: str, path: Path, fleet: Fleet) -> None:
@@ -59,6 +61,7 @@ class Keeper:
         news = self._wake.set
         self._tenure = Tenure(name, path, sidecar=self._sidecar, fleet=fleet, on_news=news)
         self._runner = Runner(name, fleet, on_news=news)
+        self.doubts = Doubts(name, path, sidecar=self._sidecar, fleet=fleet, on_news=news)
         self._inode: int | None = None
         self._was_there = False
         self._is_retired = False
@@ -103,6 +106,7 @@ class Keeper:
         self._look_at_file()
         self._look_at_epoch()
         self._runner.look()
+        self._look_at_doubts()
         self._act()
         await self._look_at_position()
         self._judge()
@@ -166,6 +170,15 @@ class Keeper:
         ):
             # A process of the file that was here before has to be gone first.
             self._tenure.seek(self._inode)
+
+    def _look_at_doubts(self) -> None:
+        owner = self.owner
+        meta = self._sidecar.meta(owner.epoch) if owner else None
+        if self.doubts.look(meta, is_running=self.process is not None) and owner:
+            self._fleet.log.warning("epoch_in_doubt", database=self.name, epoch=owner.epoch)
+            # Without an epoch the process is ended at once, and a new one is sought.
+            self._tenure.end()
+            self._drop_tracker()
 
     def _act(self) -> None:
         wanted = self._wanted()
@@ -266,6 +279,7 @@ class Keeper:
             bucket=self._fleet.bucket.problem,
             own=own,
             crash=runner.crash,
+            doubt=self.doubts.problem(),
             is_fatal=runner.is_fatal,
             local_txid=local.txid if local else None,
             tail_bytes=tail.size if tail else None,

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import secrets
+import struct
 from dataclasses import dataclass, replace
 
 from obelisk_ops.errors import Fenced, PreconditionFailed
-from obelisk_ops.litestream.local import newest_txid
+from obelisk_ops.litestream.local import last_before_log, newest_txid
 from obelisk_ops.objectstore import ObjectStore
 from obelisk_ops.replica.epochs import EpochMarker, newest_epoch, open_epoch
 from obelisk_ops.replica.layout import MARKERS_FOLDER, ReplicaKeys
 from obelisk_ops.supervise.bucket import Bucket
 from obelisk_ops.supervise.ownership import (
     Continue,
+    Doubt,
     File,
     OpenNext,
     Owner,
     Refuse,
     decide_epoch,
+    end_if_in_doubt,
 )
 from obelisk_ops.supervise.position import Remote, read_remote
-from obelisk_ops.supervise.sidecar import Sidecar
+from obelisk_ops.supervise.sidecar import TRUSTED, Sidecar
 
 _RACES_MAX = 5
+_SALTS = struct.Struct(">II")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,18 +69,20 @@ async def settle(
             local_txid=local_txid,
             replica_txid=replica_txid,
         )
-        match decision:
+        match end_if_in_doubt(decision, _doubt(sidecar, owner)):
             case Refuse(reason=reason):
                 raise Fenced(reason, hint=_way_out(sidecar))
             case Continue(owner=note):
                 return _go_on(note, file, sidecar, presence)
-            case OpenNext():
+            case OpenNext() as opening:
                 if newest is None:
                     await _refuse_unmarked(bucket, keys)
                 try:
-                    return await _open(bucket, keys, file, sidecar, decision, presence)
+                    opened = await _open(bucket, keys, file, sidecar, opening, presence)
                 except PreconditionFailed:
                     continue
+                sidecar.clear_suspect()
+                return opened
     raise Fenced(
         f"others keep opening epochs of '{file.name}'",
         hint="find the other machine that replicates a database under this name",
@@ -96,6 +102,20 @@ async def _positions(
     remote = await bucket.call(lambda store: read_remote(store, keys, epoch, Remote()))
     # Read last: what is shipped is in a file here before it is in the bucket.
     return newest_txid(sidecar.meta(epoch)), remote.txid
+
+
+def _doubt(sidecar: Sidecar, owner: Owner | None) -> Doubt | None:
+    note = sidecar.suspect()
+    if note is None or owner is None:
+        return None
+    kind, _, value = note.decode(errors="replace").partition(" ")
+    if kind == TRUSTED and value.isdecimal():
+        return Doubt(trusted_txid=int(value))
+    try:
+        salts = _SALTS.unpack(bytes.fromhex(value))
+    except (ValueError, struct.error):
+        salts = None
+    return Doubt(trusted_txid=last_before_log(sidecar.meta(owner.epoch), salts))
 
 
 def _go_on(owner: Owner, file: File, sidecar: Sidecar, presence: Presence) -> Opened:

@@ -86,6 +86,18 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """
+    What was shipped of an epoch may differ from what the file held.
+
+    Attributes:
+        trusted_txid: Its last transaction that does not; None if that is not known.
+    """
+
+    trusted_txid: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Continue:
     """The file goes on in the epoch of its note."""
 
@@ -146,6 +158,15 @@ def decide_epoch(
     return OpenNext(epoch=newest.epoch + 1, parent=Parent(epoch=newest.epoch, txid=None))
 
 
+def end_if_in_doubt(
+    decision: Continue | OpenNext | Refuse, doubt: Doubt | None
+) -> Continue | OpenNext | Refuse:
+    """Return the decision, but that an epoch in doubt ends where it can last be trusted."""
+    if doubt is None or not isinstance(decision, Continue):
+        return decision
+    return _branch(decision.owner, doubt.trusted_txid)
+
+
 def _speaks_of(owner: Owner, file: File) -> bool:
     if (owner.name, owner.host, owner.inode) != (file.name, file.host, file.inode):
         return False
@@ -167,9 +188,13 @@ def _replaced(owner: Owner, file: File, restored: Restored | None) -> bool:
 def _go_on(owner: Owner, *, local_txid: int, replica_txid: int) -> Continue | OpenNext:
     if not 0 < local_txid < replica_txid:
         return Continue(owner=owner)
+    return _branch(owner, local_txid)
+
+
+def _branch(owner: Owner, txid: int | None) -> OpenNext:
     return OpenNext(
         epoch=owner.epoch + 1,
-        parent=Parent(epoch=owner.epoch, txid=local_txid),
+        parent=Parent(epoch=owner.epoch, txid=txid),
         restored_at_ms=owner.restored_at_ms,
     )
 

@@ -3,6 +3,7 @@ The folder beside a database: whose it is, which epoch, and what Litestream keep
 
     .<file>-obelisk/owner.json        written here when an epoch is opened or goes on
     .<file>-obelisk/restored.json     written by a restore
+    .<file>-obelisk/suspect           what was shipped is in doubt, see doubts.py
     .<file>-obelisk/supervisor.lock   held while a supervisor looks after the file
     .<file>-obelisk/meta-e0001/       Litestream's own files, one folder per epoch
 """
@@ -20,10 +21,12 @@ import msgspec
 
 from obelisk_ops.errors import DatabaseLocked, StorageUnavailable
 from obelisk_ops.replica.layout import epoch_name
+from obelisk_ops.storage.sqlite.beside import SUSPECT
 from obelisk_ops.supervise.ownership import Owner, Restored
 
 T = TypeVar("T")
 
+TRUSTED = "trusted"
 
 # Made here, once: these notes are read in threads; see replica/epochs.py.
 _decode_owner = msgspec.json.Decoder(Owner).decode
@@ -62,6 +65,32 @@ class Sidecar:
         """Remove Litestream's files of an epoch that is about to begin."""
         # They are of another history: Litestream would ship them as if they were of this one.
         shutil.rmtree(self.meta(epoch), ignore_errors=True)
+
+    def suspect(self) -> bytes | None:
+        """
+        Return the note that what was shipped is in doubt; None if there is none.
+
+        It says since which write-ahead log ("since", its salts in hexadecimal), or up to
+        which transaction it is not ("trusted", in decimal).
+        """
+        try:
+            return (self.folder / SUSPECT).read_bytes()
+        except OSError:
+            return None
+
+    def write_suspect(self, trusted_txid: int) -> None:
+        """
+        Note that what was shipped behind *trusted_txid* is in doubt.
+
+        Raises:
+            StorageUnavailable: It could not be written.
+        """
+        if self.suspect() is None:
+            write_private(self.folder / SUSPECT, f"{TRUSTED} {trusted_txid}".encode())
+
+    def clear_suspect(self) -> None:
+        """Remove that note: there is an epoch now that begins behind it."""
+        (self.folder / SUSPECT).unlink(missing_ok=True)
 
     def lock(self) -> Lock:
         """

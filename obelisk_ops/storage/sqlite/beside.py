@@ -2,7 +2,8 @@
 What lies beside a database file, in ``.<file>-obelisk/`` (0700).
 
 The engine's lock and socket, and what the supervisor tells the engine
-(``owner.json``) or a restore tells the supervisor (``restored.json``).
+(``owner.json``), what a restore tells the supervisor (``restored.json``), and whether
+what was shipped is in doubt (``suspect``, see recovery.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import IO
 from obelisk_ops.errors import DatabaseLocked, StorageUnavailable
 
 ENGINE_LOCK = "engine.lock"
+SUSPECT = "suspect"
 _MARK_BYTES = 20
 _TRIES = 30  # a command that answers letters owns a database for a moment
 _PAUSE_S = 0.01
@@ -66,6 +68,17 @@ def is_owned(database: Path) -> bool:
     except OSError:
         return False  # nobody has ever owned it
     return False
+
+
+def forget_killed(database: Path, mark: str) -> None:
+    """Note that what the killed owner with this mark left behind was looked after."""
+    with (
+        suppress(OSError),  # there is a new owner, who looks after it too
+        (folder(database) / ENGINE_LOCK).open("r+") as file,
+    ):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if file.read().strip() == mark:
+            file.truncate(0)
 
 
 class Lock:

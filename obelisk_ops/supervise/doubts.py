@@ -1,0 +1,114 @@
+"""
+Whether what was shipped is surely what the database holds.
+
+Two things that Litestream 0.5.17 does not notice make the replica another thing than the
+database, and it goes on shipping:
+
+- An owner was killed in the middle of a commit, and Litestream's next checkpoint has
+  shipped that commit and then put an end to it (storage/sqlite/recovery.py).
+- While Litestream was away, the write-ahead log was begun anew with commits in it that it
+  had not read (litestream.local.is_overtaken).
+
+Neither can be mended in the epoch: it ends, and the next one begins with a snapshot. The
+note ``suspect`` beside the database keeps that in mind over restarts of the supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from obelisk_ops.errors import OpsError
+from obelisk_ops.litestream.local import Shipped, is_overtaken, newest_txid, read_shipped
+from obelisk_ops.storage.sqlite import beside
+from obelisk_ops.storage.sqlite.recovery import find_overlooked_commit
+from obelisk_ops.supervise.fleet import Fleet
+from obelisk_ops.supervise.health import Problem
+from obelisk_ops.supervise.sidecar import Sidecar
+
+_RETRY_MS = 2_000
+_SUSPECT = "what was shipped may differ from the file: a new epoch will begin with a snapshot"
+_KILLED = "the owner of the file was killed: its last commit is being looked for"
+
+
+class Doubts:
+    """What puts the replica of one database in doubt."""
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        *,
+        sidecar: Sidecar,
+        fleet: Fleet,
+        on_news: Callable[[], None],
+    ) -> None:
+        self._name, self._path = name, path
+        self._sidecar, self._fleet = sidecar, fleet
+        self._on_news = on_news
+        self._shipped: Shipped | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._due_ms = 0
+        self._since_ms: int | None = None
+
+    def problem(self) -> Problem | None:
+        """Return what is in doubt, asked anew: an answer that says ok must not be older."""
+        if self._sidecar.suspect() is not None:
+            text = _SUSPECT
+        elif beside.killed_owner(self._path) is not None:
+            text = _KILLED
+        else:
+            self._since_ms = None
+            return None
+        self._since_ms = self._since_ms or self._fleet.clock.elapsed_ms()
+        return Problem(code="verification_failed", text=text, since_ms=self._since_ms)
+
+    def look(self, meta: Path | None, *, is_running: bool) -> bool:
+        """
+        Look at the files; tell whether the epoch has to end.
+
+        Args:
+            meta: Where Litestream keeps its files of the epoch; None if there is none.
+            is_running: Whether its process runs.
+        """
+        self._look_at_owner()
+        overtaken = self._overtaken(meta, is_running=is_running) if meta else None
+        if overtaken is not None:
+            self._sidecar.write_suspect(overtaken.txid)
+        return self._sidecar.suspect() is not None
+
+    async def settle(self) -> None:
+        """Look for what a killed owner left behind, and wait for the end of it."""
+        self._due_ms = 0
+        self._look_at_owner()
+        if self._looking is not None:
+            await asyncio.wait({self._looking})
+
+    def _look_at_owner(self) -> None:
+        if self._looking is not None and not self._looking.done():
+            return
+        now_ms = self._fleet.clock.elapsed_ms()
+        killed = beside.killed_owner(self._path) if now_ms >= self._due_ms else None
+        if killed is not None:
+            self._due_ms = now_ms + _RETRY_MS
+            self._looking = asyncio.ensure_future(self._look_for_commit(killed))
+
+    async def _look_for_commit(self, killed: str) -> None:
+        # If another program holds the file locked it is tried again; until then it is in doubt.
+        with suppress(OpsError):
+            if await asyncio.to_thread(find_overlooked_commit, self._path):
+                beside.forget_killed(self._path, killed)
+                self._fleet.log.info("owner_killed", database=self._name)
+        self._on_news()
+
+    def _overtaken(self, meta: Path, *, is_running: bool) -> Shipped | None:
+        # Only when a process has captured something does it surely hold the log.
+        newest = newest_txid(meta) if self._shipped or not is_running else 0
+        if not is_running:
+            self._shipped = read_shipped(meta, newest) if newest else None
+        shipped = self._shipped
+        if shipped is not None and newest != shipped.txid:
+            self._shipped = None
+        return shipped if shipped and is_overtaken(self._path, shipped) else None
