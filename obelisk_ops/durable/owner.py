@@ -83,6 +83,7 @@ class Owner:
         try:
             if not self._lock.last_owner_closed:
                 find_overlooked_commit(path)
+                self._lock.settle()
         except BaseException:
             self._lock.abandon()
             raise

@@ -38,6 +38,7 @@ KEYS = Problem(
 NO_BUCKET = Problem(code="bucket_missing", text="there is no bucket 'b'", since_ms=NOW - 3_000)
 OTHER = Problem(code="fenced", text="epoch 2 was opened by host-b", since_ms=NOW)
 CRASH = Problem(code="litestream", text="Litestream ended with status 1", since_ms=NOW)
+DOUBT = Problem(code="verification_failed", text="it may differ", since_ms=NOW)
 LATE: dict[str, Any] = {"local_txid": 8, "oldest_unsent_ms": NOW - 3_001}
 SET_BACK: dict[str, Any] = {"local_txid": 1, "replica_txid": 7}
 AHEAD = "the bucket is ahead of this disk (7, here 1): the file was set back"
@@ -124,6 +125,15 @@ SENT_SOON: dict[str, Any] = {"local_txid": 8, "oldest_unsent_ms": NOW - 3_000}
             "the write-ahead log cannot be read, since 16 min", id="no write-ahead log",
         ),
         pytest.param(SET_BACK, "unknown", "verification_failed", AHEAD, id="set back"),
+        pytest.param(
+            {"doubt": DOUBT}, "unknown", "verification_failed",
+            "it may differ since 0.0 s", id="everything is there, and not to be trusted",
+        ),
+        pytest.param(
+            LATE | {"doubt": DOUBT, "bucket": REFUSED}, "unknown", "verification_failed",
+            "it may differ since 0.0 s; S3 does not answer since 12 s: connection refused",
+            id="in doubt, and no bucket for a new epoch",
+        ),
         pytest.param(
             SET_BACK | {"tail_bytes": 4_096, "tail_commits": 6}, "unknown",
             "verification_failed", AHEAD, id="set back, and it writes",

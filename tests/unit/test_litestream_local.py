@@ -13,6 +13,8 @@ from obelisk_ops.litestream.local import (
     Shipped,
     Tail,
     WalReader,
+    is_overtaken,
+    last_before_log,
     level0_file,
     newest_txid,
     read_shipped,
@@ -84,6 +86,63 @@ def test_a_log_that_began_anew_is_behind_as_a_whole(database: apsw.Connection) -
     database.execute("INSERT INTO t VALUES (2)")
 
     assert reader.measure(shipped) == Tail(size=FRAME, commits=1)
+
+
+@pytest.mark.parametrize(
+    ("unread", "in_file", "anew", "overtaken"),
+    [
+        pytest.param(0, False, False, False, id="all was read"),
+        pytest.param(0, True, True, False, id="all was read before it began anew"),
+        pytest.param(9, False, False, False, id="the rest is still in it"),
+        pytest.param(9, True, False, True, id="the next commit goes over it"),
+        pytest.param(9, True, True, True, id="the rest is gone"),
+    ],
+)
+def test_what_left_the_log_unread(
+    database: apsw.Connection, *, unread: int, in_file: bool, anew: bool, overtaken: bool
+) -> None:
+    path = Path(database.filename)
+    for _ in range(5):
+        database.execute("INSERT INTO t VALUES (1)")
+    shipped = shipped_all(database)
+    for _ in range(unread):
+        database.execute("INSERT INTO t VALUES (2)")
+    if in_file:
+        database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    if anew:
+        database.execute("INSERT INTO t VALUES (3)")
+
+    assert is_overtaken(path, shipped) is overtaken
+
+
+def test_a_log_that_goes_over_the_last_frame_that_was_read_is_noticed_by_litestream(
+    database: apsw.Connection, tmp_path: Path
+) -> None:
+    shipped = shipped_all(database)
+    database.execute("INSERT INTO t VALUES (1)")
+    database.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+    for _ in range(9):
+        database.execute("INSERT INTO t VALUES (2)")
+
+    assert not is_overtaken(Path(database.filename), shipped)
+    assert not is_overtaken(tmp_path / "no-such", shipped)
+
+
+def test_the_last_transaction_before_a_log_began(tmp_path: Path) -> None:
+    assert last_before_log(tmp_path, (3, 4)) is None
+
+    for txid, salts in ((7, (1, 2)), (8, (1, 2)), (9, (3, 4)), (10, (3, 4)), (11, (5, 6))):
+        file = level0_file(tmp_path, txid)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(
+            struct.pack(
+                ">4sIIIQQqQqqII", b"LTX1", 2, PAGE, 9, txid, txid, 0, 0, 32, FRAME, *salts
+            )
+        )
+
+    assert last_before_log(tmp_path, (3, 4)) == 8
+    assert last_before_log(tmp_path, (7, 8)) == 11
+    assert last_before_log(tmp_path, None) == 11
 
 
 def test_what_cannot_be_known_is_none(database: apsw.Connection, tmp_path: Path) -> None:

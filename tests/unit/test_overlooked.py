@@ -6,7 +6,11 @@ import struct
 
 import pytest
 
-from obelisk_ops.storage.sqlite.overlooked import is_of_this_log, next_frame_offset
+from obelisk_ops.storage.sqlite.overlooked import (
+    is_of_this_log,
+    is_too_late,
+    next_frame_offset,
+)
 
 SALTS = b"saltSALT"
 LOG = struct.pack(">IIII8s8s", 0x377F0682, 3007000, 1024, 7, SALTS, b"checksum")
@@ -37,3 +41,21 @@ def test_the_next_frame(frames: int, offset: int) -> None:
 )
 def test_a_frame_behind_the_index(*, found: bytes, counts: bool) -> None:
     assert is_of_this_log(LOG, found) is counts
+
+
+@pytest.mark.parametrize(
+    ("frames", "last_page", "page_of_litestream", "late"),
+    [
+        pytest.param(9, 5, 3, False, id="the owner wrote last"),
+        pytest.param(9, 3, 3, True, id="Litestream did"),
+        pytest.param(0, 3, 3, True, id="it began the log anew, and got no further"),
+        pytest.param(9, 3, None, False, id="it was never here"),
+        pytest.param(0, 3, None, False, id="nobody was"),
+    ],
+)
+def test_litestream_wrote_last(
+    frames: int, last_page: int, page_of_litestream: int | None, *, late: bool
+) -> None:
+    last_frame = struct.pack(">II8s8s", last_page, 1, SALTS, b"checksum")
+
+    assert is_too_late(index(frames), last_frame, page_of_litestream) is late

@@ -10,12 +10,14 @@ import pytest
 from obelisk_ops.replica.epochs import EpochMarker, Parent
 from obelisk_ops.supervise.ownership import (
     Continue,
+    Doubt,
     File,
     OpenNext,
     Owner,
     Refuse,
     Restored,
     decide_epoch,
+    end_if_in_doubt,
 )
 
 FILE = File(name="db", host="here", inode=7, database_id="d1")
@@ -165,3 +167,21 @@ def test_a_copy_restored_since_the_opening_has_an_epoch_of_its_own(
     owner: Owner, newest: EpochMarker, restored: Restored, decision: Any
 ) -> None:
     assert decide_epoch(FILE, owner=owner, newest=newest, restored=restored) == decision
+
+
+@pytest.mark.parametrize(
+    ("decision", "doubt", "found"),
+    [
+        pytest.param(GOES_ON, None, GOES_ON, id="no doubt"),
+        pytest.param(GOES_ON, Doubt(trusted_txid=4), branch(4), id="trusted up to there"),
+        pytest.param(GOES_ON, Doubt(trusted_txid=None), SINCE_NEWEST, id="nobody knows where"),
+        pytest.param(branch(2), Doubt(trusted_txid=4), branch(2), id="it ends anyway"),
+        pytest.param(
+            Refuse(reason="r"), Doubt(trusted_txid=4), Refuse(reason="r"), id="not ours to end"
+        ),
+    ],
+)
+def test_an_epoch_in_doubt_ends_where_it_can_be_trusted(
+    decision: Any, doubt: Doubt | None, found: Any
+) -> None:
+    assert end_if_in_doubt(decision, doubt) == found

@@ -29,13 +29,15 @@ from obelisk_ops.supervise.bucket import Bucket
 from obelisk_ops.supervise.child import noteworthy
 from obelisk_ops.supervise.farewell import finish
 from obelisk_ops.supervise.fleet import Fleet
-from obelisk_ops.supervise.health import Health, State
+from obelisk_ops.supervise.health import Health, Problem, State
 from obelisk_ops.supervise.keeper import Keeper
 from obelisk_ops.supervise.log import json_log
 from obelisk_ops.supervise.ownership import Owner
 from obelisk_ops.supervise.position import Local, Remote, read_remote
 from obelisk_ops.supervise.sidecar import Sidecar
 from obelisk_ops.supervise.tracker import Tracker
+
+DOUBT = Problem(code="verification_failed", text="it may differ", since_ms=0)
 
 KEYS = ReplicaKeys(prefix="p/q", name="db")
 
@@ -177,29 +179,52 @@ def test_files_that_were_set_back_are_seen_to_be(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shipped", "exit_status", "detail"),
+    ("shipped", "doubt", "exit_status", "detail"),
     [
-        pytest.param([1], 0, "everything up to transaction 1 is in the bucket", id="all"),
-        pytest.param([], 5, "1 transaction unsent", id="none"),
+        pytest.param([1], None, 0, "everything up to transaction 1 is in the bucket", id="all"),
+        pytest.param([], None, 5, "1 transaction unsent", id="none"),
         pytest.param(
-            [1, 2], 4, "the bucket is ahead of this disk (2, here 1): the file was set back",
+            [1, 2], None, 4,
+            "the bucket is ahead of this disk (2, here 1): the file was set back",
             id="another history",
         ),
+        pytest.param([1], DOUBT, 4, "it may differ", id="all, and not to be trusted"),
     ],
 )  # fmt: skip
 def test_a_farewell_tells_what_is_left_behind(
-    shipped: list[int], exit_status: int, detail: str, tmp_path: Path
+    shipped: list[int], doubt: Problem | None, exit_status: int, detail: str, tmp_path: Path
 ) -> None:
     keep(tmp_path, 1)
     wal = struct.pack(">IIIIIIII", 0x377F0682, 3_007_000, 1_024, 0, 1, 2, 0, 0)
     (tmp_path / "a.db-wal").write_bytes(wal)
     tracker = tracker_of(Listing(*(ltx(0, txid, txid) for txid in shipped)), tmp_path)
     health = Health(state=State.OK)
-    keeper = SimpleNamespace(process=None, tracker=tracker, verdict=lambda: health)
+    doubts = SimpleNamespace(settle=settled, problem=lambda: doubt)
+    keeper = SimpleNamespace(
+        process=None, tracker=tracker, verdict=lambda: health, doubts=doubts
+    )
 
     left = asyncio.run(finish(cast("Keeper", keeper), cast("Fleet", None)))
 
     assert (left.exit_status, left.detail) == (exit_status, detail)
+
+
+async def settled() -> None:
+    """Stand for a look that found nothing."""
+
+
+def test_a_doubt_is_noted_once_and_stays(tmp_path: Path) -> None:
+    sidecar = Sidecar(tmp_path / "a.db")
+    sidecar.folder.mkdir()
+    assert sidecar.suspect() is None
+
+    sidecar.write_suspect(7)
+    sidecar.write_suspect(9)  # nothing that came later is to be trusted either
+
+    assert sidecar.suspect() == b"trusted 7"
+    sidecar.clear_suspect()
+    sidecar.clear_suspect()
+    assert sidecar.suspect() is None
 
 
 def test_the_note_survives_and_is_private(tmp_path: Path) -> None:

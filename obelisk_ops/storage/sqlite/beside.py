@@ -20,6 +20,7 @@ from obelisk_ops.errors import DatabaseLocked, StorageUnavailable
 ENGINE_LOCK = "engine.lock"
 SUSPECT = "suspect"
 _MARK_BYTES = 20
+_UNSETTLED = "unsettled"
 _TRIES = 30  # a command that answers letters owns a database for a moment
 _PAUSE_S = 0.01
 _pause = threading.Event()
@@ -49,25 +50,27 @@ def make_folder(database: Path) -> Path:
 
 
 def killed_owner(database: Path) -> str | None:
-    """Return the mark of an owner process that ended without closing the database."""
+    """
+    Return the mark of an owner process that ended without closing the database.
+
+    None once the next owner, or somebody before it, has looked for its last commit.
+    """
     try:
         with (folder(database) / ENGINE_LOCK).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return file.read().strip() or None
+            is_alive = _is_held(file)
+            mark = file.read().strip()
     except OSError:
-        return None  # there is none, or it lives
+        return None  # there was no owner
+    return None if is_alive and not mark.endswith(_UNSETTLED) else mark or None
 
 
 def is_owned(database: Path) -> bool:
     """Tell whether a process owns *database* now."""
     try:
         with (folder(database) / ENGINE_LOCK).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            return _is_held(file)
     except OSError:
         return False  # nobody has ever owned it
-    return False
 
 
 def forget_killed(database: Path, mark: str) -> None:
@@ -110,8 +113,12 @@ class Lock:
             ) from error
         mark = self._take(database)
         self.last_owner_closed = is_known and not mark
-        # Written over, not emptied first: at no moment does a held lock look like a closed one.
-        os.pwrite(self._file.fileno(), f"{os.getpid()}".ljust(_MARK_BYTES).encode(), 0)
+        # Until its last commit was looked for, all shall know that the last owner was killed.
+        self._mark(_UNSETTLED if mark else "")
+
+    def settle(self) -> None:
+        """Note that what the last owner left behind was looked after."""
+        self._mark("")
 
     def release(self) -> None:
         """Give the lock up, and say that the database was closed. Twice is allowed."""
@@ -123,18 +130,33 @@ class Lock:
         """Give the lock up as if the process had been killed."""
         self._file.close()
 
+    def _mark(self, addition: str) -> None:
+        # Written over, not emptied first: at no moment does a held lock look like a closed one.
+        mark = f"{os.getpid()} {addition}"
+        os.pwrite(self._file.fileno(), mark.ljust(_MARK_BYTES).encode(), 0)
+
     def _take(self, database: Path) -> str:
         for _ in range(_TRIES):
             with suppress(OSError):
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return os.pread(self._file.fileno(), _MARK_BYTES, 0).decode().strip()
             _pause.wait(_PAUSE_S)  # somebody may just be looking whether it is held
-        holder = os.pread(self._file.fileno(), _MARK_BYTES, 0).decode().strip() or "unknown"
+        holder, *_ = os.pread(self._file.fileno(), _MARK_BYTES, 0).decode().split() or [
+            "unknown"
+        ]
         self._file.close()
         raise DatabaseLocked(
             f"{database} belongs to another process (pid {holder})",
             hint="stop it, or send requests to it: obelisk-ops execution submit --db …",
         )
+
+
+def _is_held(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
 
 
 def _private(path: str, flags: int) -> int:
