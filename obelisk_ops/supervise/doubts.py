@@ -105,10 +105,16 @@ class Doubts:
 
     def _overtaken(self, meta: Path, *, is_running: bool) -> Shipped | None:
         # Only when a process has captured something does it surely hold the log.
-        newest = newest_txid(meta) if self._shipped or not is_running else 0
         if not is_running:
+            newest = newest_txid(meta)
             self._shipped = read_shipped(meta, newest) if newest else None
         shipped = self._shipped
-        if shipped is not None and newest != shipped.txid:
+        if shipped is None:
+            return None
+        is_lost = is_overtaken(self._path, shipped)
+        if newest_txid(meta) != shipped.txid:
             self._shipped = None
-        return shipped if shipped and is_overtaken(self._path, shipped) else None
+            following = read_shipped(meta, shipped.txid + 1)
+            # It read on where it was; its own checkpoint may have begun the log anew since.
+            is_lost = is_lost and not (following and following.salts == shipped.salts)
+        return shipped if is_lost else None

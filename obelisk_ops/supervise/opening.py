@@ -69,7 +69,8 @@ async def settle(
             local_txid=local_txid,
             replica_txid=replica_txid,
         )
-        match end_if_in_doubt(decision, _doubt(sidecar, owner)):
+        doubt = _doubt(sidecar, owner)
+        match end_if_in_doubt(decision, doubt):
             case Refuse(reason=reason):
                 raise Fenced(reason, hint=_way_out(sidecar))
             case Continue(owner=note):
@@ -82,6 +83,8 @@ async def settle(
                 except PreconditionFailed:
                     continue
                 sidecar.clear_suspect()
+                if owner is not None and doubt is not None and opened.owner.epoch > owner.epoch:
+                    sidecar.clear_meta(owner.epoch)  # nobody will ship what is left in it
                 return opened
     raise Fenced(
         f"others keep opening epochs of '{file.name}'",

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 import subprocess
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import apsw
 import psutil
 import pytest
 
+from obelisk_ops.core.clock import SystemClock
+from obelisk_ops.litestream.local import level0_file
 from obelisk_ops.settings import ReplicaSettings
 from obelisk_ops.storage.sqlite import beside
 from obelisk_ops.storage.sqlite.recovery import find_overlooked_commit
+from obelisk_ops.supervise.doubts import Doubts
+from obelisk_ops.supervise.fleet import Fleet
+from obelisk_ops.supervise.sidecar import Sidecar
 from tests.supervised import PROGRAM, Supervised
 from tests.support import wait_until
 
 pytestmark = pytest.mark.xdist_group("supervise-outage")
 
 ROW = "x" * 300
+FLEET = SimpleNamespace(clock=SystemClock())
 
 
 @pytest.mark.parametrize("last", ["the owner", "Litestream", "a stranger without Litestream"])
@@ -72,6 +81,43 @@ def test_a_mark_is_forgotten_only_for_the_owner_that_was_looked_after(tmp_path: 
     next_owner = beside.Lock(database)
     assert next_owner.last_owner_closed
     next_owner.release()
+
+
+@pytest.mark.parametrize("follows", [None, "the old log", "the new log"])
+def test_a_log_that_litestream_itself_began_anew_is_no_doubt(
+    tmp_path: Path, follows: str | None
+) -> None:
+    path = tmp_path / "x.db"
+    sidecar = Sidecar(path)
+    sidecar.folder.mkdir()
+    meta = sidecar.meta(1)
+    doubts = Doubts("x", path, sidecar=sidecar, fleet=cast("Fleet", FLEET), on_news=print)
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        for statement in ("CREATE TABLE t (a)", *["INSERT INTO t VALUES (1)"] * 5):
+            connection.execute(statement)
+        ship(meta, 1, path)
+        connection.execute("INSERT INTO t VALUES (2)")
+        assert not doubts.look(meta, is_running=False)
+        if follows == "the old log":
+            ship(meta, 2, path)
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        connection.execute("INSERT INTO t VALUES (3)")
+        if follows == "the new log":
+            ship(meta, 2, path)
+
+        assert doubts.look(meta, is_running=True) is (follows != "the old log")
+
+    assert sidecar.suspect() == (None if follows == "the old log" else b"trusted 1")
+
+
+def ship(meta: Path, txid: int, database: Path) -> None:
+    """Leave a file such as Litestream's that says how far the log was read: to its end."""
+    wal = database.with_name(f"{database.name}-wal").read_bytes()
+    file = level0_file(meta, txid)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    head = struct.pack(">4sIIIQQqQqq", b"LTX1", 2, 4096, 9, txid, txid, 0, 0, 32, len(wal) - 32)
+    file.write_bytes(head + wal[16:24])
 
 
 def test_what_left_the_log_while_litestream_was_away_is_not_lost(

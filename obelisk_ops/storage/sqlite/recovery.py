@@ -15,9 +15,10 @@ in which a crash would leave it, and SQLite rebuilds it from the log.
 
 Litestream may be faster: it does a checkpoint once a second while the log is long, ships
 the overlooked commit just before, and writes just after. Then the commit is lost here and
-the replica is a mixture; measured: malformed in 3 of 3 kills. Nothing in the files tells
-the mixture from a sound replica for sure, but that Litestream wrote last does tell that it
-may be one. The note ``suspect`` says so, and the supervisor opens a new epoch.
+the replica is a mixture; measured: malformed in 3 of 3 kills with such a commit and a long
+log. Nothing in the files tells the mixture from a sound replica for sure, but that
+Litestream wrote last does tell that it may be one. The note ``suspect`` says so, and the
+supervisor opens a new epoch.
 
 Source: https://sqlite.org/walformat.html, "The WAL-Index File Format" and "Recovery".
 """
