@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import struct
 import subprocess
-from contextlib import closing
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -29,6 +33,34 @@ pytestmark = pytest.mark.xdist_group("supervise-outage")
 
 ROW = "x" * 300
 FLEET = SimpleNamespace(clock=SystemClock())
+
+#: Dies in the middle of a commit: it is complete in the log, and missing in the index.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import apsw
+from obelisk_ops.storage.sqlite.beside import Lock
+
+path = Path(sys.argv[1])
+lock = Lock(path)
+connection = apsw.Connection(str(path))
+for statement in (
+    "PRAGMA page_size = 1024", "PRAGMA journal_mode = WAL", "CREATE TABLE t (a, b)"
+):
+    connection.execute(statement).fetchall()
+print("up", flush=True)
+sys.stdin.readline()
+connection.wal_autocheckpoint(0)
+with connection:
+    rows = [(number, "x" * 1500) for number in range(8_000)]
+    connection.executemany("INSERT INTO t VALUES (?, ?)", rows)
+index = Path(f"{path}-shm")
+known = index.read_bytes()[:136]
+connection.executemany("INSERT INTO t VALUES (?, ?)", [(-1, "y" * 9_000)])
+with index.open("r+b") as file:
+    file.write(known)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.mark.parametrize("last", ["the owner", "Litestream", "a stranger without Litestream"])
@@ -120,6 +152,58 @@ def ship(meta: Path, txid: int, database: Path) -> None:
     file.write_bytes(head + wal[16:24])
 
 
+def test_a_commit_that_was_shipped_and_overwritten_ends_the_epoch(
+    tmp_path: Path, replica: ReplicaSettings
+) -> None:
+    """Without that, the copy is malformed, and status says ok."""
+    source, copy = tmp_path / "runs" / "x.db", tmp_path / "copy.db"
+    source.parent.mkdir()
+    argv = [sys.executable, "-c", KILLED, str(source)]
+    with (
+        Supervised(tmp_path, replica) as supervised,
+        subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer,
+    ):
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"up\n"
+        supervised.start()
+        supervised.until_safe("x", 30)
+        # Litestream shall see it all at once, and the supervisor only what is left of it.
+        with stopped(supervised.pid):
+            with stopped(supervised.litestreams["x"]):
+                writer.communicate(b"\n", 30)
+                log = source.with_name("x.db-wal")
+                salts = salts_of(log)
+            wait_until(lambda: salts_of(log) != salts, 20, "Litestream's checkpoint")
+        row = supervised.until_safe("x", 30)
+        status, said = supervised.stop()
+        subprocess.run(
+            [PROGRAM, "-c", supervised.config, "restore", "x", "--to", copy],
+            check=True, timeout=60,
+        )  # fmt: skip
+
+    assert (row.epoch, status) == (2, 0), said
+    assert rows_of(copy) == rows_of(source)
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def salts_of(log: Path) -> bytes:
+    with log.open("rb") as file:
+        return file.read(24)[16:]
+
+
+def rows_of(path: Path) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT * FROM t ORDER BY rowid").fetchall()
+
+
 def test_what_left_the_log_while_litestream_was_away_is_not_lost(
     tmp_path: Path, replica: ReplicaSettings
 ) -> None:
@@ -150,9 +234,8 @@ def test_what_left_the_log_while_litestream_was_away_is_not_lost(
                 [PROGRAM, "-c", supervised.config, "restore", "plain", "--to", copy],
                 check=True, timeout=60,
             )  # fmt: skip
-            rows = writer.execute("SELECT a FROM t ORDER BY rowid").fetchall()
+            rows = rows_of(source)
 
-    with closing(sqlite3.connect(copy)) as restored:
-        assert restored.execute("SELECT a FROM t ORDER BY rowid").fetchall() == rows
+    assert rows_of(copy) == rows
     assert row.epoch == 2
     assert status == 0, said
