@@ -29,6 +29,7 @@ from obelisk_ops.supervise.health import Problem
 from obelisk_ops.supervise.sidecar import Sidecar
 
 _RETRY_MS = 2_000
+_LAST_LOOK_S = 5.0
 _SUSPECT = "what was shipped may differ from the file: a new epoch will begin with a snapshot"
 _KILLED = "the owner of the file was killed: its last commit is being looked for"
 
@@ -80,11 +81,11 @@ class Doubts:
         return self._sidecar.suspect() is not None
 
     async def settle(self) -> None:
-        """Look for what a killed owner left behind, and wait for the end of it."""
+        """Look for what a killed owner left behind, and wait a little for the end of it."""
         self._due_ms = 0
         self._look_at_owner()
         if self._looking is not None:
-            await asyncio.wait({self._looking})
+            await asyncio.wait({self._looking}, timeout=_LAST_LOOK_S)
 
     def _look_at_owner(self) -> None:
         if self._looking is not None and not self._looking.done():
