@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 
 from obelisk_ops import Engine, activity, workflow
@@ -30,7 +31,9 @@ async def main() -> None:
             await engine.submit(count, 1_000_000, id=name)
         print("up", flush=True)  # noqa: T201
         if sys.argv[2:] != ["end"]:
-            await asyncio.Event().wait()
+            told = asyncio.Event()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, told.set)
+            await told.wait()
 
 
 asyncio.run(main())

@@ -83,9 +83,7 @@ def test_a_workflow_writes_on_while_s3_is_away(
         Supervised(tmp_path, replace(replica, endpoint=line.endpoint)) as supervised,
     ):
         supervised.start()
-        with subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(source), pace], stderr=subprocess.DEVNULL
-        ) as writer:
+        with subprocess.Popen([sys.executable, str(SCRIPT), str(source), pace]) as writer:
             supervised.until("busy", lambda row: row.state == "ok", 20, "ok while it writes")
             line.set("refuse")
             began = time.monotonic()
@@ -95,6 +93,7 @@ def test_a_workflow_writes_on_while_s3_is_away(
                 line.set("pass")
                 supervised.until("busy", lambda row: row.replica_txid, 60, "shipping again")
                 writer.send_signal(signal.SIGINT)
+                assert writer.wait(60) == 0
             else:
                 writer.terminate()  # unhandled: most often in the middle of a commit
         line.set("pass")
