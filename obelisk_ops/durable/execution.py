@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from obelisk_ops.core import events, failures, retry
-from obelisk_ops.core.events import COMMANDS, KINDS, Body, Event, Failure
+from obelisk_ops.core.events import KINDS, Body, Event, Failure
 from obelisk_ops.core.ports import InboxItem, Result, State, StateChange, StateRow
 from obelisk_ops.core.requests import Signal as SignalBody
 from obelisk_ops.durable.functions import Activity, Workflow
@@ -64,10 +64,10 @@ class Execution:
 
     def resume(
         self, turn: Turn, log: list[Event], inbox: Mapping[int, InboxItem], now_ms: int,
-        *notes: Body,
+        *notes: Body, deadline: int | None = None,
     ) -> None:  # fmt: skip
         """
-        Replay the log, append *notes*, and go on from where it ends.
+        Replay the log, append *notes*, and go on from where it ends, until *deadline*.
 
         Raises:
             Nondeterminism: The code does not fit the log; nothing was written.
@@ -78,7 +78,7 @@ class Execution:
         for note in notes:
             self._append(note)
         self.inbox.load(inbox, self.machine.pending, self.machine.signals_taken)
-        self._limit(log)
+        self._limit(deadline)
         self._go_on()
 
     def park(self, turn: Turn, error: OpsError, log: list[Event], now_ms: int) -> None:
@@ -338,13 +338,11 @@ class Execution:
         self._turn.write.timers_done = [*self._turn.write.timers_done, (self.key, n)]
         self.later(self._owner.cancel_attempt, self, n)
 
-    def _limit(self, log: list[Event]) -> None:
+    def _limit(self, deadline: int | None) -> None:
         """Let the workflow's timeout go on, or begin with its code."""
-        if not self.created.timeout:
-            return
-        if any(event.kind in COMMANDS for event in log):
-            self._wind(DEADLINE, self.row.created_at + self.created.timeout)
-        else:
+        if deadline is not None:
+            self._wind(DEADLINE, deadline)
+        elif self.created.timeout and self.machine.cancelling is None:
             self._set_alarm(DEADLINE, self._now + self.created.timeout)
 
     def _drop(self, n: int, pending: Pending) -> None:

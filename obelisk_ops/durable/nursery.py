@@ -11,7 +11,7 @@ from obelisk_ops.core import events, ids
 from obelisk_ops.core.events import Body
 from obelisk_ops.core.ports import State, StateRow
 from obelisk_ops.durable.digests import digest_on_record
-from obelisk_ops.durable.execution import START, Execution
+from obelisk_ops.durable.execution import DEADLINE, START, Execution
 from obelisk_ops.durable.functions import Workflow
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.turn import Turn
@@ -128,6 +128,7 @@ class Nursery:
         inbox = self._store.inbox(row.key)
         created = events.decode(history[0])
         execution = self._make(row, function, created)
+        timers = self._store.timers(row.key) if created.timeout or created.start_at else {}
         turn = self._engine.open(row.key)
         now_ms = self._engine.now_ms()
         if row.state is State.PARKED:
@@ -135,12 +136,13 @@ class Nursery:
         if digest_on_record(created, history) not in {"", function.digest}:
             notes = (*notes, events.Upgraded(digest=function.digest))
         try:
-            execution.resume(turn, history, inbox, now_ms, *notes)
+            deadline = timers.get(DEADLINE)
+            execution.resume(turn, history, inbox, now_ms, *notes, deadline=deadline)
         except (Nondeterminism, msgspec.DecodeError, KeyError) as error:
             self._engine.commits.drop(turn)
             self._park(row, function, created, history, error)
             return None
-        if created.start_at and START in self._store.timers(row.key):
+        if START in timers:
             turn.write.timers_done = [*turn.write.timers_done, (row.key, START)]
         self._roster.add(execution)
         turn.run()
