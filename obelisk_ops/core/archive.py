@@ -28,16 +28,16 @@ class Archive(LogReader, Protocol):
         """Return what of that is not finished."""
         ...
 
-    def newest_link(self, execution_id: str) -> StateRow | None:
-        """Return the last one that went on in place of this: of ``a~2``, ``a~3`` and so on."""
-        ...
-
     def newest_roots(self, keep: int) -> dict[str, int]:
         """Return, for each function, the key from which on its *keep* newest roots are."""
         ...
 
     def weight(self, keys: Sequence[int]) -> tuple[int, int]:
         """Return how many events these executions have, and about how many bytes."""
+        ...
+
+    def last_key(self) -> int:
+        """Return the largest key in use, by a state or by a log alone; 0 when there is none."""
         ...
 
     def leftovers(self) -> list[int]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from obelisk_ops.core.events import Event
+from obelisk_ops.core.rows import CronRow, PrunedRow
 from obelisk_ops.errors import OpsError
 
 
@@ -72,39 +73,6 @@ class StateChange:
     finished_at: int | None = None
     error: str | None = None
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CronRow:
-    """
-    One schedule.
-
-    Attributes:
-        id: Its name.
-        spec: What it does and when, JSON text; see ``core.cron.Spec``.
-        paused: Whether nothing of it starts.
-        last: Slots up to this moment are decided; UTC milliseconds.
-        due: The next slot; None if there is none.
-        waiting: A slot that starts when what runs has ended.
-        running: Ids of its executions, of those that ended since its last change too.
-        newest: Id of the last execution that came of it.
-        made: How many executions came of it.
-        skipped: How many slots came to nothing because one of its executions ran.
-    """
-
-    id: str
-    spec: str
-    paused: bool = False
-    last: int
-    due: int | None = None
-    waiting: int | None = None
-    running: tuple[str, ...] = ()
-    newest: str | None = None
-    made: int = 0
-    skipped: int = 0
-
-
-PrunedRow = tuple[int, int, int]
-"""execution, and the version and inbox seq from which on its rows go; 0, 0: all of it"""
 
 LogRow = tuple[int, int, int, str, str]
 """execution, version, at (UTC milliseconds), kind, body (JSON text)"""
@@ -268,7 +236,12 @@ class LogReader(Protocol):
         ...
 
     def get(self, key: int) -> StateRow:
-        """Return the execution with this key."""
+        """
+        Return the execution with this key.
+
+        Raises:
+            ExecutionNotFound: It has been pruned.
+        """
         ...
 
     def executions(self, wanted: ExecutionFilter) -> list[StateRow]:
@@ -313,6 +286,10 @@ class LogReader(Protocol):
 
     def cron(self, schedule_id: str) -> CronRow | None:
         """Return the schedule with this id, if there is one."""
+        ...
+
+    def newest_link(self, execution_id: str) -> StateRow | None:
+        """Return the last one that went on in place of this: of ``a~2``, ``a~3`` and so on."""
         ...
 
     def changes(self) -> int:

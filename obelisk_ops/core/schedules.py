@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from obelisk_ops.core import cron
 from obelisk_ops.core.cron import Spec
-from obelisk_ops.core.ports import CronRow, LogReader
+from obelisk_ops.core.ports import LogReader
+from obelisk_ops.core.rows import CronRow
 from obelisk_ops.errors import InvalidInput, OpsError, ScheduleExists, ScheduleNotFound
 
 #: the kind of the letters

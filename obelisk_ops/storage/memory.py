@@ -12,7 +12,6 @@ from obelisk_ops.core.letters import is_wanted
 from obelisk_ops.core.ports import (
     Beat,
     BeatRow,
-    CronRow,
     ExecutionFilter,
     InboxItem,
     InboxRow,
@@ -25,7 +24,8 @@ from obelisk_ops.core.ports import (
     TimerRow,
     Write,
 )
-from obelisk_ops.errors import ExecutionExists, OpsError, VersionConflict
+from obelisk_ops.core.rows import CronRow
+from obelisk_ops.errors import ExecutionExists, ExecutionNotFound, OpsError, VersionConflict
 from obelisk_ops.storage.unbegun import matches
 
 _ALL = 1 << 62
@@ -120,7 +120,7 @@ class Archive:
         return [row for row in found if row.state is not State.FINISHED][::-1]
 
     def newest_link(self, execution_id: str) -> StateRow | None:
-        """See Archive.newest_link."""
+        """See LogReader.newest_link."""
         start = f"{execution_id}~"
         links = [
             row for row in self._tables.states.values()
@@ -186,6 +186,8 @@ class MemoryStore(Archive):
 
     def get(self, key: int) -> StateRow:
         """See LogReader.get."""
+        if key not in self._tables.states:
+            raise ExecutionNotFound(f"there is no execution with the key {key}")
         return self._tables.states[key]
 
     def executions(self, wanted: ExecutionFilter) -> list[StateRow]:

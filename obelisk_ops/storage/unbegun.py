@@ -15,7 +15,6 @@ from obelisk_ops.core import events
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import (
     Beat,
-    CronRow,
     ExecutionFilter,
     InboxItem,
     Letter,
@@ -25,6 +24,7 @@ from obelisk_ops.core.ports import (
     StateRow,
 )
 from obelisk_ops.core.requests import MAKING, Fork
+from obelisk_ops.core.rows import CronRow
 
 _ALL = 1 << 40
 
@@ -113,6 +113,10 @@ class WholeReader:
     def cron(self, schedule_id: str) -> CronRow | None:
         """See LogReader.cron."""
         return self._inner.cron(schedule_id)
+
+    def newest_link(self, execution_id: str) -> StateRow | None:
+        """See LogReader.newest_link."""
+        return self._inner.newest_link(execution_id)
 
     def changes(self) -> int:
         """See LogReader.changes."""

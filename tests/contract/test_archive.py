@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from obelisk_ops.core.archive import ArchiveStore
-from obelisk_ops.core.ports import PrunedRow, State, StateRow, Write
+from obelisk_ops.core.ports import State, StateRow, Write
+from obelisk_ops.core.rows import PrunedRow
+from obelisk_ops.errors import ExecutionNotFound
 
 ALL = 1 << 40
 
@@ -90,6 +94,8 @@ def test_what_is_pruned_is_gone(store: ArchiveStore) -> None:
     prune(store, (2, 0, 0), (6, 0, 0), (99, 0, 0))
 
     assert store.find("a/1") is None
+    with pytest.raises(ExecutionNotFound):
+        store.get(2)
     assert (store.log(2), store.inbox(2), store.timers(2)) == ([], {}, {})
     assert (store.last_beats(), store.outputs(2)) == ([], [])
     assert store.timers(7) == {1: 99}

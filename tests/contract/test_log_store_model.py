@@ -14,15 +14,14 @@ from msgspec import Raw
 
 from obelisk_ops.core import events
 from obelisk_ops.core.ports import (
-    CronRow,
     ExecutionFilter,
-    PrunedRow,
     Result,
     State,
     StateChange,
     StateRow,
     Write,
 )
+from obelisk_ops.core.rows import CronRow, PrunedRow
 from obelisk_ops.errors import OpsError
 from obelisk_ops.storage.memory import MemoryStore
 from obelisk_ops.storage.sqlite.store import SqliteMailbox, SqliteStore

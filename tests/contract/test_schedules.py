@@ -10,7 +10,8 @@ from msgspec import Raw
 
 from obelisk_ops.core import schedules
 from obelisk_ops.core.cron import Spec
-from obelisk_ops.core.ports import CronRow, LogStore, Mailbox, State, StateRow, Write
+from obelisk_ops.core.ports import LogStore, Mailbox, State, StateRow, Write
+from obelisk_ops.core.rows import CronRow
 from obelisk_ops.core.schedules import Request
 from obelisk_ops.errors import ScheduleExists, ScheduleNotFound
 

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from obelisk_ops.core import schedules
 from obelisk_ops.core.cron import Spec
-from obelisk_ops.core.ports import CronRow
+from obelisk_ops.core.rows import CronRow
 from obelisk_ops.core.schedules import Request, applied
 from obelisk_ops.errors import InvalidInput, ScheduleExists
 

@@ -36,7 +36,7 @@ class Archive:
         return [state_row(row) for row in self._rows("unfinished_below", _below(execution_id))]
 
     def newest_link(self, execution_id: str) -> StateRow | None:
-        """See Archive.newest_link."""
+        """See LogReader.newest_link."""
         start = f"{execution_id}~"
         rows = self._rows("newest_link", (start, f"{start}:", len(start) + 1))
         return state_row(rows[0]) if rows else None
@@ -50,6 +50,10 @@ class Archive:
         wanted = msgspec.json.encode(list(keys)).decode()
         events, size = self._rows("weight", (wanted,))[0]
         return int(events), int(size)
+
+    def last_key(self) -> int:
+        """See Archive.last_key."""
+        return int(self._rows("last_key")[0][0])
 
     def leftovers(self) -> list[int]:
         """See Archive.leftovers."""

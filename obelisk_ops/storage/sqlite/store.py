@@ -15,7 +15,6 @@ from obelisk_ops.core.letters import is_wanted
 from obelisk_ops.core.ports import (
     Beat,
     BeatRow,
-    CronRow,
     ExecutionFilter,
     InboxItem,
     Letter,
@@ -24,7 +23,8 @@ from obelisk_ops.core.ports import (
     TimerRow,
     Write,
 )
-from obelisk_ops.errors import OpsError
+from obelisk_ops.core.rows import CronRow
+from obelisk_ops.errors import ExecutionNotFound, OpsError
 from obelisk_ops.storage.sqlite import beside
 from obelisk_ops.storage.sqlite.archive import PRUNING, Archive, state_row
 from obelisk_ops.storage.sqlite.connection import (
@@ -56,7 +56,10 @@ class SqliteReader(Archive):
 
     def get(self, key: int) -> StateRow:
         """See LogReader.get."""
-        return state_row(self._rows("get_state", (key,))[0])
+        rows = self._rows("get_state", (key,))
+        if not rows:
+            raise ExecutionNotFound(f"{self.path} has no execution with the key {key}")
+        return state_row(rows[0])
 
     def executions(self, wanted: ExecutionFilter) -> list[StateRow]:
         """See LogReader.executions."""
@@ -208,10 +211,6 @@ class SqliteStore(SqliteReader):
         """See LogStore.ends."""
         events, seq = self._rows("ends", (key,))[0]
         return int(events), int(seq)
-
-    def last_key(self) -> int:
-        """See LogStore.last_key."""
-        return int(self._rows("last_key")[0][0])
 
     def set_epoch(self, epoch: int) -> None:
         """See LogStore.set_epoch."""

@@ -1,0 +1,39 @@
+"""Rows of tables that are beside the logs: schedules, and what is to be forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CronRow:
+    """
+    One schedule.
+
+    Attributes:
+        id: Its name.
+        spec: What it does and when, JSON text; see ``core.cron.Spec``.
+        paused: Whether nothing of it starts.
+        last: Slots up to this moment are decided; UTC milliseconds.
+        due: The next slot; None if there is none.
+        waiting: A slot that starts when what runs has ended.
+        running: Ids of its executions, of those that ended since its last change too.
+        newest: Id of the last execution that came of it.
+        made: How many executions came of it.
+        skipped: How many slots came to nothing because one of its executions ran.
+    """
+
+    id: str
+    spec: str
+    paused: bool = False
+    last: int
+    due: int | None = None
+    waiting: int | None = None
+    running: tuple[str, ...] = ()
+    newest: str | None = None
+    made: int = 0
+    skipped: int = 0
+
+
+PrunedRow = tuple[int, int, int]
+"""execution, and the version and inbox seq from which on its rows go; 0, 0: all of it"""
