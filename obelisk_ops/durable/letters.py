@@ -11,7 +11,7 @@ from obelisk_ops.durable.log import log
 from obelisk_ops.durable.requests import Later
 from obelisk_ops.durable.scheduler import Scheduler
 from obelisk_ops.durable.turn import Turn
-from obelisk_ops.errors import Conflict, ExecutionError, NotFound, UsageError
+from obelisk_ops.errors import Conflict, ExecutionError, NotFound, OpsError, UsageError
 
 _LETTERS_MAX = 500
 
@@ -23,6 +23,8 @@ class Letters:
         self._store = store
         self._scheduler = scheduler
         self._answering: set[int] = set()
+        #: letters whose sender is in this process, and why one was refused
+        self.own: dict[tuple[str, str, str], OpsError | None] = {}
 
     def deliver(self) -> bool:
         """Answer what waits; return whether more is to be answered after the next commit."""
@@ -66,8 +68,10 @@ class Letters:
                 return self._scheduler.requests.answer(letter.kind, letter.target, letter.body)
         except Later:
             raise
-        except (Conflict, NotFound, UsageError, ExecutionError) as error:
-            # Its sender was told what could be known then; since then things have changed.
+        except (Conflict, NotFound, OpsError, UsageError, ExecutionError) as error:
+            # Its sender was told what could be known then: less, or before things changed.
+            if (letter.kind, letter.target, letter.body) in self.own:
+                self.own[letter.kind, letter.target, letter.body] = error
             log.warning(
                 "request_refused",
                 request=letter.kind,

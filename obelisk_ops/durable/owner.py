@@ -166,11 +166,17 @@ class Owner:
         Raises:
             Conflict: It contradicts what is; see ``core.requests``.
             NotFound: There is no such execution, or call.
+            InvalidInput: A stub's result does not fit.
         """
         with closing(open_mailbox(self._path)) as mailbox:
             is_news = mailbox.ask(kind, target, body, now_ms=self._clock.now_ms())
         if is_news:
+            letter = (kind, target, body)
+            self._letters.own[letter] = None
             await self.answer_letters()
+            refusal = self._letters.own.pop(letter, None)
+            if refusal is not None:
+                raise refusal
         return is_news
 
     async def answer_letters(self) -> None:

@@ -15,7 +15,14 @@ from obelisk_ops.durable.execution import START, Execution
 from obelisk_ops.durable.functions import Stub
 from obelisk_ops.durable.machine import ended_by
 from obelisk_ops.durable.turn import Turn
-from obelisk_ops.errors import ExecutionEnded, ExecutionNotFound, NotCancellable, OpsError
+from obelisk_ops.errors import (
+    ExecutionEnded,
+    ExecutionNotFound,
+    InvalidInput,
+    NotCancellable,
+    NotSerialisable,
+    OpsError,
+)
 
 if TYPE_CHECKING:
     from obelisk_ops.durable.scheduler import Scheduler
@@ -87,7 +94,10 @@ class Requests:
             return False
         answer = msgspec.json.decode(body, type=events.Finished)
         if answer.ok is not msgspec.UNSET:
-            pending.function.codec.decode_result(answer.ok)
+            try:
+                pending.function.codec.decode_result(answer.ok)
+            except NotSerialisable as misfit:
+                raise InvalidInput(misfit.message, hint="the call still waits") from misfit
         return True
 
     def _do_live(self, kind: str, target: str, body: str, live: Execution, turn: Turn) -> None:

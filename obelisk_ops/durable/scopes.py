@@ -62,6 +62,8 @@ class timeout:  # noqa: N801 - it is called like a function
     ) -> None:
         if not self._timer.done and self._machine.tasks.is_running:
             self._machine.cancel(self._timer.n)
+        if self._error is not None and self._task is not None:
+            self._machine.tasks.withdraw(self._task, self._error)
         if error is not None and error is self._error:
             raise TimeoutError(f"this took longer than {self._seconds:g} s") from None
 

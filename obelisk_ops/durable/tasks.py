@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from obelisk_ops.core.interruptions import Interruption
+from obelisk_ops.core.interruptions import Cancelled, Interruption
 from obelisk_ops.durable.promise import Promise
 
 Code = Coroutine[Any, Any, Any]
@@ -21,20 +21,18 @@ class Task:
         code: What is stepped.
         end: Answered when it ends.
         waits_for: What it waits for, once it was stepped.
-        error: Raised in it at its next step.
-        shields: While not 0, an interruption waits.
-        held: The interruption that waits.
+        errors: Raised in it one after the other, where it next waits.
+        shields: While not 0, they are not.
     """
 
-    __slots__ = ("code", "end", "error", "held", "shields", "waits_for")
+    __slots__ = ("code", "end", "errors", "shields", "waits_for")
 
     def __init__(self, code: Code, end: Promise) -> None:
         self.code = code
         self.end = end
         self.waits_for: Promise | None = None
-        self.error: BaseException | None = None
+        self.errors: list[Interruption] = []
         self.shields = 0
-        self.held: Interruption | None = None
         end.task = self
 
 
@@ -96,14 +94,19 @@ class Tasks:
         """Raise *error* where a task waits; when it is shielded, once it no longer is."""
         if task not in self._alive:
             return
-        if task.shields:
-            task.held = task.held or error
-            return
-        task.error = error
-        if task.waits_for is not None:
+        if isinstance(error, Cancelled):
+            task.errors.insert(0, error)  # it leaves the blocks whose time is over, too
+        else:
+            task.errors.append(error)
+        if task.waits_for is not None and not task.shields:
             task.waits_for.waiters.remove(task)
             task.waits_for = None
             self._ready.append(task)
+
+    def withdraw(self, task: Task, error: Interruption) -> None:
+        """Forget an interruption that was not raised yet."""
+        if error in task.errors:
+            task.errors.remove(error)
 
     @contextmanager
     def shielded(self) -> Iterator[None]:
@@ -114,9 +117,8 @@ class Tasks:
             yield
         finally:
             task.shields -= 1
-        if task.held is not None and not task.shields:
-            held, task.held = task.held, None
-            raise held
+        if task.errors and not task.shields:
+            raise task.errors.pop(0)
 
     def close(self) -> None:
         """Drop all code."""
@@ -135,7 +137,7 @@ class Tasks:
     def _step(self, task: Task) -> None:
         outer, self._current = self._current, task
         try:
-            error, task.error = task.error, None
+            error = task.errors.pop(0) if task.errors and not task.shields else None
             wanted = task.code.send(None) if error is None else task.code.throw(error)
             while type(wanted) is not Promise:
                 wanted = task.code.throw(self._foreign(wanted))
