@@ -9,6 +9,7 @@ from obelisk_ops.durable.functions import stub, workflow
 from obelisk_ops.durable.handle import Handle
 from obelisk_ops.durable.joins import first, gather, join_set
 from obelisk_ops.durable.onward import continue_as_new, patched, schedule
+from obelisk_ops.durable.queues import Queue
 from obelisk_ops.durable.scopes import saga, timeout
 from obelisk_ops.durable.script import run
 from obelisk_ops.durable.signals import Signal
@@ -36,6 +37,7 @@ __all__ = [
     "Nondeterminism",
     "NotSerialisable",
     "OpsError",
+    "Queue",
     "Retry",
     "Signal",
     "TimedOut",

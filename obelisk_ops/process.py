@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -54,6 +55,39 @@ def spawn(
         start_new_session=True,
         preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call
     )
+
+
+def converse(
+    argv: Sequence[str | Path], *, env: Mapping[str, str], keep: int
+) -> subprocess.Popen[bytes]:
+    """
+    Start a program that is spoken to: its stdin, stdout and stderr are pipes.
+
+    It does not outlive the thread that starts it, and leads a group of its own.
+
+    Args:
+        argv: Program and arguments; never a secret, other users can read them.
+        env: The whole environment of the child.
+        keep: An open descriptor that the child keeps.
+    """
+    return subprocess.Popen(
+        [str(part) for part in argv],
+        env=dict(env),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=(keep,),
+        start_new_session=True,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call
+    )
+
+
+def kill_group(child: subprocess.Popen[bytes]) -> None:
+    """Kill a child that leads a group, and all that it has started."""
+    # Once it was waited for its number may be another's; nobody else waits for it.
+    if child.returncode is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
 
 
 def run(

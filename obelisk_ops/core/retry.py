@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import overload
 
-from obelisk_ops.errors import InvalidInput, NotSerialisable
+from obelisk_ops.errors import InvalidInput, NotSerialisable, OutcomeUnknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,10 @@ DEFAULT = Retry()
 NEVER = Retry(max_attempts=1)
 
 
+#: another attempt would fail in the same way, or must not be made
+_FINAL = (NotSerialisable, InvalidInput, OutcomeUnknown)
+
+
 def wait_ms(policy: Retry, failures: int, error: BaseException, draw: float) -> int | None:
     """
     Return how long to wait before the next attempt, or None to give up.
@@ -97,7 +101,7 @@ def wait_ms(policy: Retry, failures: int, error: BaseException, draw: float) -> 
         error: What the attempt raised.
         draw: A random number in [0, 1) for the jitter.
     """
-    if failures >= policy.max_attempts or isinstance(error, NotSerialisable | InvalidInput):
+    if failures >= policy.max_attempts or isinstance(error, _FINAL):
         return None
     if isinstance(error, policy.give_up_on):
         return None

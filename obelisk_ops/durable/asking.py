@@ -82,7 +82,10 @@ class Asking:
     ) -> None:
         self.record.note_all()
         attempt = 0 if self.record.has_history else self._host.admit(n, pending)
-        wanted = Intended(n=n, fn=function.name, input=Raw(text), set=into, attempt=attempt)
+        wanted = Intended(
+            n=n, fn=function.name, input=Raw(text), set=into, attempt=attempt,
+            queue=function.queue_on_record, priority=function.priority,
+        )  # fmt: skip
         pending.attempt = self.record.command(wanted).attempt
         pending.running = pending.attempt > 0
         self.activities_open += 1

@@ -8,10 +8,11 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from obelisk_ops.core import values
-from obelisk_ops.errors import WorkflowMisuse
+from obelisk_ops.errors import OutcomeUnknown, WorkflowMisuse
 
 if TYPE_CHECKING:
     from obelisk_ops.durable.functions import Activity
+    from obelisk_ops.durable.output import Output
 
 Key = tuple[int, int]
 """execution, n of the call"""
@@ -43,11 +44,15 @@ class Attempt:
         on_beat: Told of a heartbeat, in any thread.
         over: Why its outcome does not count any more; empty while it does.
         details: Of its own last heartbeat, JSON.
-        beats: How many heartbeats it gave.
         is_noted: Whether the engine knows of the last one.
         task: What runs it, for ``async def``.
         kill: Ends it at once, where that is possible.
         limits: What ends it when it takes too long.
+        expired: What is reported when its cancelling has come through.
+        time: What its silence is measured with, where that is limited.
+        beat_at: When it was last heard of, by that.
+        on_output: Told what it writes, in any thread.
+        output: What it has written, if anything.
     """
 
     # Defaults of the class: an attempt that needs none of this pays for none of it.
@@ -55,11 +60,15 @@ class Attempt:
     on_beat: Callable[[Attempt], None] | None = None
     over: str = ""
     details: bytes | None = None
-    beats: int = 0
     is_noted: bool = False
     task: asyncio.Task[None] | None = None
     kill: Callable[[], None] | None = None
     limits: tuple[asyncio.TimerHandle, ...] = ()
+    expired: Exception | None = None
+    time: Callable[[], float] | None = None
+    beat_at: float = 0.0
+    on_output: Callable[[Attempt, str, str], None] | None = None
+    output: Output | None = None
 
     def __init__(
         self, key: Key, number: int, call_id: str, function: Activity[Any, Any],
@@ -85,10 +94,16 @@ class Attempt:
         if self.over:
             raise asyncio.CancelledError(self.over)
         self.details = details
-        self.beats += 1
+        if self.time is not None:
+            self.beat_at = self.time()
         if not self.is_noted and self.on_beat is not None:
             self.is_noted = True  # before the call: what comes after it is noted anew
             self.on_beat(self)
+
+    def wrote(self, stream: str, text: str) -> None:
+        """Note what it printed or logged; in any thread."""
+        if self.on_output is not None:
+            self.on_output(self, stream, text)
 
 
 current: ContextVar[CurrentAttempt | None] = ContextVar("obelisk_ops_attempt", default=None)
@@ -105,3 +120,11 @@ def current_attempt() -> CurrentAttempt:
     if found is None:
         raise WorkflowMisuse("this can only be asked while an activity runs")
     return found
+
+
+def unknown(what: str, call_id: str) -> OutcomeUnknown:
+    """Return the error for an at-most-once activity that was cut short."""
+    return OutcomeUnknown(
+        f"{what}: whether it has happened is not known, and it is not run again",
+        hint=f"look where it has its effect; its idempotency key is {call_id!r}",
+    )

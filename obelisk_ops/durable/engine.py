@@ -22,10 +22,13 @@ from obelisk_ops.durable.functions import Workflow
 from obelisk_ops.durable.handle import Handle
 from obelisk_ops.durable.machine import report
 from obelisk_ops.durable.mailroom import wake_owner
+from obelisk_ops.durable.output import LIMIT_BYTES
 from obelisk_ops.durable.owner import Limits, Owner
+from obelisk_ops.durable.queues import Queue, read_queues
 from obelisk_ops.durable.registry import Registry
 from obelisk_ops.durable.registry import created as created_event
 from obelisk_ops.durable.watch import Watch, is_wanted
+from obelisk_ops.durable.workshop import Bench
 from obelisk_ops.errors import (
     ConfigError,
     ExecutionNotFound,
@@ -56,11 +59,13 @@ class Engine:
         database: str | Path,
         *,
         workflows: Iterable[Workflow[Any, Any] | ModuleType] | None = None,
-        queues: Iterable[str] = ("default",),
+        queues: Iterable[str | Queue] = ("default",),
         serve: bool = True,
         durability: str = "local",
         threads: int = 64,
         keep_loaded: int = 1000,
+        max_crashes: int = 10,
+        output_limit: int = LIMIT_BYTES,
         grace: float = 10.0,
         storage_timeout: float = 30.0,
         clock: Clock | None = None,
@@ -73,7 +78,8 @@ class Engine:
             database: Path of an SQLite file; made if there is none.
             workflows: What to serve besides the workflows submitted here, so that
                 unfinished executions go on: functions, or modules that hold them.
-            queues: Names of the queues to serve.
+            queues: The queues to serve: names, or Queue objects with limits. Activities
+                of other queues wait.
             serve: False to submit to, and read from, a database that another process
                 owns.
             durability: ``local``: acknowledged when it is on this machine's disk.
@@ -81,6 +87,9 @@ class Engine:
             keep_loaded: How many executions stay in memory that wait for what may take
                 long (timers, signals, results from outside, children). Others are
                 replayed when it comes.
+            max_crashes: How often one activity call may end together with its process
+                before its execution is parked.
+            output_limit: How many bytes of what one attempt prints and logs are kept.
             grace: How long, on leaving, activities may take to end; seconds.
             storage_timeout: How long a commit that fails is tried again before all
                 callers are told; seconds.
@@ -95,18 +104,18 @@ class Engine:
             raise ConfigError(
                 f"durability={durability!r} is not supported", hint="use durability='local'"
             )
-        if tuple(queues) != ("default",):
-            raise ConfigError("only the queue 'default' is supported")
         self.path = as_path(database)
         self._clock: Clock = clock or SystemClock()
         self._registry = Registry(workflows or (), Watch(report) if is_wanted(strict) else None)
         self._serve = serve
+        bench = Bench(
+            threads=threads, queues=read_queues(queues), max_crashes=max_crashes,
+            output_bytes=output_limit,
+        )  # fmt: skip
         self._limits = Limits(
-            threads=threads,
-            grace_s=grace,
-            storage_timeout_s=storage_timeout,
+            bench=bench, grace_s=grace, storage_timeout_s=storage_timeout,
             keep_loaded=keep_loaded,
-        )
+        )  # fmt: skip
         self._owner: Owner | None = None
         self._mailbox: Mailbox | None = None
         self._whole: LogReader | None = None  # the mailbox, with what waits in it

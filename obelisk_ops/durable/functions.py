@@ -152,7 +152,10 @@ class Activity(_Function[P, R]):
             InvalidInput: An option makes no sense.
         """
         super().__init__(function, name)
-        changed = options.changed(self.name, given or {}, is_async=self.is_async)
+        is_local = "<" in getattr(function, "__qualname__", "")  # <locals>, <lambda>
+        changed = options.changed(
+            self.name, given or {}, is_async=self.is_async, is_local=is_local
+        )
         self.activity_options = changed
         self.queue, self.priority = changed.queue, changed.priority
         self.queue_on_record = "" if self.queue == DEFAULT_QUEUE else self.queue

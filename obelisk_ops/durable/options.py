@@ -66,9 +66,17 @@ class ActivityOptions:
         """
         return self.retry or (NEVER if self.at_most_once else DEFAULT)
 
-    def changed(self, name: str, given: Given, *, is_async: bool) -> ActivityOptions:
+    def changed(
+        self, name: str, given: Given, *, is_async: bool, is_local: bool = False
+    ) -> ActivityOptions:
         """
         Return these options with those that are *given*, for the activity *name*.
+
+        Args:
+            name: What the activity is known as.
+            given: What is to be changed.
+            is_async: Whether it is an ``async def``.
+            is_local: Whether it was defined in a function, where nobody else finds it.
 
         Raises:
             InvalidInput: One makes no sense, or two contradict each other.
@@ -78,7 +86,9 @@ class ActivityOptions:
             if key in new:
                 new[key] = as_duration(new[key], key)  # type: ignore[call-overload]
         changed = replace(self, **new)  # type: ignore[arg-type]
-        wrong = list(_wrong(changed)) or list(_impossible(changed, is_async=is_async))
+        wrong = list(_wrong(changed)) or list(
+            _impossible(changed, is_async=is_async, is_local=is_local)
+        )
         if wrong:
             raise InvalidInput(f"activity {name}: {'; '.join(wrong)}")
         return changed
@@ -105,7 +115,9 @@ def _wrong(options: ActivityOptions) -> Iterator[str]:
             yield f"{key} is {what}, not {getattr(options, key)!r}"
 
 
-def _impossible(options: ActivityOptions, *, is_async: bool) -> Iterator[str]:
+def _impossible(options: ActivityOptions, *, is_async: bool, is_local: bool) -> Iterator[str]:
+    if is_local and options.isolation == "process":
+        yield "isolation='process' needs a function at the top of a module"
     if is_async and options.isolation == "process":
         yield "isolation='process' is for 'def'; an 'async def' runs on the loop"
     if is_async and options.overlap:

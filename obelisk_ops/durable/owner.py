@@ -22,6 +22,7 @@ from obelisk_ops.durable.registry import Registry
 from obelisk_ops.durable.requests import Later
 from obelisk_ops.durable.scheduler import Scheduler
 from obelisk_ops.durable.turn import Turn
+from obelisk_ops.durable.workshop import Bench
 from obelisk_ops.errors import ExecutionNotFound, FunctionNotFound
 from obelisk_ops.storage import open_mailbox, open_store
 from obelisk_ops.storage.sqlite import beside
@@ -38,13 +39,13 @@ class Limits:
     How much, and how patiently.
 
     Attributes:
-        threads: ``def`` activities at the same time.
+        bench: How many activities at the same time, and how.
         grace_s: What activities get to end when the engine is left.
         storage_timeout_s: How long a commit that fails is tried again.
         keep_loaded: How many executions stay in memory that wait for what may take long.
     """
 
-    threads: int
+    bench: Bench
     grace_s: float
     storage_timeout_s: float
     keep_loaded: int = 1000
@@ -96,7 +97,7 @@ class Owner:
             self.store,
             clock,
             registry,
-            threads=limits.threads,
+            bench=limits.bench,
             storage_timeout_s=limits.storage_timeout_s,
             keep_loaded=limits.keep_loaded,
         )

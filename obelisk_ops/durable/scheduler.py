@@ -23,7 +23,6 @@ from obelisk_ops.core.ports import LogStore, State
 from obelisk_ops.core.requests import Signal as SignalBody
 from obelisk_ops.durable.alarms import Alarms
 from obelisk_ops.durable.attempt import Attempt
-from obelisk_ops.durable.attempts import Attempts
 from obelisk_ops.durable.cold import Cold
 from obelisk_ops.durable.commits import Commits, as_ops_error, closed_error
 from obelisk_ops.durable.execution import DEADLINE, Execution
@@ -34,7 +33,7 @@ from obelisk_ops.durable.registry import Registry
 from obelisk_ops.durable.requests import Requests
 from obelisk_ops.durable.roster import Roster
 from obelisk_ops.durable.turn import Turn
-from obelisk_ops.durable.waiting import Waiting
+from obelisk_ops.durable.workshop import Bench, Workshop
 from obelisk_ops.errors import OpsError
 
 
@@ -47,7 +46,7 @@ class Scheduler:
         clock: Clock,
         registry: Registry,
         *,
-        threads: int,
+        bench: Bench,
         storage_timeout_s: float,
         keep_loaded: int,
     ) -> None:
@@ -68,12 +67,13 @@ class Scheduler:
         )
         self.nursery = Nursery(self)
         self.requests = Requests(self)
-        self._attempts = Attempts(
-            self._loop, self._attempt_ended, self._room_freed, threads=threads
-        )
+        self.workshop = Workshop(
+            bench, clock, self.alarms, report=self._attempt_ended, post=self.post,
+            start_next=self._start_next,
+        )  # fmt: skip
+        self.workshop.load(store)
         self._jitter = Random()  # noqa: S311 - spreads retries, guards nothing
         self._arrivals: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._waiting = Waiting()
         self._next_round: asyncio.Handle | None = None
         self.is_closed = False
 
@@ -89,7 +89,7 @@ class Scheduler:
     def is_settled(self) -> bool:
         """Whether nothing happens any more until something arrives, or comes due."""
         is_quiet = not self._arrivals and self._next_round is None
-        return is_quiet and self.commits.is_empty and self._attempts.is_idle
+        return is_quiet and self.commits.is_empty and self.workshop.is_idle
 
     def check(self) -> None:
         """Raise what the store failed with, if it has failed for good."""
@@ -123,10 +123,10 @@ class Scheduler:
     async def close(self, grace_s: float) -> None:
         """Start nothing new, let attempts end for *grace_s* seconds, commit the rest."""
         try:
-            await self._attempts.close(grace_s)
+            await self.workshop.close(grace_s)
         finally:
             self.alarms.stop()
-            if self._arrivals or not self.commits.is_empty:
+            if self._arrivals or not self.commits.is_empty or self.workshop.has_news:
                 self._round()
             self.is_closed = True  # a thread that lingers may still report, to nobody
             self.commits.close()
@@ -154,6 +154,8 @@ class Scheduler:
             told = bug if isinstance(bug, Exception) else OpsError("the engine was interrupted")
             self.commits.fail(as_ops_error(told))
             raise
+        if self.workshop.has_news:
+            self.workshop.ride(self.commits.open().write)
         self.commits.commit()
         if self.commits.is_empty:
             self.cold.settled()
@@ -206,7 +208,7 @@ class Scheduler:
         if self.is_closed:
             return
         self._arrivals.append((self._record_attempt, (attempt, result, error)))
-        if self._attempts.is_idle and self._next_round is None:
+        if self.workshop.is_idle and self._next_round is None:
             self._round()  # nothing else runs: nobody would share this commit
         else:
             self._schedule()
@@ -228,6 +230,7 @@ class Scheduler:
             execution.returned(turn, events.Returned(n=n, ok=Raw(result)), now_ms)
         else:
             execution.failed(turn, n, error, self._jitter.random(), now_ms)
+        self.workshop.ended(attempt, turn.write, is_open=pending.retry_at is not None)
         turn.run()
 
     def _start_next(self, execution: Execution, n: int) -> None:
@@ -238,25 +241,17 @@ class Scheduler:
             execution.attempt_started(turn, n, self.now_ms())
             turn.run()
 
-    def _room_freed(self) -> None:
-        if self._waiting:
-            self.post(self._fill_room)
-
-    def _fill_room(self) -> None:
-        for execution, n in self._waiting.take(self._attempts.has_room):
-            self._start_next(execution, n)
-
     # -- Owner: what executions ask for ----------------------------------------------
 
     def reserve_slot(self, key: int, n: int, pending: Pending) -> bool:
         """See Owner.reserve_slot."""
         assert isinstance(pending.function, Activity)
-        return self._attempts.reserve(pending.function, (key, n))
+        return self.workshop.enter(pending.function, (key, n))
 
     def start_attempt(self, execution: Execution, n: int, pending: Pending) -> None:
         """See Owner.start_attempt."""
         assert isinstance(pending.function, Activity)
-        self._attempts.start(
+        self.workshop.start(
             Attempt(
                 (execution.key, n), pending.attempt, execution.machine.call_id(n),
                 pending.function, pending.input,
@@ -265,7 +260,7 @@ class Scheduler:
 
     def is_running(self, key: int, n: int, pending: Pending) -> bool:
         """See Owner.is_running."""
-        return self._attempts.is_running((key, n), pending.attempt)
+        return self.workshop.is_running((key, n), pending.attempt)
 
     def start_soon(self, execution: Execution, n: int) -> None:
         """See Owner.start_soon."""
@@ -276,13 +271,11 @@ class Scheduler:
         pending = execution.machine.pending.get(n)
         if pending is None or not isinstance(pending.function, Activity):
             return
-        self._waiting.add(execution, n, is_async=pending.function.is_async)
-        if self._attempts.can_reserve(pending.function, (execution.key, n)):
-            self.post(self._fill_room)  # a place was freed while this became durable
+        self.workshop.wait(execution, n, pending.function)
 
     def cancel_attempt(self, execution: Execution, n: int) -> None:
         """See Owner.cancel_attempt."""
-        self._attempts.cancel((execution.key, n))
+        self.workshop.drop((execution.key, n))
         self.alarms.drop((execution.key, n))
 
     def arm(self, execution: Execution, n: int, due: int) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.durable.owner import Limits, Owner
 from obelisk_ops.durable.registry import Registry
+from obelisk_ops.durable.workshop import Bench
 from obelisk_ops.errors import DatabaseLocked
 
-_LIMITS = Limits(threads=1, grace_s=0.0, storage_timeout_s=5.0)
+_LIMITS = Limits(bench=Bench(threads=1), grace_s=0.0, storage_timeout_s=5.0)
 
 
 async def answer_letters(database: Path) -> bool:

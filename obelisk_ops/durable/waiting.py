@@ -146,6 +146,8 @@ class Waiting(Generic[T]):
                 return False
             lane.start(now_ms)
         self._room[is_async] -= 1
+        if self._where:
+            self.drop(key)
         return True
 
     def leave(self, function: Activity[Any, Any]) -> None:

@@ -20,6 +20,11 @@ def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return kept | dict(extra)
 
 
+def whole() -> dict[str, str]:
+    """Return all of it: for a child that runs the user's own code in this one's place."""
+    return dict(os.environ)
+
+
 def variable(name: str) -> str | None:
     """Return a variable of the environment; an empty one counts as absent."""
     return os.environ.get(name) or None
