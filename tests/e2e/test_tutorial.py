@@ -16,11 +16,16 @@ import pytest
 from tests.documents import ROOT, Block, Typed, blocks, matches, typed
 from tests.support import wait_until
 
-PAGE = ROOT / "docs" / "tutorial.md"
+PAGES = ["tutorial.md", "tutorial-agent.md"]
 PORT_OF_THE_PAGE = "9000"
 
 #: what changes nothing may be asked again until the answer is there
-_ASKS = ("obelisk-ops status", "obelisk-ops inspect", "obelisk-ops replica")
+_ASKS = (
+    "obelisk-ops status",
+    "obelisk-ops inspect",
+    "obelisk-ops replica",
+    "obelisk-ops execution why",
+)
 
 
 class Reader:
@@ -78,7 +83,7 @@ class Reader:
         output = self._folder / f"background-{len(self._background)}.log"
         with output.open("wb") as sink:
             process = subprocess.Popen(
-                ["bash", "-c", f"exec {command}"], cwd=self._folder, env=self._env,
+                ["bash", "-c", f"exec env {command}"], cwd=self._folder, env=self._env,
                 stdout=sink, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self._background.append(process)
@@ -95,8 +100,9 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     reader.leave()
 
 
-def test_the_tutorial_works_as_it_is_written(reader: Reader) -> None:
-    for block in blocks(PAGE):
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tutorial_works_as_it_is_written(reader: Reader, page: str) -> None:
+    for block in blocks(ROOT / "docs" / page):
         reader.follow(block)
 
 
