@@ -80,13 +80,11 @@ class Engine:
                 unfinished executions go on: functions, or modules that hold them.
             queues: The queues to serve: names, or Queue objects with limits. Activities
                 of other queues wait.
-            serve: False to submit to, and read from, a database that another process
-                owns.
+            serve: False to submit to, and read from, what another process owns.
             durability: ``local``: acknowledged when it is on this machine's disk.
             threads: How many ``def`` activities run at the same time.
             keep_loaded: How many executions stay in memory that wait for what may take
-                long (timers, signals, results from outside, children). Others are
-                replayed when it comes.
+                long (timers, signals, children); others are replayed when it comes.
             max_crashes: How often one activity call may end together with its process
                 before its execution is parked.
             output_limit: How many bytes of what one attempt prints and logs are kept.
@@ -100,21 +98,15 @@ class Engine:
         Raises:
             ConfigError: A value is not supported.
         """
-        if durability != "local":
-            raise ConfigError(
-                f"durability={durability!r} is not supported", hint="use durability='local'"
-            )
+        _refuse_durability(durability)
         self.path = as_path(database)
         self._clock: Clock = clock or SystemClock()
         self._registry = Registry(workflows or (), Watch(report) if is_wanted(strict) else None)
         self._serve = serve
-        bench = Bench(
-            threads=threads, queues=read_queues(queues), max_crashes=max_crashes,
-            output_bytes=output_limit,
-        )  # fmt: skip
+        served = read_queues(queues)
         self._limits = Limits(
-            bench=bench, grace_s=grace, storage_timeout_s=storage_timeout,
-            keep_loaded=keep_loaded,
+            bench=Bench(threads, served, output_limit, max_crashes), grace_s=grace,
+            storage_timeout_s=storage_timeout, keep_loaded=keep_loaded,
         )  # fmt: skip
         self._owner: Owner | None = None
         self._mailbox: Mailbox | None = None
@@ -361,6 +353,13 @@ class Engine:
             state=state, function=function, since=since, error=error, after=after, limit=limit
         )
         return self._reader().executions(wanted)
+
+
+def _refuse_durability(durability: str) -> None:
+    if durability != "local":
+        raise ConfigError(
+            f"durability={durability!r} is not supported", hint="use durability='local'"
+        )
 
 
 def read_json_input(function: Workflow[Any, Any], values: list[str]) -> bytes:

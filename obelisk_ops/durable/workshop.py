@@ -26,7 +26,7 @@ _COROUTINES_MAX = 10_000
 _ALARM = "queues"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Bench:
     """
     How much may run at the same time.
