@@ -19,7 +19,7 @@ from obelisk_ops.core.retry import Retry, as_duration
 from obelisk_ops.core.values import Codec
 from obelisk_ops.durable.digests import digest
 from obelisk_ops.durable.options import DEFAULT_QUEUE, ActivityOptions, Given, Isolation
-from obelisk_ops.durable.promise import Promise
+from obelisk_ops.durable.promise import UNKNOWN, Promise
 from obelisk_ops.errors import WorkflowMisuse
 
 P = ParamSpec("P")
@@ -36,6 +36,10 @@ class Driver(Protocol):
 
     def issue(self, call: Call[Any], *, into: str = "", promise: Promise) -> int:
         """Ask for a call, and return its number."""
+        ...
+
+    def retell(self, call: Call[Any]) -> object:
+        """Return the answer of a call that is on record and comes next, or UNKNOWN."""
         ...
 
     def wait_for(self, promise: Promise) -> Generator[Promise, None, Any]:
@@ -82,11 +86,14 @@ class Call(Generic[R_co]):
         current.note_call(self, function.name)
 
     def __await__(self) -> Generator[Promise, None, R_co]:
-        promise = Promise()
         machine = current_driver(self.function.name)
-        machine.issue(self, promise=promise)
-        value: R_co = yield from machine.wait_for(promise)
-        return value
+        value: Any = machine.retell(self)
+        if value is UNKNOWN:
+            promise = Promise()
+            machine.issue(self, promise=promise)
+            value = yield from machine.wait_for(promise)
+        answer: R_co = value
+        return answer
 
     def __repr__(self) -> str:
         return f"<call of {self.function.name}>"

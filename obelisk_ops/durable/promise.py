@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from obelisk_ops.durable.tasks import Task
+
+#: an answer that is not there; None may be one
+UNKNOWN: Final = object()
 
 
 class Promise:

@@ -6,8 +6,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from obelisk_ops.core import events
-from obelisk_ops.core.events import COMMANDS, KINDS, RESPONSES, Body, Event, Patched
+from obelisk_ops.core.events import (
+    COMMANDS,
+    KINDS,
+    RESPONSES,
+    Body,
+    Event,
+    Intended,
+    Patched,
+    Returned,
+)
 from obelisk_ops.durable.compare import describe, does_not_fit, same
 from obelisk_ops.durable.pending import Halt, Host
 from obelisk_ops.errors import OpsError
@@ -44,7 +55,7 @@ class Record:
             msgspec.DecodeError: It is damaged. Not an outcome of the code: none has run.
             KeyError: It holds events of a later version.
         """
-        self._history.extend((event, events.decode(event)) for event in log)
+        self._history.extend(zip(log, map(events.decode, log), strict=True))
         self.is_replay = any(event.kind in COMMANDS for event in log)
 
     @property
@@ -63,6 +74,26 @@ class Record:
         if event.kind in COMMANDS:
             self._mismatch(event, body, "waits for something else")
         return event, body
+
+    def answered(self, n: int, function: str) -> tuple[Intended, Returned, int] | None:
+        """
+        Return a call, its result and the time of that, if they are what comes next.
+
+        ``skip_answered`` takes them. An error is told in the ordinary way.
+        """
+        if len(self._history) < 2:  # noqa: PLR2004 - one for each
+            return None
+        asked, (event, answer) = self._history[0][1], self._history[1]
+        is_next = (
+            type(asked) is Intended and type(answer) is Returned and not asked.set
+            and asked.n == n == answer.n and asked.fn == function and answer.error is UNSET
+        )  # fmt: skip
+        return (asked, answer, event.at) if is_next else None
+
+    def skip_answered(self) -> None:
+        """Pass over a call and its result."""
+        self._history.popleft()
+        self._history.popleft()
 
     def command(self, wanted: Any) -> Any:  # noqa: ANN401 - returns the type it is given
         """

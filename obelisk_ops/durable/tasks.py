@@ -68,6 +68,12 @@ class Tasks:
         """Whether code runs because it was stepped, and not because it is dropped."""
         return self._current is not None
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether nothing but the answer it asks for can happen to the one that runs."""
+        current = self._current
+        return len(self._alive) == 1 and current is not None and not current.errors
+
     def spawn(self, code: Code, end: Promise) -> Task:
         """Make a task; it is stepped when those that are ready have been."""
         task = Task(code, end)

@@ -7,8 +7,20 @@ from typing import Any
 
 import pytest
 
-from obelisk_ops import activity, execution_id, join_set, now, random, sleep, uuid4, workflow
+from obelisk_ops import (
+    WorkflowMisuse,
+    activity,
+    execution_id,
+    gather,
+    join_set,
+    now,
+    random,
+    sleep,
+    uuid4,
+    workflow,
+)
 from obelisk_ops.core import events
+from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.errors import ActivityFailed, Nondeterminism
 from tests.driving import Code, Recorder, failed, live, machine_for, ok, outcome, replayed
@@ -229,3 +241,57 @@ def test_an_error_of_a_class_that_is_not_loaded_is_an_activity_failure() -> None
         return "nothing"
 
     assert outcome(live(code, failed(1, "shop.Declined"))[0]) == "shop.Declined"
+
+
+async def two_that_watch_each_other() -> list[str]:
+    seen: list[str] = []
+
+    async def walk(name: str) -> None:
+        for step in range(2):
+            seen.append(f"{name} asks {step}")
+            await act(step)
+            seen.append(f"{name} was told {step}")
+
+    await gather(walk("a"), walk("b"))
+    await act(9)
+    return seen
+
+
+def test_code_beside_other_code_runs_in_the_same_order_on_replay() -> None:
+    story = (ok(1), ok(3), ok(2), ok(4), ok(5))
+    machine, log = live(two_that_watch_each_other, *story)
+
+    again, after = replayed(two_that_watch_each_other, log)
+
+    assert outcome(again) == outcome(machine)
+    assert after == log
+
+
+def test_input_that_is_written_in_another_way_still_fits() -> None:
+    _, log = live(two_acts_and_a_pause, *STORY)
+    spaced = [
+        Event(e.version, e.at, e.kind, e.body.replace('"in":[1]', '"in": [ 1 ]')) for e in log
+    ]
+
+    assert spaced != log
+    assert outcome(replayed(two_acts_and_a_pause, spaced)[0]) == 15
+
+
+def test_a_call_that_is_told_again_leaves_the_same_traces_as_one_that_was_told() -> None:
+    async def code() -> list[str]:
+        times = [now().isoformat()]
+        try:
+            await act(1)
+            times.append(now().isoformat())
+            await act(2)
+        except ValueError:
+            times.append("failed")
+        call = act(3)
+        await call
+        with pytest.raises(WorkflowMisuse):
+            await call
+        return times
+
+    machine, log = live(code, ok(1), failed(2), ok(3))
+
+    assert outcome(replayed(code, log)[0]) == outcome(machine)
