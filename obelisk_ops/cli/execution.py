@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from obelisk_ops.cli import execution_ask
+from obelisk_ops.cli import execution_ask, execution_files, execution_replay
 from obelisk_ops.cli.databases import is_backup
 from obelisk_ops.cli.output import json_option, print_json, print_table
 from obelisk_ops.cli.reading import (
@@ -40,7 +40,11 @@ def execution() -> None:
     """Executions of a database: what they do, why they wait, and asking something of them."""
 
 
-for command in execution_ask.COMMANDS:
+for command in (
+    *execution_ask.COMMANDS,
+    *execution_replay.COMMANDS,
+    *execution_files.COMMANDS,
+):
     execution.add_command(command)
 
 

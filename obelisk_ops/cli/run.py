@@ -12,7 +12,8 @@ import msgspec
 
 from obelisk_ops.cli.output import json_option, note, print_json
 from obelisk_ops.core.values import to_json
-from obelisk_ops.durable.engine import Engine, read_json_input
+from obelisk_ops.durable.arguments import read_json_input
+from obelisk_ops.durable.engine import Engine
 from obelisk_ops.durable.loader import load_served, load_workflow
 
 database_option = click.option(

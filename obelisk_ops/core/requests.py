@@ -29,7 +29,7 @@ from obelisk_ops.errors import (
 )
 
 #: letters that make an execution, whose id is their target
-MAKING: Final = frozenset({"create", "fork"})
+MAKING: Final = frozenset({"create", "fork", "import"})
 #: letters for executions that exist
 REQUESTS: Final = frozenset({"cancel", "pause", "unpause", "signal", "stub"})
 #: events that tell whether a request is news
@@ -117,7 +117,7 @@ def split_call(call_id: str) -> tuple[str, int]:
     if not (execution_id and n.isascii() and n.isdecimal()):
         raise StubNotFound(
             f"{call_id!r} is no id of a call",
-            hint="a call's id is EXECUTION/NUMBER; see obelisk-ops execution show EXECUTION",
+            hint="a call's id is EXECUTION/NUMBER; see obelisk-ops execution why EXECUTION",
         )
     return execution_id, int(n)
 
@@ -147,12 +147,12 @@ def _create(target: str, body: str, facts: Facts) -> bool:
     if facts.state is None:
         return True
     if not facts.created:
-        raise ExecutionExists(f"execution {target!r} is to be made as a fork of another one")
+        raise ExecutionExists(f"execution {target!r} is to be made in another way")
     refuse_other_input(target, facts.created, body)
     return False
 
 
-def _fork(target: str, _body: str, facts: Facts) -> bool:
+def _plant(target: str, _body: str, facts: Facts) -> bool:
     if facts.state is not None:
         raise ExecutionExists(
             f"execution {target!r} exists", hint="fork under another id: --id NEW"
@@ -201,7 +201,7 @@ def _stub(target: str, body: str, facts: Facts) -> bool:
     if n not in facts.stubs:
         raise StubNotFound(
             f"call {target!r} is not one that waits for a result from outside",
-            hint=f"see what is: obelisk-ops execution show {execution_id}",
+            hint=f"see what is: obelisk-ops execution why {execution_id}",
         )
     if n in facts.cancelled:
         raise AlreadyAnswered(f"call {target!r} was cancelled; no result is wanted any more")
@@ -211,7 +211,8 @@ def _stub(target: str, body: str, facts: Facts) -> bool:
 
 _RULES: Final = {
     "create": _create,
-    "fork": _fork,
+    "fork": _plant,
+    "import": _plant,
     "cancel": _cancel,
     "pause": _pause,
     "unpause": _unpause,

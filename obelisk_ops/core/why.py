@@ -170,7 +170,7 @@ class _Telling:
             f"parked: {error['message']}; mend the code and start its worker again, or fork "
             "the execution from before the change",
             error=error["message"],
-            command=f"obelisk-ops execution events {self._id} --db {self._db}",
+            command=f"obelisk-ops execution replay {self._id} TARGET --db {self._db}",
         )
 
     def _paused(self, since: int) -> Reason:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from obelisk_ops.core import events
 from obelisk_ops.core.events import KINDS, Body
-from obelisk_ops.core.ports import LogStore, Result, State, StateChange, StateRow
+from obelisk_ops.core.ports import LogStore, Result, State, StateChange, StateRow, Write
 from obelisk_ops.durable.turn import Turn
 
 
@@ -26,6 +26,16 @@ class Cold:
         turn.write.log.append((row.key, 0, row.created_at, "created", events.encode(created)))
         self._ends[row.key] = [1, 0]
         self._made.add(row.id)
+
+    def plant(self, turn: Turn, rows: Write) -> None:
+        """Create an execution that comes from elsewhere."""
+        write = turn.write
+        write.log.extend(rows.log)
+        write.created = [*write.created, *rows.created]
+        write.inbox = [*write.inbox, *rows.inbox]
+        write.timers = [*write.timers, *rows.timers]
+        self._ends[rows.execution] = [len(rows.log), max((r[1] for r in rows.inbox), default=0)]
+        self._made.update(row.id for row in rows.created)
 
     def append(self, turn: Turn, key: int, body: Body, now_ms: int) -> None:
         """Append an event."""

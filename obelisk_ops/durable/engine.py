@@ -9,12 +9,12 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
-import msgspec
 from msgspec import Raw
 
-from obelisk_ops.core import events, failures, ids, requests
+from obelisk_ops.core import events, failures, forking, ids, requests
 from obelisk_ops.core.clock import Clock, SystemClock
 from obelisk_ops.core.events import Event
+from obelisk_ops.core.history import history_of
 from obelisk_ops.core.ports import ExecutionFilter, LogReader, Mailbox, State, StateRow
 from obelisk_ops.core.values import Codec, to_json
 from obelisk_ops.durable.commits import closed_error
@@ -32,7 +32,6 @@ from obelisk_ops.durable.workshop import Bench
 from obelisk_ops.errors import (
     ConfigError,
     ExecutionNotFound,
-    InvalidInput,
     Nondeterminism,
     NotFinished,
     WorkflowMisuse,
@@ -198,6 +197,10 @@ class Engine:
         self._reader()
         raise ConfigError("an engine with serve=False owns nothing that could fail")
 
+    def find(self, execution_id: str) -> StateRow | None:
+        """Return where an execution is, if there is one."""
+        return self._reader().find(execution_id)
+
     def handle(self, execution_id: str) -> Handle[Any]:
         """
         Return an execution that exists.
@@ -236,6 +239,36 @@ class Engine:
         else:
             body = requests.Answer(ok=Raw(to_json(value)))
         return await self.ask("stub", call_id, requests.encode(body))
+
+    async def fork(
+        self,
+        execution_id: str,
+        *,
+        from_version: int,
+        id: str | None = None,  # noqa: A002 - it is what everybody calls it
+    ) -> Handle[Any]:
+        """
+        Start an execution that begins with the same events as another one.
+
+        Args:
+            execution_id: Of the other one.
+            from_version: The first event that the new one does not share.
+            id: Of the new one; made from the other's if left out.
+
+        Raises:
+            ExecutionNotFound: There is no such execution.
+            InvalidInput: It has no such version, or it is after its end.
+            Conflict: A child workflow was open by then, and has no outcome yet.
+            ExecutionExists: The new id is taken.
+        """
+        row = self.row(execution_id)
+        inbox = self._reader().inbox(row.key)
+        origin = history_of(row.id, self.read_log(row.id), inbox)
+        name = forking.default_id(row.id, from_version) if id is None else ids.checked(id)
+        forking.fork(origin, from_version, name)  # or it says why not
+        body = requests.Fork(id=row.id, version=from_version)
+        await self.ask("fork", name, requests.encode(body))
+        return Handle(name, True, self, self._codec_of(row.function))  # noqa: FBT003
 
     async def ask(self, kind: str, target: str, body: str = "{}") -> bool:
         """See Source.ask. Returns when it is durable; whether it changes anything."""
@@ -276,7 +309,7 @@ class Engine:
 
     def row(self, execution_id: str) -> StateRow:
         """See Source.row."""
-        row = self._reader().find(execution_id)
+        row = self.find(execution_id)
         if row is None:
             raise ExecutionNotFound(
                 f"{self.path} has no execution {execution_id!r}",
@@ -360,23 +393,3 @@ def _refuse_durability(durability: str) -> None:
         raise ConfigError(
             f"durability={durability!r} is not supported", hint="use durability='local'"
         )
-
-
-def read_json_input(function: Workflow[Any, Any], values: list[str]) -> bytes:
-    """
-    Return the input for JSON texts, one for each parameter.
-
-    Raises:
-        InvalidInput: One is no JSON, or they do not fit the signature.
-    """
-    parts = []
-    for position, value in enumerate(values, start=1):
-        try:
-            parts.append(msgspec.json.decode(value.encode(), type=Raw))
-            msgspec.json.decode(value.encode())
-        except msgspec.DecodeError as error:
-            raise InvalidInput(
-                f"argument {position} is no JSON: {value[:200]!r} ({error})",
-                hint="""a text needs its own quotes, as in '"tea"'""",
-            ) from error
-    return function.codec.fill_input(parts)

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import msgspec
 
-from obelisk_ops.core import events
+from obelisk_ops.core import bundle, events
+from obelisk_ops.core.forking import fork
+from obelisk_ops.core.history import History, history_of
 from obelisk_ops.core.ports import Letter, LogStore
-from obelisk_ops.core.requests import REQUESTS
+from obelisk_ops.core.requests import MAKING, REQUESTS, Fork
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.requests import Later
 from obelisk_ops.durable.scheduler import Scheduler
 from obelisk_ops.durable.turn import Turn
-from obelisk_ops.errors import Conflict, ExecutionError, NotFound, OpsError, UsageError
+from obelisk_ops.errors import (
+    Conflict,
+    ExecutionError,
+    ExecutionExists,
+    ExecutionNotFound,
+    NotFound,
+    OpsError,
+    UsageError,
+)
 
 _LETTERS_MAX = 500
 
@@ -62,8 +72,8 @@ class Letters:
 
     def _turn_for(self, letter: Letter) -> Turn | None:
         try:
-            if letter.kind == "create":
-                return self._create(letter)
+            if letter.kind in MAKING:
+                return self._make(letter)
             if letter.kind in REQUESTS:
                 return self._scheduler.requests.answer(letter.kind, letter.target, letter.body)
         except Later:
@@ -83,11 +93,33 @@ class Letters:
             return None
         return None
 
+    def _make(self, letter: Letter) -> Turn:
+        return self._create(letter) if letter.kind == "create" else self._plant(letter)
+
     def _create(self, letter: Letter) -> Turn:
         body = msgspec.json.decode(letter.body, type=events.Created)
         if self.how_created(letter.target) is None:
             return self._scheduler.nursery.begin(letter.target, body)
         return self._scheduler.open()
+
+    def _plant(self, letter: Letter) -> Turn:
+        made_at: int | None = None
+        if letter.kind == "fork":
+            asked = msgspec.json.decode(letter.body, type=Fork)
+            histories = [fork(self._history(asked.id), asked.version, letter.target)]
+            made_at = self._scheduler.now_ms()
+        else:
+            histories = bundle.from_json(letter.body)
+        for one in histories:
+            if self.how_created(one.execution_id) is not None:
+                raise ExecutionExists(f"execution {one.execution_id!r} exists")
+        return self._scheduler.nursery.plant(histories, created_at=made_at)
+
+    def _history(self, execution_id: str) -> History:
+        row = self._store.find(execution_id)
+        if row is None:
+            raise ExecutionNotFound(f"there is no execution {execution_id!r}")
+        return history_of(row.id, self._store.log(row.key), self._store.inbox(row.key))
 
     def how_created(self, execution_id: str) -> str | None:
         """Return the ``created`` event of an execution, if it exists."""

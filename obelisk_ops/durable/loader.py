@@ -44,6 +44,37 @@ def load_served(target: str) -> Workflow[Any, Any] | ModuleType:
     return load_workflow(target) if ":" in target else load_module(target)
 
 
+def load_named(target: str | None, name: str) -> Workflow[Any, Any]:
+    """
+    Return the workflow known as *name*.
+
+    Args:
+        target: The module or file that has it, or ``…:FUNCTION``, which counts whatever
+            its name; None for the module that *name* begins with.
+        name: As it stands in a log.
+
+    Raises:
+        FunctionNotFound: There is no such workflow.
+    """
+    if target is not None and ":" in target:
+        return load_workflow(target)
+    place = target or _place_of(name)
+    module = load_module(place)
+    for found in vars(module).values():
+        if isinstance(found, Workflow) and found.name == name:
+            return found
+    raise FunctionNotFound(
+        f"{place} has no workflow {name!r}",
+        hint="name the function that is to run: file.py:function",
+    )
+
+
+def _place_of(name: str) -> str:
+    module = name.rpartition(".")[0]
+    file = Path(f"{module}.py")
+    return str(file) if file.is_file() else module
+
+
 def load_module(place: str) -> ModuleType:
     """
     Import ``pkg.mod``, or a file by its path; a file is known by its stem.

@@ -9,7 +9,9 @@ import msgspec
 
 from obelisk_ops.core import events, ids
 from obelisk_ops.core.events import Body
+from obelisk_ops.core.history import History
 from obelisk_ops.core.ports import State, StateRow
+from obelisk_ops.core.projection import rows_of
 from obelisk_ops.durable.digests import digest_on_record
 from obelisk_ops.durable.execution import DEADLINE, START, Execution
 from obelisk_ops.durable.functions import Workflow
@@ -73,6 +75,26 @@ class Nursery:
         self._roster.add(execution)
         turn.follow.append((execution.begin, (turn, now_ms)))
 
+    def plant(self, histories: Sequence[History], *, created_at: int | None) -> Turn:
+        """Create executions that come from elsewhere; they go on as after a restart."""
+        turn = self._engine.open(self._last_key + 1)
+        keys: dict[str, int] = {}
+        for history in histories:
+            self._last_key += 1
+            keys[history.execution_id] = self._last_key
+            rows = rows_of(
+                history, self._last_key, parent=keys.get(history.parent_id),
+                created_at=created_at,
+            )  # fmt: skip
+            self._cold.plant(turn, rows)
+            [row] = rows.created
+            is_early = any(n == START for _, n, _ in rows.timers)
+            for timer in rows.timers:
+                turn.effects.append((self._engine.set_alarm, timer))
+            if row.state not in (State.PAUSED, State.FINISHED) and not is_early:
+                turn.effects.append((self._note_unserved, (row.function, row.key)))
+        return turn
+
     # -- taken up ----------------------------------------------------------------------
 
     def recover(self) -> None:
@@ -128,6 +150,8 @@ class Nursery:
         inbox = self._store.inbox(row.key)
         created = events.decode(history[0])
         execution = self._make(row, function, created)
+        # Of a fork: the beginning of its origin, which is what its code has seen.
+        execution.machine.at = history[0].at
         timers = self._store.timers(row.key) if created.timeout or created.start_at else {}
         turn = self._engine.open(row.key)
         now_ms = self._engine.now_ms()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
+from obelisk_ops.core import bundle
 from obelisk_ops.core.clock import SystemClock
+from obelisk_ops.core.history import History
 from obelisk_ops.durable.owner import Limits, Owner
 from obelisk_ops.durable.registry import Registry
 from obelisk_ops.durable.workshop import Bench
-from obelisk_ops.errors import DatabaseLocked
+from obelisk_ops.errors import DatabaseLocked, TargetExists
+from obelisk_ops.storage import open_mailbox, open_store
+from obelisk_ops.storage.sqlite import beside
 
 _LIMITS = Limits(bench=Bench(threads=1), grace_s=0.0, storage_timeout_s=5.0)
 
@@ -20,6 +27,8 @@ async def answer_letters(database: Path) -> bool:
     No code runs: what a letter asks for goes to the log and the inbox of its execution,
     and a worker takes it up from there.
     """
+    if beside.is_owned(database):
+        return False
     try:
         owner = Owner(database, SystemClock(), Registry(), _LIMITS)
     except DatabaseLocked:
@@ -29,3 +38,20 @@ async def answer_letters(database: Path) -> bool:
     finally:
         await owner.close()
     return True
+
+
+def plant(database: Path, histories: Sequence[History]) -> None:
+    """
+    Make a database with these executions in it, the first one and what is below it.
+
+    Raises:
+        TargetExists: There is something at its path.
+        StorageUnavailable: It cannot be made.
+    """
+    if database.exists():
+        raise TargetExists(f"{database} exists", hint="choose another path")
+    open_store(database).close()
+    root = histories[0].execution_id
+    with closing(open_mailbox(database)) as mailbox:
+        mailbox.ask("import", root, bundle.to_json(histories), now_ms=SystemClock().now_ms())
+    asyncio.run(answer_letters(database))

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
-from obelisk_ops.core import events
+from obelisk_ops.core import bundle, events
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import (
     Beat,
@@ -25,6 +25,7 @@ from obelisk_ops.core.ports import (
 )
 from obelisk_ops.core.requests import MAKING, Fork
 from obelisk_ops.core.rows import CronRow
+from obelisk_ops.errors import InvalidInput
 
 _ALL = 1 << 40
 
@@ -145,7 +146,9 @@ class WholeReader:
                 return msgspec.json.decode(letter.body, type=events.Created)
             if letter.kind == "fork":
                 return self._forked(msgspec.json.decode(letter.body, type=Fork))
-        except msgspec.DecodeError:
+            if letter.kind == "import":
+                return bundle.from_json(letter.body)[0].created
+        except (msgspec.DecodeError, InvalidInput):
             pass  # of a later version, it may be
         return None
 
