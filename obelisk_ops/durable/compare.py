@@ -33,7 +33,8 @@ _INTENTION: dict[type, Callable[[Any], Any]] = {
     StubRequested: attrgetter("n", "fn", "set"),
     TimerSet: attrgetter("n", "wait", "set"),
     SignalAwaited: attrgetter("n", "name", "wait", "set"),
-    Scheduled: attrgetter("n", "fn", "wait"),
+    # A moment that was asked for counts; one that came of a wait does not.
+    Scheduled: lambda body: (body.n, body.fn, body.wait or -body.start_at),
     Cancelled: attrgetter("n"),
     ChildCancel: attrgetter("n"),
     Patched: attrgetter("name"),

@@ -49,8 +49,9 @@ class Hook:
         """Hold lines from now on."""
         with self._lock:
             self._wanted += 1
-            if self._original is None:
-                self._original = logging.Logger.callHandlers
+            present = logging.Logger.callHandlers
+            if self._original is None or present is self._original:
+                self._original = present
                 logging.Logger.callHandlers = self._bound()  # type: ignore[method-assign]
 
     def remove(self) -> None:

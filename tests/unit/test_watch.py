@@ -135,6 +135,7 @@ USES = [
 ]
 
 
+@pytest.mark.behaviour("P19")
 @pytest.mark.parametrize(("use", "name", "instead"), USES)
 def test_it_is_named_with_what_to_do_instead(use: str, name: str, instead: str) -> None:
     message = told(watched(function(use)))
