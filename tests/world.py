@@ -38,8 +38,9 @@ _PATIENCE_S = 30 * 3600  # of the clock of a test; a minute of ours
 class World:
     """A folder, a database in it, and the time. Pass it as the clock of an engine."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keep_loaded: int = 1000) -> None:
         self.folder = folder
+        self.keep_loaded = keep_loaded
         self.db = folder / "runs.db"
         self.passed_s = 0.0
         self.set_by_ms = 0
@@ -61,7 +62,8 @@ class World:
 
     def engine(self, *flows: Workflow[..., Any], db: Path | None = None, **how: Any) -> Engine:
         """Return an engine that serves *flows*, and lets nothing end when it is left."""
-        options: dict[str, Any] = {"workflows": flows, "clock": self, "grace": 0} | how
+        options: dict[str, Any] = {"workflows": flows, "clock": self, "grace": 0}
+        options |= {"keep_loaded": self.keep_loaded} | how
         return Engine(db or self.db, **options)
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:

@@ -21,6 +21,7 @@ from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import InboxItem, Letter, LogReader, State
 from obelisk_ops.errors import (
     AlreadyAnswered,
+    Conflict,
     ExecutionEnded,
     ExecutionExists,
     ExecutionNotFound,
@@ -136,6 +137,7 @@ def is_news(kind: str, target: str, body: str, facts: Facts) -> bool:
         ExecutionExists: It is to be made, and exists with another function or input.
         ExecutionEnded: It is finished.
         NotCancellable: Its workflow does not let itself be cancelled.
+        Conflict: It is to be paused, and is being cancelled.
         StubNotFound: It has no such call, or that call is no stub.
         AlreadyAnswered: The stub was answered otherwise, or is not wanted any more.
     """
@@ -172,6 +174,8 @@ def _cancel(target: str, _body: str, facts: Facts) -> bool:
 
 def _pause(target: str, _body: str, facts: Facts) -> bool:
     _refuse_ended(target, facts)
+    if facts.is_cancelling or _waiting(facts, "cancel"):
+        raise Conflict(f"execution {target!r} is being cancelled", hint="let its clean-up end")
     return not _will_be_paused(facts)
 
 

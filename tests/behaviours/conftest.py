@@ -10,6 +10,10 @@ from tests.world import World
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    """A fresh machine at the beginning of its time."""
-    return World(tmp_path)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    """
+    A fresh machine at the beginning of its time.
+
+    Its parameter, where a test gives one: how many executions stay in memory that wait.
+    """
+    return World(tmp_path, keep_loaded=getattr(request, "param", 1000))

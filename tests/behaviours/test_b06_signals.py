@@ -28,6 +28,9 @@ from obelisk_ops.errors import (
 from tests.engines import kinds, read_log
 from tests.world import World, check_tables
 
+#: in memory while it waits, and on disk alone
+pytestmark = pytest.mark.parametrize("world", [1000, 0], indirect=True, ids=["kept", "resting"])
+
 number = Signal("number", int)
 approve = Signal("approve", bool)
 

@@ -24,6 +24,9 @@ from obelisk_ops.core.fold import fold
 from tests.engines import NEVER, bodies, kinds, read_log
 from tests.world import World, check_tables, story
 
+#: in memory while it waits, and on disk alone
+pytestmark = pytest.mark.parametrize("world", [1000, 0], indirect=True, ids=["kept", "resting"])
+
 speeds: dict[str, float] = {}
 
 

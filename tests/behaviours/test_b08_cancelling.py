@@ -28,6 +28,9 @@ from obelisk_ops.errors import ExecutionEnded, NotCancellable
 from tests.engines import kinds, read_log
 from tests.world import World, check_tables, knows, story
 
+#: in memory while it waits, and on disk alone
+pytestmark = pytest.mark.parametrize("world", [1000, 0], indirect=True, ids=["kept", "resting"])
+
 go = Signal("go", int)
 did: Counter[str] = Counter()
 
