@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Callable
 
 from obelisk_ops.errors import InvalidInput
 
@@ -44,6 +45,24 @@ def successor(execution_id: str) -> str:
     """Return the id of the execution that goes on in another one's place: ``a~2`` of ``a``."""
     base, _, number = execution_id.partition("~")
     return f"{base}~{int(number or 1) + 1}"
+
+
+def latest(execution_id: str, exists: Callable[[str], bool]) -> str:
+    """
+    Return the id of the execution that goes on in place of one, or its own.
+
+    In few questions, also of one that has gone on ten thousand times.
+    """
+    base, _, number = execution_id.partition("~")
+    known = int(number or 1)
+    step = 1
+    while exists(f"{base}~{known + step}"):
+        known, step = known + step, 2 * step
+    while step > 1:
+        step //= 2
+        if exists(f"{base}~{known + step}"):
+            known += step
+    return execution_id if known == int(number or 1) else f"{base}~{known}"
 
 
 def split_call(call_id: str) -> tuple[str, int]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from obelisk_ops.core import events
+from obelisk_ops.core import events, ids
 from obelisk_ops.core.attach import refuse_other_input
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import InboxItem, Letter, LogReader, State
@@ -288,6 +288,8 @@ def facts_of(
     execution_id = execution_of(kind, target)
     found = reader.letters_to(execution_id) if with_letters else []
     letters = [one for one in found if _is_for(execution_id, one)]
+    if kind in REQUESTS and kind != "stub":  # a stub is a call of this one, and no other
+        execution_id = ids.latest(execution_id, lambda name: reader.find(name) is not None)
     row = reader.find(execution_id)
     if row is None:
         made = [letter for letter in letters if letter.kind in MAKING]

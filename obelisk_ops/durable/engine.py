@@ -336,9 +336,8 @@ class Engine:
 
     def _latest(self, execution_id: str) -> str:
         """Return the id of the execution that goes on in place of one, or its own."""
-        while self._reader().find(ids.successor(execution_id)) is not None:
-            execution_id = ids.successor(execution_id)
-        return execution_id
+        reader = self._reader()
+        return ids.latest(execution_id, lambda name: reader.find(name) is not None)
 
     def _reader(self) -> LogReader:
         if self._owner is not None:

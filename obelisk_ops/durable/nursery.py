@@ -235,11 +235,12 @@ class Nursery:
 
     def latest(self, execution_id: str) -> str:
         """Return the id of the execution that goes on in place of one, or its own."""
-        while True:
-            successor = ids.successor(execution_id)
-            if self._roster.find(successor) is None and self._store.find(successor) is None:
-                return execution_id
-            execution_id = successor
+        return ids.latest(
+            execution_id,
+            lambda name: (
+                self._roster.find(name) is not None or self._store.find(name) is not None
+            ),
+        )
 
 
 def _tell_live(parent: Execution, turn: Turn, n: int, outcome: str, now_ms: int) -> None:

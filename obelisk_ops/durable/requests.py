@@ -51,9 +51,9 @@ class Requests:
             InvalidInput: A stub's result does not fit.
             Later: Ask again after the next commit.
         """
-        execution_id = self._engine.nursery.latest(execution_of(kind, target))
+        execution_id = execution_of(kind, target)
         if kind != "stub":
-            target = execution_id
+            target = execution_id = self._engine.nursery.latest(execution_id)
         live = self._engine.roster.find(execution_id)
         if live is None:
             return self._answer_cold(kind, target, body, execution_id)

@@ -36,3 +36,18 @@ def test_generated_names_sort_by_time_and_are_allowed() -> None:
     assert early < late
     assert ids.generated(5) != ids.generated(5)
     assert ids.checked(early) == early
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 7, 8, 9, 100, 10_000])
+def test_the_last_of_a_chain_is_found_with_few_questions(count: int) -> None:
+    chain = {"a"} | {f"a~{n}" for n in range(2, count + 2)}
+    asked: list[str] = []
+
+    def exists(name: str) -> bool:
+        asked.append(name)
+        return name in chain
+
+    assert ids.latest("a", exists) == (f"a~{count + 1}" if count else "a")
+    assert len(asked) < 40
+    if count > 3:
+        assert ids.latest("a~3", exists) == f"a~{count + 1}"

@@ -14,6 +14,7 @@ from obelisk_ops.core.ports import InboxItem, Letter, State
 from obelisk_ops.core.requests import Facts, facts_from, is_news, split_call
 from obelisk_ops.errors import (
     AlreadyAnswered,
+    Conflict,
     ExecutionEnded,
     ExecutionExists,
     ExecutionNotFound,
@@ -75,7 +76,7 @@ def asked(facts: Facts, *letters: Letter) -> Facts:
         ("pause", "e", "{}", UNBEGUN, True),
         ("pause", "e", "{}", PAUSED, False),
         ("pause", "e", "{}", asked(PAUSED, letter("unpause")), True),
-        ("pause", "e", "{}", asked(RUNS, letter("pause"), letter("cancel")), False),
+        ("pause", "e", "{}", asked(RUNS, letter("pause"), letter("cancel")), Conflict),
         ("pause", "e", "{}", ENDED, ExecutionEnded),
         ("unpause", "e", "{}", NOBODY, ExecutionNotFound),
         ("unpause", "e", "{}", RUNS, False),
