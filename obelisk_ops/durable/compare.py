@@ -73,8 +73,8 @@ def does_not_fit(execution_id: str, event: Event, body: Body, instead: str) -> N
         f"execution {execution_id!r}: at version {event.version} the log has "
         f"{describe(body)}, but the code {instead}",
         hint="undo the change of the workflow's code, or let executions that have begun go "
-        "the old way with 'if patched(\"name\")', and start it again; or fork the execution "
-        f"from version {event.version}. Nothing of it is lost",
+        "the old way with 'if patched(\"name\")', and start it again; or begin a new one with: "
+        f"obelisk-ops execution fork {execution_id} --from-version {event.version} --db DB",
     )
 
 

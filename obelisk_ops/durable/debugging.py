@@ -19,6 +19,7 @@ from obelisk_ops.core.events import Body, Event
 from obelisk_ops.core.history import History
 from obelisk_ops.durable.compare import describe
 from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.durable.lines import hook
 from obelisk_ops.durable.machine import Machine
 from obelisk_ops.durable.pending import Halt, Pending
 from obelisk_ops.durable.record import Record
@@ -76,6 +77,7 @@ class Stop:
         return made
 
 
+@hook.dropping()
 def replay_to(history: History, function: Workflow[Any, Any], version: int) -> Stop:
     """
     Run the code against the log up to and with an event.

@@ -12,7 +12,8 @@ is there while at least one of them is open.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any, Protocol, cast
 
@@ -63,6 +64,15 @@ class Hook:
             if not self._wanted and ours:
                 logging.Logger.callHandlers = self._original  # type: ignore[method-assign]
                 self._original = None
+
+    @contextmanager
+    def dropping(self) -> Iterator[None]:
+        """Let no line out of code that is only replayed, where no engine is open."""
+        self.add()
+        try:
+            yield
+        finally:
+            self.remove()
 
     def _bound(self) -> Any:  # noqa: ANN401 - a function with an attribute
         def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:

@@ -14,6 +14,7 @@ from obelisk_ops.core.failures import rebuild
 from obelisk_ops.core.history import History, from_json, history_of
 from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.durable.lines import hook
 from obelisk_ops.durable.machine import Machine
 from obelisk_ops.durable.pending import Pending
 from obelisk_ops.errors import DatabaseNotFound, InvalidInput, Nondeterminism
@@ -58,6 +59,7 @@ class _Reader:
         self.asked.append(KINDS[type(body)])
 
 
+@hook.dropping()
 def replay(
     history: History | Sequence[Event] | str | Path,
     workflow: Workflow[..., Any],

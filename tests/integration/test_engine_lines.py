@@ -12,11 +12,13 @@ import pytest
 import structlog
 
 from obelisk_ops import Engine, activity, join_set, sleep, workflow
+from obelisk_ops.core.history import History
 from obelisk_ops.core.ports import Write
 from obelisk_ops.durable import owner
+from obelisk_ops.durable.debugging import replay_to
 from obelisk_ops.errors import CorruptDatabase, OpsError, StorageUnavailable
 from obelisk_ops.storage import open_store
-from obelisk_ops.testing import EngineForTests
+from obelisk_ops.testing import EngineForTests, replay
 from tests.engines import crash, kinds, read_log, until
 
 log = logging.getLogger("shop")
@@ -331,6 +333,22 @@ def test_a_handler_that_raises_stops_nothing(db: Path, book: Book) -> None:
             return await (await engine.submit(logs)).result()
 
     assert asyncio.run(main()) == "done"
+
+
+def test_a_replay_without_an_engine_writes_nothing(db: Path, book: Book) -> None:
+    async def main() -> History:
+        async with EngineForTests(db, workflows=[flow]) as engine:
+            handle = await engine.submit(flow, id="f")
+            await engine.settle()
+            return engine.history(handle)
+
+    history = asyncio.run(main())
+    book.records.clear()
+
+    assert not replay(history, flow).has_finished
+    assert replay_to(history, flow, len(history.events) - 1).waits
+    assert book.lines == []
+    assert logging.Logger.callHandlers is ORIGINAL
 
 
 def test_logging_is_as_it_was_when_the_last_engine_is_left(db: Path) -> None:

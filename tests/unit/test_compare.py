@@ -147,5 +147,5 @@ def test_the_error_names_the_place_both_calls_and_the_ways_out() -> None:
         "execution 'e': at version 7 the log has call 3, activity shop.charge(\"a\",1), "
         "but the code asks for the end of the workflow"
     )
-    for way_out in ("undo the change", 'patched("name")', "fork", "version 7"):
+    for way_out in ("undo the change", 'patched("name")', "fork e --from-version 7"):
         assert way_out in error.hint

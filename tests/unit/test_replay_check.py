@@ -253,7 +253,7 @@ def check(error: Nondeterminism, version: int, recorded: str, asked: str) -> Non
                      error.message), error.message  # fmt: skip
     assert "undo the change" in error.hint
     assert 'patched("name")' in error.hint
-    assert f"version {version}" in error.hint
+    assert f"obelisk-ops execution fork e --from-version {version} " in error.hint
 
 
 # -- each kind against another of its kind ---------------------------------------------------
