@@ -24,6 +24,7 @@ class Recorder:
 
     def __init__(self, log: Sequence[Event] = ()) -> None:
         self.log = list(log)
+        self.now = self.log[-1].at if self.log else 0
 
     def admit(self, n: int, pending: Pending) -> int:
         return 1
@@ -32,8 +33,10 @@ class Recorder:
         self.append(body)
 
     def append(self, body: Body) -> None:
-        at = len(self.log)
-        self.log.append(Event(at, 1000 * at, KINDS[type(body)], events.encode(body)))
+        version, kind = len(self.log), KINDS[type(body)]
+        if kind not in events.COMMANDS:  # code takes no time
+            self.now = 1000 * version
+        self.log.append(Event(version, self.now, kind, events.encode(body)))
 
 
 def machine_for(code: Code, host: Recorder, watch: Watch | None = None) -> Machine:

@@ -137,7 +137,7 @@ def knows(db: Path, name: str) -> bool:
 def check_tables(db: Path) -> None:
     """The states, inboxes and timers on disk are those that the logs tell of."""
     with closing(SqliteStore(db)) as store:
-        the_tables_fit_the_logs(store, store.timers)
+        the_tables_fit_the_logs(store)
 
 
 def _timeless(event: Event) -> tuple[str, dict[str, Any]]:

@@ -84,6 +84,11 @@ class Story:
     parked: dict[str, Any] | None = None
 
 
+def began_at(log: Iterable[Event]) -> int | None:
+    """Return when the code began, UTC milliseconds; None if it has not."""
+    return next((event.at for event in log if event.kind in COMMANDS), None)
+
+
 def fold(log: Iterable[Event]) -> Story:
     """Tell the story of a log, or of the beginning of one."""
     story = Story()

@@ -27,6 +27,8 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 def _enc_hook(value: object) -> object:
     if isinstance(value, msgspec.Raw):
         return None  # JSON already, and in JSON there is no NaN to look for
+    if isinstance(value, str):
+        return str(value)  # of a class of its own
     dump = getattr(value, "model_dump", None)
     if dump is not None:
         return dump(mode="json")

@@ -67,16 +67,17 @@ class Execution:
         *notes: Body, deadline: int | None = None,
     ) -> None:  # fmt: skip
         """
-        Replay the log, append *notes*, and go on from where it ends, until *deadline*.
+        Append *notes*, replay the log, and go on from where it ends, until *deadline*.
 
         Raises:
             Nondeterminism: The code does not fit the log; nothing was written.
         """
         self._version = len(log)
         self._enter(turn, now_ms)
-        self.machine.replay(log[1:], inbox)
         for note in notes:
             self._append(note)
+        self.machine.at = self._now  # for code that begins here, not for what has begun
+        self.machine.replay(log[1:], inbox)
         self.inbox.load(inbox, self.machine.pending, self.machine.signals_taken)
         self._limit(deadline)
         self._go_on()

@@ -28,6 +28,7 @@ from obelisk_ops.core.events import (
     StubAnswered,
     TimerFired,
 )
+from obelisk_ops.core.fold import began_at
 from obelisk_ops.core.interruptions import Cancelled, TimedOut
 from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.durable.asking import Asking
@@ -99,6 +100,7 @@ class Machine(Asking):
             Nondeterminism: The code does not do what the log says.
         """
         self.record.load(log)
+        self.at = began_at(log) or self.at
         try:
             self.start()
             while self.record.has_history:

@@ -162,7 +162,7 @@ def test_a_refused_execution_with_a_retry_leaves_no_hole_in_its_log(
     assert [event.version for event in log] == list(range(len(log)))
     assert soon(resumed()) == 200_001
     with closing(SqliteStore(db)) as reopened:
-        the_tables_fit_the_logs(reopened, reopened.timers)
+        the_tables_fit_the_logs(reopened)
 
 
 OWNER = """

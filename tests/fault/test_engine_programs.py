@@ -180,7 +180,7 @@ async def crashed_now_and_then(program: Program, pauses: list[float], folder: Pa
     async with Engine(database) as engine:
         outcome = await answer(await engine.submit(interpret, program, id="p"))
     with closing(SqliteStore(database)) as store:
-        the_tables_fit_the_logs(store, store.timers)
+        the_tables_fit_the_logs(store)
         for row in store.executions(ExecutionFilter(limit=10_000)):
             assert fold(store.log(row.key)).has_ended
     return outcome

@@ -50,7 +50,7 @@ def soon(main: Coroutine[Any, Any, T]) -> T:
 
 def check_tables(database: Path) -> None:
     with closing(SqliteStore(database)) as store:
-        the_tables_fit_the_logs(store, store.timers)
+        the_tables_fit_the_logs(store)
         [(orphans,)] = store._connection.execute(
             "SELECT count(*) FROM log WHERE execution NOT IN (SELECT key FROM state)"
         )

@@ -59,7 +59,7 @@ async def finish(database: Path, *flows: Workflow[..., Any], name: str = "f") ->
 
 def check_tables(database: Path) -> None:
     with closing(SqliteStore(database)) as store:
-        the_tables_fit_the_logs(store, store.timers)
+        the_tables_fit_the_logs(store)
 
 
 def test_a_sleep_goes_on_with_what_is_left_of_it(db: Path, after: Path) -> None:

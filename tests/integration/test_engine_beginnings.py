@@ -1,0 +1,88 @@
+"""Code that begins later than its execution: its time begins when it does."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from obelisk_ops import now, schedule, sleep, workflow
+from obelisk_ops.testing import EngineForTests, MovableClock
+from tests.engines import kinds, the_tables_fit_the_logs
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@workflow(timeout=60)
+async def limited(seconds: float = 30) -> str:
+    begun = now()
+    await sleep(seconds)
+    return begun.isoformat()
+
+
+@workflow
+async def later(seconds: float) -> str:
+    return schedule(limited, after=seconds)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> EngineForTests:
+    return EngineForTests(tmp_path / "runs.db", clock=MovableClock(NOON), workflows=[later])
+
+
+def test_a_scheduled_execution_begins_when_it_is_its_time(engine: EngineForTests) -> None:
+    async def main() -> None:
+        async with engine:
+            begun = await (await engine.submit(later, 3600)).result()
+            await engine.clock.advance(hours=1)
+            await engine.crash()
+            await engine.settle()
+            the_tables_fit_the_logs(engine._owner.store)  # type: ignore[union-attr]
+            await engine.clock.advance(seconds=29)
+            assert engine.row(begun).state == "blocked"
+            await engine.clock.advance(seconds=1)
+            found = await engine.handle(begun).result()
+            assert found == (NOON + timedelta(hours=1)).isoformat()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_one_that_was_created_paused_begins_when_it_is_let(
+    engine: EngineForTests, *, dies: bool
+) -> None:
+    async def main() -> None:
+        async with engine:
+            handle = await engine.submit_json(limited, b"[30]", execution_id="p", paused=True)
+            await engine.clock.advance(days=1)
+            assert kinds(handle.events()) == ["created"]
+            await handle.unpause()
+            if dies:
+                await engine.crash()
+            await engine.clock.advance(seconds=29)
+            assert kinds(handle.events()) == ["created", "unpaused", "timer_set"]
+            the_tables_fit_the_logs(engine._owner.store)  # type: ignore[union-attr]
+            await engine.clock.advance(seconds=1)
+            assert await handle.result() == (NOON + timedelta(days=1)).isoformat()
+
+    asyncio.run(main())
+
+
+def test_its_timeout_is_counted_from_its_beginning(engine: EngineForTests) -> None:
+    async def main() -> None:
+        async with engine:
+            handle = await engine.submit_json(limited, b"[90]", execution_id="p", paused=True)
+            await engine.clock.advance(days=1)
+            await handle.unpause()
+            await engine.clock.advance(seconds=1)
+            await handle.pause()
+            await engine.crash()
+            await engine.clock.advance(seconds=60)
+            await handle.unpause()
+            await engine.settle()
+            assert engine.row("p").result == "timed_out"
+            the_tables_fit_the_logs(engine._owner.store)  # type: ignore[union-attr]
+
+    asyncio.run(main())
