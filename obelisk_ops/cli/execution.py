@@ -27,7 +27,7 @@ from obelisk_ops.core.fold import CallStory, Story, fold
 from obelisk_ops.core.ports import ExecutionFilter, LogReader, State
 from obelisk_ops.core.values import to_json
 from obelisk_ops.core.why import Reason, Surroundings, explain
-from obelisk_ops.durable.handle import outcome
+from obelisk_ops.durable.handle import ending, outcome
 from obelisk_ops.errors import Nondeterminism, NotFinished
 from obelisk_ops.inspect.situation import situation_of
 from obelisk_ops.storage.sqlite import beside
@@ -190,7 +190,7 @@ def result(
                 f"execution {execution_id!r} is {row.state}",
                 hint=f"see obelisk-ops execution why {execution_id} --db {database}",
             )
-        value = outcome(reader.log(row.key), None)
+        value = outcome(ending(reader.last(row.key)), None)
     print_json(msgspec.Raw(to_json(value)))
 
 

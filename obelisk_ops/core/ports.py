@@ -252,6 +252,14 @@ class LogReader(Protocol):
         """Return one execution's whole log, oldest first."""
         ...
 
+    def first(self, key: int) -> Event:
+        """Return how one execution was created."""
+        ...
+
+    def last(self, key: int) -> Event:
+        """Return the last event of one execution's log."""
+        ...
+
     def events_of(self, key: int, kinds: Collection[str]) -> list[Event]:
         """Return the events of these kinds in one execution's log, oldest first."""
         ...

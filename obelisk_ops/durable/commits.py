@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TypeVar
 
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import LogStore, Write
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.turn import Turn
 from obelisk_ops.errors import NotFinished, OpsError, StorageUnavailable
+
+T = TypeVar("T")
 
 _RETRY_S = 0.25
 
@@ -97,7 +100,7 @@ class Commits:
     def _make_it_known(self, turns: list[Turn]) -> None:
         for turn in turns:
             for waiter in turn.acks:
-                answer(waiter)
+                answer(waiter, None)
         try:
             for turn in turns:
                 for call, args in turn.effects:
@@ -156,13 +159,13 @@ def as_ops_error(error: Exception) -> OpsError:
     return OpsError(f"the engine failed: {type(error).__name__}: {error}")
 
 
-def answer(waiter: asyncio.Future[None]) -> None:
+def answer(waiter: asyncio.Future[T], value: T) -> None:
     """Let a waiter go on, if it still waits."""
     if not waiter.done():
-        waiter.set_result(None)
+        waiter.set_result(value)
 
 
-def refuse(waiter: asyncio.Future[None], error: OpsError) -> None:
+def refuse(waiter: asyncio.Future[T], error: OpsError) -> None:
     """Give a waiter an error, if it still waits."""
     if not waiter.done():
         waiter.set_exception(error)

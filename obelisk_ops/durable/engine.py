@@ -19,7 +19,7 @@ from obelisk_ops.core.ports import ExecutionFilter, LogReader, Mailbox, State, S
 from obelisk_ops.core.values import Codec, to_json
 from obelisk_ops.durable.commits import closed_error
 from obelisk_ops.durable.functions import Workflow
-from obelisk_ops.durable.handle import Handle
+from obelisk_ops.durable.handle import Handle, ending
 from obelisk_ops.durable.machine import report
 from obelisk_ops.durable.mailroom import wake_owner
 from obelisk_ops.durable.output import LIMIT_BYTES
@@ -171,6 +171,7 @@ class Engine:
         paused: bool = False,
     ) -> Handle[R]:
         """Do the same as ``submit`` with the arguments as a JSON array."""
+        is_fresh = execution_id is None
         execution_id = (
             ids.generated(self._clock.now_ms())
             if execution_id is None
@@ -179,7 +180,7 @@ class Engine:
         body = created_event(function, Raw(text), paused=paused)
         if self._owner is not None:
             self._owner.serve(self._registry.add_with_module(function))
-            created = await self._owner.create(execution_id, body)
+            created = await self._owner.create(execution_id, body, is_fresh=is_fresh)
         else:
             created = self._post("create", execution_id, events.encode(body))
         return Handle(execution_id, created, self, function.codec)
@@ -288,12 +289,12 @@ class Engine:
 
     # -- Source: what handles ask for ------------------------------------------------
 
-    async def wait_finished(self, execution_id: str) -> str:
+    async def wait_finished(self, execution_id: str) -> events.Finished:
         """See Source.wait_finished."""
-        if self._owner is not None:
-            await self._owner.wait(execution_id)
-        else:
+        if self._owner is None:
             await self._wait_for_owner(execution_id)
+        elif (seen := await self._owner.wait(execution_id)) is not None:
+            return seen
         if self._owner is None and self._mailbox is None:
             raise closed_error()  # while this was waiting
         execution_id = self._latest(execution_id)
@@ -305,7 +306,7 @@ class Engine:
             )
         if row.state is not State.FINISHED:
             raise NotFinished(f"execution {execution_id!r} is {row.state}")
-        return execution_id
+        return ending(self._reader().last(row.key))
 
     def row(self, execution_id: str) -> StateRow:
         """See Source.row."""

@@ -42,8 +42,8 @@ class Sendable(Protocol):
 class Source(Protocol):
     """What a handle needs of its engine."""
 
-    async def wait_finished(self, execution_id: str) -> str:
-        """Return when the execution is finished: its id, or that of its last successor."""
+    async def wait_finished(self, execution_id: str) -> Finished:
+        """Return how the execution ended, or its last successor, once it has."""
         ...
 
     def row(self, execution_id: str) -> StateRow:
@@ -83,8 +83,7 @@ class Handle(Generic[R_co]):
             Nondeterminism: The execution is parked.
             NotFinished: The engine was closed first.
         """
-        last = await self._source.wait_finished(self.id)
-        value: R_co = outcome(self._source.read_log(last), self._codec)
+        value: R_co = outcome(await self._source.wait_finished(self.id), self._codec)
         return value
 
     def status(self) -> StateRow:
@@ -165,14 +164,18 @@ class Handle(Generic[R_co]):
 _FAILED = {"cancelled": ExecutionCancelled, "timed_out": ExecutionTimedOut}
 
 
-def outcome(history: list[Event], codec: Codec | None) -> Any:  # noqa: ANN401
+def ending(last: Event) -> Finished:
+    """Read the last event of a finished execution."""
+    return msgspec.json.decode(last.body, type=Finished)
+
+
+def outcome(body: Finished, codec: Codec | None) -> Any:  # noqa: ANN401
     """
     Return the value of a finished execution: typed where *codec* is known, else plain.
 
     Raises:
         ExecutionFailed: It ended with an error.
     """
-    body = msgspec.json.decode(history[-1].body, type=Finished)
     if body.error is not UNSET:
         failed = _FAILED.get(body.result, ExecutionFailed)(
             f"{body.error.type}: {body.error.message}"

@@ -129,4 +129,4 @@ class Letters:
         if self._scheduler.cold.is_busy(execution_id, None):
             raise Later(f"execution {execution_id!r} is being written")
         row = self._store.find(execution_id)
-        return self._store.log(row.key)[0].body if row else None
+        return self._store.first(row.key).body if row else None

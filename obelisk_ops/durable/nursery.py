@@ -235,6 +235,9 @@ class Nursery:
 
     def latest(self, execution_id: str) -> str:
         """Return the id of the execution that goes on in place of one, or its own."""
+        live = self._roster.find(execution_id)
+        if live is not None and live.machine.finished is None:
+            return execution_id  # what still runs has no successor
         return ids.latest(
             execution_id,
             lambda name: (

@@ -131,14 +131,21 @@ class Owner:
         if names:
             self._scheduler.nursery.adopt(names)
 
-    async def create(self, execution_id: str, body: events.Created) -> bool:
+    async def create(
+        self, execution_id: str, body: events.Created, *, is_fresh: bool = False
+    ) -> bool:
         """
         Create an execution or attach to it; return whether it is new, once durable.
+
+        Args:
+            execution_id: Its id.
+            body: What it is.
+            is_fresh: Whether nobody else can know the id: it was just drawn.
 
         Raises:
             ExecutionExists: It exists with another function or input.
         """
-        known = await self._how_created(execution_id)
+        known = None if is_fresh else await self._how_created(execution_id)
         if known is None:
             turn = self._scheduler.nursery.begin(execution_id, body)
         else:
@@ -192,9 +199,9 @@ class Owner:
         """Wait until the database fails for good, and raise that."""
         await self._scheduler.failed()
 
-    async def wait(self, execution_id: str) -> None:
+    async def wait(self, execution_id: str) -> events.Finished | None:
         """
-        Return when an execution is finished or parked.
+        Return when an execution is finished or parked; how it ended, if that was seen here.
 
         Raises:
             FunctionNotFound: It is unfinished, and its workflow is not served here.
@@ -212,13 +219,13 @@ class Owner:
             if row is None:
                 raise ExecutionNotFound(f"{self._path} has no execution {execution_id!r}")
             if row.state in (State.FINISHED, State.PARKED):
-                return
+                return None
             if nursery.is_unserved(row):
                 raise FunctionNotFound(
                     f"execution {execution_id!r} runs {row.function}, which is not served here",
                     hint="name its module: Engine(…, workflows=[module])",
                 )
-        await roster.wait(execution_id)
+        return await roster.wait(execution_id)
 
     def _watch_supervisor(self) -> None:
         """Leave checkpoints to Litestream while it reads the log, and learn the epoch."""

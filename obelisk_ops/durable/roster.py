@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+from obelisk_ops.core.events import Finished
 from obelisk_ops.durable.commits import answer, refuse
 from obelisk_ops.durable.execution import Execution
 from obelisk_ops.errors import OpsError
@@ -17,7 +18,7 @@ class Roster:
         self._by_id: dict[str, Execution] = {}
         self._by_key: dict[int, Execution] = {}
         self._idle: dict[int, Execution] = {}
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiters: dict[str, list[asyncio.Future[Finished | None]]] = {}
 
     def __iter__(self) -> Iterator[Execution]:
         return iter(list(self._by_id.values()))
@@ -56,8 +57,8 @@ class Roster:
             key = next(iter(self._idle))
             yield self._idle.pop(key)
 
-    def wait(self, execution_id: str) -> asyncio.Future[None]:
-        """Return what is answered when an execution has ended, or is parked."""
+    def wait(self, execution_id: str) -> asyncio.Future[Finished | None]:
+        """Return what is answered when an execution has ended, or is parked (with None)."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(execution_id, []).append(waiter)
         return waiter
@@ -68,10 +69,10 @@ class Roster:
             waiters = self._waiters.pop(execution_id)
             self._waiters.setdefault(successor, []).extend(waiters)
 
-    def tell(self, execution_id: str) -> None:
-        """Answer those who wait for one."""
+    def tell(self, execution_id: str, outcome: Finished | None = None) -> None:
+        """Answer those who wait for one: how it ended, or that it is parked."""
         for waiter in self._waiters.pop(execution_id, ()):
-            answer(waiter)
+            answer(waiter, outcome)
 
     def refuse(self, execution_id: str, error: OpsError) -> None:
         """Give an error to those who wait for one."""

@@ -312,7 +312,7 @@ class Scheduler:
             self._succeed(execution, outcome.continued, turn)
         else:
             # Known until it is durable: a second request for it meanwhile attaches.
-            turn.effects.append((self.roster.tell, (execution.id,)))
+            turn.effects.append((self.roster.tell, (execution.id, outcome)))
             self.nursery.tell_parent(execution.row, events.encode(outcome), turn)
         turn.effects.append((self.roster.drop, (execution,)))
 

@@ -205,6 +205,14 @@ class MemoryStore(Archive):
         found = (e for (execution, _), e in self._tables.log.items() if execution == key)
         return sorted(found, key=lambda event: event.version)
 
+    def first(self, key: int) -> Event:
+        """See LogReader.first."""
+        return self.log(key)[0]
+
+    def last(self, key: int) -> Event:
+        """See LogReader.last."""
+        return self.log(key)[-1]
+
     def events_of(self, key: int, kinds: Collection[str]) -> list[Event]:
         """See LogReader.events_of."""
         return [event for event in self.log(key) if event.kind in kinds]

@@ -77,6 +77,14 @@ class WholeReader:
         assert created is not None
         return [Event(0, letter.at, "created", events.encode(created))]
 
+    def first(self, key: int) -> Event:
+        """See LogReader.first."""
+        return self._inner.first(key) if key >= 0 else self.log(key)[0]
+
+    def last(self, key: int) -> Event:
+        """See LogReader.last."""
+        return self._inner.last(key) if key >= 0 else self.log(key)[-1]
+
     def events_of(self, key: int, kinds: Collection[str]) -> list[Event]:
         """See LogReader.events_of."""
         if key >= 0:

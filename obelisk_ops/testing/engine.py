@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar, cast
 import msgspec
 
 from obelisk_ops.core import ids, requests
-from obelisk_ops.core.events import BODIES
+from obelisk_ops.core.events import BODIES, Finished
 from obelisk_ops.core.history import History, history_of, to_json
 from obelisk_ops.core.ports import LogStore
 from obelisk_ops.durable.engine import Engine
@@ -225,7 +225,7 @@ class EngineForTests(Engine):
             except Crashed:
                 await self._alive.wait()
 
-    async def wait_finished(self, execution_id: str) -> str:
+    async def wait_finished(self, execution_id: str) -> Finished:
         """
         See Source.wait_finished.
 
@@ -241,7 +241,7 @@ class EngineForTests(Engine):
 
     # -- inside -----------------------------------------------------------------------------
 
-    async def _wait_patiently(self, execution_id: str) -> str:
+    async def _wait_patiently(self, execution_id: str) -> Finished:
         __tracebackhide__ = True
         waiting = asyncio.ensure_future(super().wait_finished(execution_id))
         seen, since = (0, 0), 0.0

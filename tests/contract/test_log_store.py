@@ -337,3 +337,12 @@ def test_events_of_some_kinds_are_read_in_order(store: LogStore) -> None:
 def test_closing_twice_is_allowed(store: LogStore) -> None:
     store.close()
     store.close()
+
+
+def test_the_first_and_the_last_event_are_read_alone(store: LogStore) -> None:
+    log = [(1, v, 5, "returned", str(v)) for v in range(3)] + [(2, 0, 5, "created", "{}")]
+    store.commit([Write(1, log)])
+
+    assert store.first(1) == Event(0, 5, "returned", "0")
+    assert store.last(1) == Event(2, 5, "returned", "2")
+    assert store.first(2) == store.last(2) == Event(0, 5, "created", "{}")

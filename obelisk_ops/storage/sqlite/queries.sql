@@ -102,6 +102,15 @@ ORDER BY key LIMIT :limit;
 SELECT version, at, kind, body FROM log
 WHERE key >= ?1 << 32 AND key < (?1 + 1) << 32 ORDER BY key;
 
+-- name: first_event
+-- How one execution was created.
+SELECT version, at, kind, body FROM log WHERE key = ? << 32;
+
+-- name: last_event
+-- The last event of one execution's log.
+SELECT version, at, kind, body FROM log
+WHERE key >= ?1 << 32 AND key < (?1 + 1) << 32 ORDER BY key DESC LIMIT 1;
+
 -- name: read_kinds
 -- The events of some kinds in one execution's log, oldest first.
 SELECT version, at, kind, body FROM log

@@ -70,6 +70,14 @@ class SqliteReader(Archive):
         """See LogReader.log."""
         return [Event(*row) for row in self._rows("read_log", (key,))]
 
+    def first(self, key: int) -> Event:
+        """See LogReader.first."""
+        return Event(*self._rows("first_event", (key,))[0])
+
+    def last(self, key: int) -> Event:
+        """See LogReader.last."""
+        return Event(*self._rows("last_event", (key,))[0])
+
     def events_of(self, key: int, kinds: Collection[str]) -> list[Event]:
         """See LogReader.events_of."""
         wanted = _json(sorted(kinds)).decode()
