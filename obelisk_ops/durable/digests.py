@@ -19,6 +19,7 @@ from obelisk_ops.core import events
 from obelisk_ops.core.events import Event
 
 _LETTERS = 16
+_FUNCTIONS_MAX = 200  # a workflow names a few; behind those may stand a whole program
 #: set up frames and caches, or carry what argval repeats
 _NOISE = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "RESUME"})
 
@@ -47,7 +48,7 @@ def digest_on_record(created: events.Created, log: Sequence[Event]) -> str:
 def _parts(function: Callable[..., Any]) -> Iterator[str]:
     todo: list[Any] = [function]
     seen = set[int]()
-    while todo:
+    while todo and len(seen) < _FUNCTIONS_MAX:
         one = todo.pop(0)
         code = getattr(one, "__code__", None)
         if id(one) in seen or not isinstance(code, CodeType):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any, Protocol, cast
 
@@ -53,7 +53,8 @@ class Hook:
             present = logging.Logger.callHandlers
             if self._original is None or present is self._original:
                 self._original = present
-                logging.Logger.callHandlers = self._bound()  # type: ignore[method-assign]
+                ours = self._over(present)
+                logging.Logger.callHandlers = ours  # type: ignore[method-assign]
 
     def remove(self) -> None:
         """Undo one ``add``; with the last one ``logging`` is as it was."""
@@ -74,11 +75,12 @@ class Hook:
         finally:
             self.remove()
 
-    def _bound(self) -> Any:  # noqa: ANN401 - a function with an attribute
+    def _over(self, original: Any) -> Any:  # noqa: ANN401 - a function with an attribute
+        # It knows what it stands before: a thread may still be in it when it is taken away.
         def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
             holder = driver.get()
             if holder is None or not self._wanted or logger.name == _ENGINE:
-                self._original(logger, record)
+                original(logger, record)
             else:
                 _hold(cast("Holder", holder), logger, record)
 
@@ -94,7 +96,8 @@ def _hold(holder: Holder, logger: logging.Logger, record: logging.LogRecord) -> 
         record.execution_id = holder.id
     if not _is_plain(record.args):
         # What the arguments are now is meant, not what becomes of them until the commit.
-        record.msg, record.args = record.getMessage(), None
+        with suppress(Exception):  # those that do not fit are the handlers' business
+            record.msg, record.args = record.getMessage(), None
 
     def line() -> None:
         try:

@@ -26,6 +26,8 @@ _PACKAGE = __name__.partition(".")[0]
 _HERE = str(Path(__file__).parents[1])
 _STDLIB = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
 _INSTALLED = ("site-packages", "dist-packages")
+#: what is no part of what a workflow does, whatever it calls
+_BESIDE = frozenset({"importlib", "logging", "loguru", "structlog", "warnings"})
 #: what the engine does for a workflow, among it reading its clock
 _HOST = f"{_PACKAGE}.durable.execution"
 
@@ -154,4 +156,4 @@ def _is_harmless(frame: FrameType) -> bool:
     module = str(frame.f_globals.get("__name__", ""))
     if _file(frame).startswith("<frozen importlib"):
         return True
-    return module == _HOST or module.partition(".")[0] in {"logging", "warnings", "importlib"}
+    return module == _HOST or module.partition(".")[0] in _BESIDE

@@ -278,6 +278,28 @@ def test_what_is_meant_is_what_arguments_were_then(db: Path, book: Book) -> None
     assert book.records[0].args == ("text", 1), "for handlers that group by the message"
 
 
+def test_arguments_that_do_not_fit_are_the_handlers_business(
+    db: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = logging.StreamHandler()
+    log.addHandler(handler)
+
+    @workflow
+    async def mistaken() -> str:
+        log.info("%d and %s", "text", [])
+        return "done"
+
+    async def main() -> Any:
+        async with Engine(db) as engine:
+            return await (await engine.submit(mistaken)).result()
+
+    try:
+        assert asyncio.run(main()) == "done"
+    finally:
+        log.removeHandler(handler)
+    assert "Logging error" in capsys.readouterr().err
+
+
 def test_an_error_keeps_its_traceback(db: Path, book: Book) -> None:
     @workflow
     async def fails() -> None:

@@ -88,6 +88,13 @@ def test_helpers_that_call_each_other_have_an_end() -> None:
     assert len(digest(code(text))) == 16
 
 
+def test_a_whole_program_behind_a_workflow_has_an_end_too() -> None:
+    chain = "\n".join(f"def f{n}(x): return f{n + 1}(x)" for n in range(900))
+    text = f"{chain}\ndef f900(x): return {{}}\nasync def flow(): return f0(1)"
+
+    assert digest(code(text.format("x"))) == digest(code(text.format("-x")))
+
+
 def test_a_helper_is_found_in_its_module_too() -> None:
     def made(body: str) -> str:
         helpers = ModuleType("shop.helpers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pathlib
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import structlog
 
 from obelisk_ops import activity, sleep
 from obelisk_ops.durable.machine import Machine, report
@@ -241,6 +243,16 @@ def test_a_module_may_be_imported(tmp_path: pathlib.Path, monkeypatch: Any) -> N
         return imported_late.AT > 0
 
     assert outcome(watched(imports)) == "True"
+
+
+@pytest.mark.parametrize("by", ["logging", "structlog"])
+def test_what_writes_log_lines_may_read_the_clock(by: str) -> None:
+    """Also a filter or a processor of the author's, which they call."""
+    own = function("time.time()")
+    logs = module(by, "def log(processor): return processor()", f"/lib/site-packages/{by}.py")
+    sys.modules[by] = logging if by == "logging" else structlog
+
+    assert outcome(watched(lambda: logs.log(own)))
 
 
 def test_a_durable_sleep_is_allowed() -> None:
