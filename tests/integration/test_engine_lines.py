@@ -19,32 +19,11 @@ from obelisk_ops.durable.debugging import replay_to
 from obelisk_ops.errors import CorruptDatabase, OpsError, StorageUnavailable
 from obelisk_ops.storage import open_store
 from obelisk_ops.testing import EngineForTests, replay
+from tests.book import Book
 from tests.engines import crash, kinds, read_log, until
 
 log = logging.getLogger("shop")
 ORIGINAL = logging.Logger.callHandlers
-
-
-class Book(logging.Handler):
-    """Keeps what is written, and what was durable at that moment."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-        self.durable: list[list[str]] = []
-        self.database: Path | None = None
-        self.raises: Exception | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-        if self.database is not None:
-            self.durable.append(kinds(read_log(self.database, "f")))
-        if self.raises is not None:
-            raise self.raises
-
-    @property
-    def lines(self) -> list[str]:
-        return [record.getMessage() for record in self.records]
 
 
 @pytest.fixture(autouse=True)
