@@ -48,7 +48,6 @@ class Attempt:
         task: What runs it, for ``async def``.
         kill: Ends it at once, where that is possible.
         limits: What ends it when it takes too long.
-        expired: What is reported when its cancelling has come through.
         time: What its silence is measured with, where that is limited.
         beat_at: When it was last heard of, by that.
         on_output: Told what it writes, in any thread.
@@ -64,7 +63,6 @@ class Attempt:
     task: asyncio.Task[None] | None = None
     kill: Callable[[], None] | None = None
     limits: tuple[asyncio.TimerHandle, ...] = ()
-    expired: Exception | None = None
     time: Callable[[], float] | None = None
     beat_at: float = 0.0
     on_output: Callable[[Attempt, str, str], None] | None = None

@@ -89,14 +89,14 @@ class Attempts:
         options = function.activity_options
         if options.heartbeat_timeout is not None:
             self._watch(attempt, options.heartbeat_timeout.total_seconds())
-        if function.is_async:
-            run = self._run_async(attempt)
-            attempt.task = self._loop.create_task(run, context=self._context.copy())
-            return
         if options.timeout is not None:
             seconds = options.timeout.total_seconds()
             alarm = self._loop.call_later(seconds, self._overdue, attempt)
             attempt.limits = (*attempt.limits, alarm)
+        if function.is_async:
+            run = self._run_async(attempt)
+            attempt.task = self._loop.create_task(run, context=self._context.copy())
+            return
         self._pool.run(partial(self._context.copy().run, self._run_thread, attempt))
 
     def cancel(self, key: Key) -> None:
@@ -135,21 +135,12 @@ class Attempts:
     async def _run_async(self, attempt: Attempt) -> None:
         function = attempt.function
         current.set(attempt)
-        limit = function.activity_options.timeout
-        deadline: asyncio.Timeout | None = None
         try:
             args, kwargs = function.codec.decode_input(attempt.input)
-            if limit is None:
-                value = await function.function(*args, **kwargs)
-            else:
-                async with asyncio.timeout(limit.total_seconds()) as deadline:
-                    value = await function.function(*args, **kwargs)
+            value = await function.function(*args, **kwargs)
             result = function.codec.encode_result(value)
-        except TimeoutError as error:
-            expired = deadline is not None and deadline.expired()
-            self._end_async(attempt, None, _timed_out(attempt) if expired else error)
         except asyncio.CancelledError as error:
-            if self._closing or not self._end_async(attempt, None, attempt.expired or error):
+            if self._closing or not self._end_async(attempt, None, error):
                 raise
         except (KeyboardInterrupt, GeneratorExit):
             raise
@@ -257,11 +248,6 @@ class Attempts:
             attempt.limits = (alarm, *attempt.limits[1:])
             return
         error = _cut_short(attempt, HeartbeatTimedOut, f"gave no heartbeat for {limit_s:g} s")
-        if attempt.task is not None:
-            attempt.expired = error
-            attempt.over = error.message
-            attempt.task.cancel()  # what it ends with is reported then
-            return
         self._give_up(attempt, error.message)
         self._report(attempt, None, error)
         self._note_idle()
