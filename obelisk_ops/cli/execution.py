@@ -26,7 +26,8 @@ from obelisk_ops.core.clock import SystemClock, iso
 from obelisk_ops.core.fold import CallStory, Story, fold
 from obelisk_ops.core.ports import ExecutionFilter, LogReader, State
 from obelisk_ops.core.values import to_json
-from obelisk_ops.core.why import Reason, Surroundings, explain
+from obelisk_ops.core.why import Reason, Situation, Surroundings, explain, family, to_be_started
+from obelisk_ops.durable.enquiry import Reply, enquire
 from obelisk_ops.durable.handle import ending, outcome
 from obelisk_ops.errors import Nondeterminism, NotFinished
 from obelisk_ops.inspect.situation import situation_of
@@ -210,9 +211,7 @@ def why(config: Path | None, execution_id: str, database: str, *, as_json: bool)
     with open_reader_of(config, database) as reader:
         row = find(reader, execution_id, database)
         asked = situation_of(reader, row)
-    is_owned = None if is_backup(database) else beside.is_owned(Path(database).absolute())
-    around = Surroundings(name=database, is_owned=is_owned, now_ms=SystemClock().now_ms())
-    reasons = explain(asked, around)
+    reasons = explain(asked, _surroundings(database, asked))
     if as_json:
         print_json(
             {"execution_id": row.id, "state": row.state, "reasons": [_told(r) for r in reasons]}
@@ -224,6 +223,21 @@ def why(config: Path | None, execution_id: str, database: str, *, as_json: bool)
         click.echo(f"{where}{number}{reason.text}")
         if reason.command:
             click.echo(f"    {reason.command}")
+
+
+def _surroundings(database: str, asked: Situation) -> Surroundings:
+    now_ms = SystemClock().now_ms()
+    if is_backup(database):
+        return Surroundings(name=database, is_owned=None, now_ms=now_ms)
+    path = Path(database).absolute()
+    if not beside.is_owned(path):
+        return Surroundings(name=database, is_owned=False, now_ms=now_ms)
+    functions = {one.row.function for one in family(asked)}
+    reply = enquire(path, functions, to_be_started(asked)) or Reply()
+    return Surroundings(
+        name=database, is_owned=True, now_ms=now_ms, unserved=frozenset(reply.unserved),
+        slots={(key, n): why for key, n, why in reply.calls},
+    )  # fmt: skip
 
 
 def _told(reason: Reason) -> dict[str, Any]:

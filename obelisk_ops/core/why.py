@@ -48,14 +48,16 @@ class Surroundings:
     Attributes:
         name: What it was called on the command line.
         is_owned: Whether a process owns it; None where nobody could, as of a backup.
-        served: The functions that its owner serves; None when that is not known.
         now_ms: UTC milliseconds.
+        unserved: The functions that its owner does not serve.
+        slots: Why calls do not start, as their owner says: (key of the execution, n) → text.
     """
 
     name: str
     is_owned: bool | None
-    served: frozenset[str] | None = None
     now_ms: int
+    unserved: frozenset[str] = frozenset()
+    slots: Mapping[tuple[int, int], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,21 @@ def explain(asked: Situation, around: Surroundings) -> list[Reason]:
     return inner + own
 
 
+def family(asked: Situation) -> Iterator[Situation]:
+    """Yield an execution, and the unfinished child workflows below it."""
+    yield asked
+    for child in asked.children.values():
+        yield from family(child)
+
+
+def to_be_started(asked: Situation) -> Iterator[tuple[int, int]]:
+    """Yield the calls, in all the family, of which no attempt runs: key of it, and n."""
+    for one in family(asked):
+        for call in one.story.calls.values():
+            if call.kind == "activity" and call.outcome is None and call.started_at is None:
+                yield one.row.key, call.n
+
+
 class _Telling:
     """One execution's own reasons."""
 
@@ -156,7 +173,7 @@ class _Telling:
                 "no process owns the database: nothing goes on",
                 command=f"obelisk-ops worker TARGET --db {self._db}",
             )
-        elif self._around.served is not None and self._row.function not in self._around.served:
+        elif self._row.function in self._around.unserved:
             yield self._reason(
                 "unserved",
                 f"the owner of the database does not serve {self._row.function}",
@@ -219,10 +236,12 @@ class _Telling:
 
     def _slot(self, call: CallStory, name: str) -> Reason:
         queue = f"queue {call.queue!r}" if call.queue else "its queue"
-        text = f"{name}: attempt {call.attempts + 1} waits for a free slot of {queue}"
+        told = self._around.slots.get((self._row.key, call.n))
+        text = f"{name}: attempt {call.attempts + 1} waits "
+        text += f"to start: {told}" if told else f"for a free slot of {queue}"
         if call.retry_at is not None:
             text += f"; the last one failed ({_error(call)})"
-            if "TimedOut" in (_error(call) or ""):
+            if told is None and "TimedOut" in (_error(call) or ""):
                 text += ", and its thread may still run"
         return self._of(call, "slot", text, since=call.retry_at or call.asked_at)
 

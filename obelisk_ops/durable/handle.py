@@ -12,31 +12,11 @@ from obelisk_ops.core import failures, requests, values
 from obelisk_ops.core.events import Event, Finished
 from obelisk_ops.core.ports import StateRow
 from obelisk_ops.core.values import Codec
+from obelisk_ops.durable.signals import Signal
 from obelisk_ops.errors import ExecutionCancelled, ExecutionFailed, ExecutionTimedOut
 
+T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
-
-
-class Shape(Protocol):
-    """How the value of a signal is written."""
-
-    def encode(self, value: Any) -> bytes:  # noqa: ANN401 - of the signal's type
-        """Write a value, or refuse it."""
-        ...
-
-
-class Sendable(Protocol):
-    """A typed signal."""
-
-    @property
-    def name(self) -> str:
-        """What senders call it."""
-        ...
-
-    @property
-    def shape(self) -> Shape:
-        """How its value is written."""
-        ...
 
 
 class Source(Protocol):
@@ -133,8 +113,8 @@ class Handle(Generic[R_co]):
 
     async def signal(
         self,
-        signal: Sendable | str,
-        value: Any,  # noqa: ANN401 - of the signal's type
+        signal: Signal[T] | str,
+        value: T,
         *,
         id: str | None = None,  # noqa: A002 - it is what everybody calls it
     ) -> bool:

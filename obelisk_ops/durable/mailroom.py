@@ -18,18 +18,36 @@ from obelisk_ops.storage.sqlite import beside
 
 _SOCKET = "engine.sock"
 _LOOK_S = 1.0
+_WAKE_UP = b"!"
+_DATAGRAM_BYTES = 1 << 16
 
 
 class Mailroom:
     """The owner's side: calls *deliver* soon after a letter may have come."""
 
-    def __init__(self, database: Path, store: LogStore, deliver: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        database: Path,
+        store: LogStore,
+        deliver: Callable[[], object],
+        asked: Callable[[bytes], None],
+    ) -> None:
+        """
+        Listen.
+
+        Args:
+            database: The file.
+            store: Whose mailbox it is.
+            deliver: Told that letters may have come.
+            asked: Given a datagram that is no wake-up; see ``enquiry``.
+        """
         self._store = store
         self._deliver = deliver
+        self._asked = asked
         self._loop = asyncio.get_running_loop()
         self._seen = -1
         self._path = beside.make_folder(database) / _SOCKET
-        self._socket = _bind(self._path)
+        self._socket = bind(self._path)
         if self._socket is not None:
             self._loop.add_reader(self._socket, self._on_datagram)
         self._timer = self._loop.call_soon(self._look)
@@ -46,7 +64,9 @@ class Mailroom:
         assert self._socket is not None
         with suppress(BlockingIOError):
             while True:
-                self._socket.recv(16)
+                datagram = self._socket.recv(_DATAGRAM_BYTES)
+                if datagram != _WAKE_UP:
+                    self._asked(datagram)
         self._deliver()
 
     def _look(self) -> None:
@@ -59,14 +79,25 @@ class Mailroom:
 
 def wake_owner(database: Path) -> None:
     """Tell the owner of *database*, if one is there, that a letter waits."""
-    path = beside.folder(database) / _SOCKET
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+    with suppress(OSError):
+        send(database, _WAKE_UP)
+
+
+def send(database: Path, datagram: bytes, *, to: str = _SOCKET) -> None:
+    """
+    Send a datagram to a socket beside *database*: the owner's, if no other is named.
+
+    Raises:
+        OSError: Nobody listens there, or cannot take it now.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)  # noqa: FBT003
-        with _short(path) as address:
-            sender.sendto(b"!", address)
+        with _short(beside.folder(database) / to) as address:
+            sender.sendto(datagram, address)
 
 
-def _bind(path: Path) -> socket.socket | None:
+def bind(path: Path) -> socket.socket | None:
+    """Return a socket that listens at *path*; None where that is not possible."""
     path.unlink(missing_ok=True)  # of an owner that was killed; the lock says it is dead
     receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     receiver.setblocking(False)  # noqa: FBT003

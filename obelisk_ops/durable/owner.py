@@ -13,6 +13,7 @@ from obelisk_ops.core import events
 from obelisk_ops.core.attach import refuse_other_input
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import LogStore, State
+from obelisk_ops.durable import enquiry
 from obelisk_ops.durable.commits import closed_error
 from obelisk_ops.durable.letters import Letters
 from obelisk_ops.durable.lines import hook
@@ -102,7 +103,7 @@ class Owner:
             keep_loaded=limits.keep_loaded,
         )
         self._letters = Letters(self.store, self._scheduler)
-        self._mailroom = Mailroom(path, self.store, self._letters.deliver)
+        self._mailroom = Mailroom(path, self.store, self._letters.deliver, self._asked)
         self._scheduler.nursery.recover()
         self._supervised = False
         self._wal_alarmed = False
@@ -226,6 +227,16 @@ class Owner:
                     hint="name its module: Engine(…, workflows=[module])",
                 )
         return await roster.wait(execution_id)
+
+    def _asked(self, datagram: bytes) -> None:
+        """Answer what only the owner knows; see ``enquiry``."""
+        question = enquiry.read(datagram)
+        if question is None:
+            return
+        unserved = [name for name in question.functions if self._registry.get(name) is None]
+        reasons = [(*key, self._scheduler.workshop.why(key)) for key in question.calls]
+        calls = [(key, n, why) for key, n, why in reasons if why is not None]
+        enquiry.answer(self._path, question, enquiry.Reply(unserved=unserved, calls=calls))
 
     def _watch_supervisor(self) -> None:
         """Leave checkpoints to Litestream while it reads the log, and learn the epoch."""

@@ -72,7 +72,7 @@ def test_p29_a_signal_for_nobody_is_refused(world: World) -> None:
             with pytest.raises(ExecutionNotFound):
                 await engine.ask("signal", "nobody", '{"name":"number","value":1}')
             with pytest.raises(InvalidInput):
-                await handle.signal(number, "seven")
+                await handle.signal(number, "seven")  # type: ignore[misc]
             await handle.signal(number, 1)
             assert await handle.result() == 1
 

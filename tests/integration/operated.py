@@ -14,6 +14,11 @@ async def double(n: int) -> int:
     return 2 * n
 
 
+@activity(queue="gpu")
+async def trains() -> int:
+    return 1
+
+
 @activity
 def note(file: str, text: str) -> None:
     with Path(file).open("a") as opened:
@@ -64,3 +69,8 @@ async def stubborn() -> None:
 async def fails(n: int) -> int:
     doubled = await double(n)
     raise ValueError(f"not {doubled}")
+
+
+@workflow
+async def wants_a_gpu() -> int:
+    return await trains()

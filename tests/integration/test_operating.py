@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import ShellComplete
 
 from obelisk_ops.cli import main
 from tests.commands import Ran
@@ -208,6 +209,30 @@ def test_the_deepest_reason_is_the_child_s(beside: Commands) -> None:
     assert beside("result", "a", "--wait", "10") == "child said yes"
 
 
+def test_the_owner_says_why_a_call_does_not_start(beside: Commands, tmp_path: Path) -> None:
+    beside.submit("wants_a_gpu", name="a")
+    until_it_waits(beside, "a", "slot")
+
+    [reason] = beside("why", "a")["reasons"]
+
+    assert "attempt 1 waits to start: queue 'gpu' is not served" in reason["text"]
+    assert [path.name for path in (tmp_path / ".runs.db-obelisk").glob("*.sock")] == [
+        "engine.sock"
+    ]
+
+
+def test_an_owner_that_does_not_serve_the_function_says_so(
+    beside: Commands, tmp_path: Path
+) -> None:
+    other = tmp_path / "elsewhere.py"
+    other.write_text(CODE.read_text())
+    beside("submit", f"{other}:adds", "1", "--id", "a")
+    wait_until(lambda: beside.kinds("a"), 10, "it is there")
+
+    assert beside.why("a") == ["unserved", "unbegun"]
+    assert "elsewhere.adds" in beside("why", "a")["reasons"][0]["text"]
+
+
 def test_a_fork_takes_the_other_way(beside: Commands) -> None:
     beside.submit("approved", name="a")
     until_it_waits(beside, "a", "signal")
@@ -226,6 +251,17 @@ def test_a_fork_takes_the_other_way(beside: Commands) -> None:
     assert beside.run("fork", "a", "--from-version", "2").error["code"] == "execution_exists"
     assert beside.run("fork", "a", "--from-version", "9").status == 2
     assert beside.run("fork", "nobody", "--from-version", "1").status == 7
+
+
+def test_ids_are_completed(ops: Commands) -> None:
+    """As a shell asks: the database first, then the beginning of an id."""
+    ops.submit("adds", 1, name="due")
+    shell = ShellComplete(main, {}, "obelisk-ops", "_OBELISK_OPS_COMPLETE")
+    before = ["execution", "show", "--db", str(ops.db)]
+
+    assert [item.value for item in shell.get_completions(before, "d")] == ["done", "due"]
+    assert [item.value for item in shell.get_completions(before, "do")] == ["done"]
+    assert shell.get_completions(["execution", "show", "--db", "nowhere.db"], "d") == []
 
 
 # -- without a worker --------------------------------------------------------------------

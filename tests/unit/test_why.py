@@ -11,7 +11,7 @@ from obelisk_ops.core import events
 from obelisk_ops.core.events import KINDS, Body, Event, Failure
 from obelisk_ops.core.fold import fold
 from obelisk_ops.core.ports import Result, State, StateRow
-from obelisk_ops.core.why import Reason, Situation, Surroundings, explain
+from obelisk_ops.core.why import Reason, Situation, Surroundings, explain, to_be_started
 
 NONE = Raw(b"[]")
 NOW = 1_000_000
@@ -125,7 +125,9 @@ def test_what_holds_it_up_comes_before_what_it_waits_for() -> None:
     parked = situation(CREATED, SIGNAL, events.Parked(error=told))
     cancelling = situation(CREATED, SIGNAL, events.CancelRequested(), intended())
     nobody = Surroundings(name="runs.db", is_owned=False, now_ms=NOW)
-    others = Surroundings(name="runs.db", is_owned=True, served=frozenset({"m.g"}), now_ms=NOW)
+    others = Surroundings(
+        name="runs.db", is_owned=True, unserved=frozenset({"m.f"}), now_ms=NOW
+    )
 
     assert kinds(explain(parked, HERE)) == ["parked", "signal"]
     assert kinds(explain(cancelling, HERE)) == ["cancelling", "activity"]
@@ -133,6 +135,18 @@ def test_what_holds_it_up_comes_before_what_it_waits_for() -> None:
     assert kinds(explain(situation(CREATED, SIGNAL), others)) == ["unserved", "signal"]
     again = situation(CREATED, SIGNAL, events.Paused(), events.Unpaused())
     assert kinds(explain(again, HERE)) == ["signal"]
+
+
+def test_an_owner_knows_more_than_the_log() -> None:
+    asked = situation(CREATED, intended(0))
+    told = Surroundings(
+        name="runs.db", is_owned=True, now_ms=NOW, slots={(1, 1): "all threads are taken"}
+    )
+
+    [reason] = explain(asked, told)
+
+    assert list(to_be_started(asked)) == [(1, 1)]
+    assert reason.text == ("activity m.charge: attempt 1 waits to start: all threads are taken")
 
 
 def test_the_deepest_reason_comes_first_and_is_said_once() -> None:
