@@ -10,6 +10,7 @@ from obelisk_ops.durable.handle import Handle
 from obelisk_ops.durable.joins import first, gather, join_set
 from obelisk_ops.durable.onward import continue_as_new, patched, schedule
 from obelisk_ops.durable.queues import Queue
+from obelisk_ops.durable.scheduling import Schedule
 from obelisk_ops.durable.scopes import saga, timeout
 from obelisk_ops.durable.script import run
 from obelisk_ops.durable.signals import Signal
@@ -39,6 +40,7 @@ __all__ = [
     "OpsError",
     "Queue",
     "Retry",
+    "Schedule",
     "Signal",
     "TimedOut",
     "WorkflowMisuse",

@@ -6,11 +6,12 @@ import asyncio
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import closing
 from datetime import timedelta
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import msgspec
 
@@ -20,6 +21,8 @@ from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import ExecutionFilter, LogStore, State, StateRow
 from obelisk_ops.core.rebuild import differences
 from obelisk_ops.storage import open_reader
+
+P = ParamSpec("P")
 
 NEVER = Retry(max_attempts=1)
 QUICK = Retry(max_attempts=3, initial=timedelta(milliseconds=10), jitter=0)
@@ -48,6 +51,16 @@ class Gate:
         self._open.wait(10)
         self.ended[name] += 1
         return name
+
+
+def looped(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run an ``async def`` test in a loop of its own."""
+
+    @wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 async def until(probe: Any, what: str, timeout_s: float = 10) -> Any:

@@ -38,7 +38,6 @@ ON_TIME_MS = 10_000
 SET_BACK_MS = 3_600_000
 #: slots decided in one go; the rest at once after that
 BATCH = 100
-_LOOK_AGAIN_MS = 3_600_000
 _MINUTE_MS = 60_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
@@ -124,7 +123,6 @@ def decide(spec: Spec, standing: Standing, now: int) -> Plan:
     slots, last, missed = _caught_up(spec, last, now)
     start, waiting, skipped = _admit(spec.overlap, slots, standing)
     due = next_slot(spec, last)
-    has_more = due is not None and due <= now
     return Plan(
         start=tuple(start),
         cancel_running=spec.overlap == "cancel_other" and waiting is not None,
@@ -133,8 +131,7 @@ def decide(spec: Spec, standing: Standing, now: int) -> Plan:
         missed=missed,
         last=last,
         due=due,
-        # Also long before the next one is due: the clock may be set.
-        look_at=now if has_more else min(due or now + _LOOK_AGAIN_MS, now + _LOOK_AGAIN_MS),
+        look_at=due,
     )
 
 

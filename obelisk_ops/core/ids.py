@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable
+from typing import Protocol
 
 from obelisk_ops.errors import InvalidInput
 
@@ -43,26 +44,59 @@ def derived(execution_id: str, n: int) -> str:
 
 def successor(execution_id: str) -> str:
     """Return the id of the execution that goes on in another one's place: ``a~2`` of ``a``."""
-    base, _, number = execution_id.partition("~")
-    return f"{base}~{int(number or 1) + 1}"
+    first, number = split_link(execution_id)
+    return f"{first}~{number + 1}"
 
 
-def latest(execution_id: str, exists: Callable[[str], bool]) -> str:
+def split_link(execution_id: str) -> tuple[str, int]:
+    """Return the first of a chain, and the place in it: ``a/1`` and 3 of ``a/1~3``."""
+    above, slash, last = execution_id.rpartition("/")
+    name, mark, number = last.partition("~")
+    return (f"{above}{slash}{name}", int(number)) if mark else (execution_id, 1)
+
+
+class Named(Protocol):
+    """Something with an id."""
+
+    @property
+    def id(self) -> str:
+        """The id of an execution."""
+        ...
+
+
+def latest(
+    execution_id: str,
+    find: Callable[[str], object | None],
+    newest_link: Callable[[str], Named | None],
+) -> str:
     """
     Return the id of the execution that goes on in place of one, or its own.
 
     In few questions, also of one that has gone on ten thousand times.
+
+    Args:
+        execution_id: Which one.
+        find: Returns None for an id that does not exist.
+        newest_link: Returns the last one that went on in place of one, as far as is durable.
     """
-    base, _, number = execution_id.partition("~")
-    known = int(number or 1)
-    step = 1
-    while exists(f"{base}~{known + step}"):
+    found = _search(execution_id, find)
+    if found == execution_id and split_link(found)[1] == 1:
+        link = newest_link(found)  # those between may be pruned
+        if link is not None:
+            found = _search(link.id, find)
+    return found
+
+
+def _search(execution_id: str, find: Callable[[str], object | None]) -> str:
+    first, begin = split_link(execution_id)
+    known, step = begin, 1
+    while find(f"{first}~{known + step}") is not None:
         known, step = known + step, 2 * step
     while step > 1:
         step //= 2
-        if exists(f"{base}~{known + step}"):
+        if find(f"{first}~{known + step}") is not None:
             known += step
-    return execution_id if known == int(number or 1) else f"{base}~{known}"
+    return execution_id if known == begin else f"{first}~{known}"
 
 
 def split_call(call_id: str) -> tuple[str, int]:

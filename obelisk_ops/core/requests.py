@@ -289,7 +289,7 @@ def facts_of(
     found = reader.letters_to(execution_id) if with_letters else []
     letters = [one for one in found if _is_for(execution_id, one)]
     if kind in REQUESTS and kind != "stub":  # a stub is a call of this one, and no other
-        execution_id = ids.latest(execution_id, lambda name: reader.find(name) is not None)
+        execution_id = ids.latest(execution_id, reader.find, reader.newest_link)
     row = reader.find(execution_id)
     if row is None:
         made = [letter for letter in letters if letter.kind in MAKING]

@@ -15,6 +15,7 @@ from itertools import islice
 
 from msgspec import Struct
 
+from obelisk_ops.core import ids
 from obelisk_ops.core.archive import Archive, ArchiveStore
 from obelisk_ops.core.ports import State, StateRow
 from obelisk_ops.core.rows import PrunedRow
@@ -97,8 +98,7 @@ def why_kept(root: StateRow, wanted: Wanted, around: Around) -> Kept | None:
 
 def first_of(execution_id: str) -> str:
     """Return the id of the first of a chain: ``a`` of ``a~3``, ``a/1`` of ``a/1~3``."""
-    above, slash, last = execution_id.rpartition("/")
-    return f"{above}{slash}{last.partition('~')[0]}"
+    return ids.split_link(execution_id)[0]
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ from obelisk_ops.durable.owner import Limits, Owner
 from obelisk_ops.durable.queues import Queue, read_queues
 from obelisk_ops.durable.registry import Registry
 from obelisk_ops.durable.registry import created as created_event
+from obelisk_ops.durable.scheduling import Scheduling
 from obelisk_ops.durable.watch import Watch, is_wanted
 from obelisk_ops.durable.workshop import Bench
 from obelisk_ops.errors import (
@@ -46,7 +47,7 @@ _ANSWER_POLL_S = 0.01
 _ENDED = (State.FINISHED, State.PARKED)
 
 
-class Engine:
+class Engine(Scheduling):
     """
     Runs workflows in one database: ``async with Engine("runs/exp-17.db") as engine``.
 
@@ -179,7 +180,7 @@ class Engine:
         )
         body = created_event(function, Raw(text), paused=paused)
         if self._owner is not None:
-            self._owner.serve(self._registry.add_with_module(function))
+            self._welcome(function)
             created = await self._owner.create(execution_id, body, is_fresh=is_fresh)
         else:
             created = self._post("create", execution_id, events.encode(body))
@@ -324,6 +325,10 @@ class Engine:
 
     # -- inside ------------------------------------------------------------------------
 
+    def _welcome(self, function: Workflow[..., Any]) -> None:
+        if self._owner is not None:
+            self._owner.serve(self._registry.add_with_module(function))
+
     def _take(self) -> Owner:
         return Owner(self.path, self._clock, self._registry, self._limits)
 
@@ -338,7 +343,7 @@ class Engine:
     def _latest(self, execution_id: str) -> str:
         """Return the id of the execution that goes on in place of one, or its own."""
         reader = self._reader()
-        return ids.latest(execution_id, lambda name: reader.find(name) is not None)
+        return ids.latest(execution_id, reader.find, reader.newest_link)
 
     def _reader(self) -> LogReader:
         if self._owner is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from obelisk_ops.core import bundle, events
+from obelisk_ops.core import bundle, events, schedules
 from obelisk_ops.core.forking import fork
 from obelisk_ops.core.history import History, history_of
 from obelisk_ops.core.ports import Letter, LogStore
@@ -72,10 +72,7 @@ class Letters:
 
     def _turn_for(self, letter: Letter) -> Turn | None:
         try:
-            if letter.kind in MAKING:
-                return self._make(letter)
-            if letter.kind in REQUESTS:
-                return self._scheduler.requests.answer(letter.kind, letter.target, letter.body)
+            return self._do(letter)
         except Later:
             raise
         except (Conflict, NotFound, OpsError, UsageError, ExecutionError) as error:
@@ -91,6 +88,14 @@ class Letters:
             return self._scheduler.open()
         except msgspec.DecodeError:
             return None
+
+    def _do(self, letter: Letter) -> Turn | None:
+        if letter.kind in MAKING:
+            return self._make(letter)
+        if letter.kind in REQUESTS:
+            return self._scheduler.requests.answer(letter.kind, letter.target, letter.body)
+        if letter.kind == schedules.KIND:
+            return self._scheduler.schedules.answer(letter)
         return None
 
     def _make(self, letter: Letter) -> Turn:
@@ -99,6 +104,8 @@ class Letters:
     def _create(self, letter: Letter) -> Turn:
         body = msgspec.json.decode(letter.body, type=events.Created)
         if self.how_created(letter.target) is None:
+            if body.cron:
+                return self._scheduler.schedules.trigger(letter.target, body)
             return self._scheduler.nursery.begin(letter.target, body)
         return self._scheduler.open()
 

@@ -240,9 +240,8 @@ class Nursery:
             return execution_id  # what still runs has no successor
         return ids.latest(
             execution_id,
-            lambda name: (
-                self._roster.find(name) is not None or self._store.find(name) is not None
-            ),
+            lambda name: self._roster.find(name) or self._store.find(name),
+            self._store.newest_link,
         )
 
 

@@ -131,6 +131,7 @@ class Owner:
         """Go on with unfinished executions of workflows that are served from now on."""
         if names:
             self._scheduler.nursery.adopt(names)
+            self._scheduler.schedules.adopt(names)
 
     async def create(
         self, execution_id: str, body: events.Created, *, is_fresh: bool = False

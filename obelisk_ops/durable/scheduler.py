@@ -32,6 +32,7 @@ from obelisk_ops.durable.pending import Pending
 from obelisk_ops.durable.registry import Registry
 from obelisk_ops.durable.requests import Requests
 from obelisk_ops.durable.roster import Roster
+from obelisk_ops.durable.schedules import Schedules
 from obelisk_ops.durable.turn import Turn
 from obelisk_ops.durable.workshop import Bench, Workshop
 from obelisk_ops.errors import OpsError
@@ -76,6 +77,7 @@ class Scheduler:
         self._arrivals: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._next_round: asyncio.Handle | None = None
         self.is_closed = False
+        self.schedules = Schedules(self)
 
     # -- from outside ----------------------------------------------------------------
 
@@ -126,6 +128,7 @@ class Scheduler:
             await self.workshop.close(grace_s)
         finally:
             self.alarms.stop()
+            self.schedules.close()
             if self._arrivals or not self.commits.is_empty or self.workshop.has_news:
                 self._round()
             self.is_closed = True  # a thread that lingers may still report, to nobody
