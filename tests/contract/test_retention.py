@@ -96,6 +96,7 @@ def test_only_what_is_asked_for_goes(
     assert left(store) == stays.split()
 
 
+@pytest.mark.behaviour("P56")
 @pytest.mark.parametrize("state", [state for state in State if state is not State.FINISHED])
 def test_what_is_unfinished_stays_with_its_children(
     store: ArchiveStore, rows: Rows, state: State
@@ -293,6 +294,7 @@ def tiny_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "SLICE_EVENTS", 1)
 
 
+@pytest.mark.behaviour("P56")
 @pytest.mark.usefixtures("tiny_slices")
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -68,6 +68,7 @@ NAMED = [
 ]  # fmt: skip
 
 
+@pytest.mark.behaviour("P53")
 @pytest.mark.parametrize(
     ("expression", "zone", "after", "named"), [c[1:] for c in NAMED], ids=[c[0] for c in NAMED]
 )

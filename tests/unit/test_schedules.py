@@ -81,6 +81,7 @@ def test_another_one_is_refused_or_takes_its_place(facts: dict[str, Any], said: 
     )  # fmt: skip
 
 
+@pytest.mark.behaviour("O56")
 def test_changing_it_there_and_back_makes_nothing_due() -> None:
     row = do("put", known(), spec=other(cron="* * * * *"), replace=True)
     row = do("put", row, 12 * HOUR + 1, replace=True)
