@@ -390,7 +390,13 @@ class NotSerialisable(ExecutionError):
 
 
 class Nondeterminism(OpsError):
-    """The code asked for something else than its log says; the execution is parked."""
+    """
+    The code asked for something else than its log says; the execution is parked.
+
+    Attributes:
+        version: The event that it does not fit, where that is known.
+    """
 
     code = "nondeterminism"
     exit_status = 14
+    version: int | None = None

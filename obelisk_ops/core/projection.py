@@ -10,7 +10,7 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from obelisk_ops.core import events
-from obelisk_ops.core.fold import Story, fold
+from obelisk_ops.core.fold import Story, began_at, fold
 from obelisk_ops.core.history import History
 from obelisk_ops.core.ports import LogRow, Result, State, StateRow, TimerRow, Write
 
@@ -72,14 +72,15 @@ def state_of(story: Story) -> State:
 
 
 def _timers(history: History, key: int, story: Story, made: int) -> list[TimerRow]:
-    created = history.created
+    created, log = history.created, history.events
     timers: list[TimerRow] = [
         (key, call.n, call.due)
         for call in story.calls.values()
         if call.outcome is None and call.kind in ("timer", "signal") and call.due
     ]
     if created.timeout and story.has_begun and not story.is_late:
-        timers.append((key, DEADLINE, made + created.timeout))
+        begun = began_at(log) if created.forked_from is None else made
+        timers.append((key, DEADLINE, (begun or made) + created.timeout))
     if created.start_at and not story.has_begun:
         timers.append((key, START, created.start_at))
     return timers

@@ -55,13 +55,22 @@ class Projection:
     may_lack: frozenset[int] = frozenset()
 
 
-def rebuild(log: Sequence[Event], inbox: Mapping[int, InboxItem]) -> Projection:
-    """Return what the tables must hold beside a log that has this inbox."""
+def rebuild(
+    log: Sequence[Event], inbox: Mapping[int, InboxItem], *, created_at: int | None = None
+) -> Projection:
+    """
+    Return what the tables must hold beside a log that has this inbox.
+
+    Args:
+        log: From version 0 on.
+        inbox: By seq.
+        created_at: When the execution was made: of a fork not what its log says.
+    """
     story = fold(log)
     if story.has_ended:
         return _ended(log[-1])
     state = _state(story, log)
-    timers = _timers(story, log)
+    timers = _timers(story, log, created_at or log[0].at)
     return Projection(
         state=state,
         others=_others(state, log, inbox),
@@ -80,10 +89,11 @@ def differences(
     """Say in words where the tables differ from what the log says; nothing, if all is well."""
     if not log:
         return ["it has no log"]
+    wanted = rebuild(log, inbox, created_at=row.created_at)
     return [
         *_numbering(log, inbox),
-        *_state_differences(row, rebuild(log, inbox)),
-        *_timer_differences(rebuild(log, inbox), timers),
+        *_state_differences(row, wanted),
+        *_timer_differences(wanted, timers),
         *_inbox_differences(log, inbox),
         *_forgotten(row, log, inbox),
     ]
@@ -133,7 +143,7 @@ def _others(
 _HOLDS = ("paused", "unpaused", "cancel_requested")
 
 
-def _timers(story: Story, log: Sequence[Event]) -> dict[int, int]:
+def _timers(story: Story, log: Sequence[Event], created_at: int) -> dict[int, int]:
     armed = {
         call.n: call.due
         for call in story.calls.values()
@@ -142,7 +152,7 @@ def _timers(story: Story, log: Sequence[Event]) -> dict[int, int]:
     created = msgspec.json.decode(log[0].body, type=Created)
     if not story.has_begun and created.start_at > log[0].at:
         armed[START] = created.start_at
-    begun = began_at(log)
+    begun = began_at(log) if created.forked_from is None else created_at
     if created.timeout and begun is not None and not story.is_late:
         armed[DEADLINE] = begun + created.timeout
     return armed

@@ -69,13 +69,15 @@ def describe(body: Any) -> str:  # noqa: ANN401 - any body
 
 def does_not_fit(execution_id: str, event: Event, body: Body, instead: str) -> Nondeterminism:
     """Return the error for code that does *instead* of what its log has."""
-    return Nondeterminism(
+    error = Nondeterminism(
         f"execution {execution_id!r}: at version {event.version} the log has "
         f"{describe(body)}, but the code {instead}",
         hint="undo the change of the workflow's code, or let executions that have begun go "
         "the old way with 'if patched(\"name\")', and start it again; or begin a new one with: "
         f"obelisk-ops execution fork {execution_id} --from-version {event.version} --db DB",
     )
+    error.version = event.version
+    return error
 
 
 def _call(body: Intended | ChildCreated | StubRequested) -> str:

@@ -122,10 +122,9 @@ class Owner:
             self.store.close()
             self._lock.release()
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether nothing happens any more until something arrives, or comes due."""
-        return self._scheduler.is_settled
+    def is_settled(self, *, with_attempts: bool = True) -> bool:
+        """Tell whether nothing happens any more until something arrives, or comes due."""
+        return self._scheduler.is_settled(with_attempts=with_attempts)
 
     def serve(self, names: Sequence[str]) -> None:
         """Go on with unfinished executions of workflows that are served from now on."""

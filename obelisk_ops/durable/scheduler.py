@@ -87,11 +87,10 @@ class Scheduler:
             self._arrivals.append((call, args))
             self._schedule()
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether nothing happens any more until something arrives, or comes due."""
-        is_quiet = not self._arrivals and self._next_round is None
-        return is_quiet and self.commits.is_empty and self.workshop.is_idle
+    def is_settled(self, *, with_attempts: bool = True) -> bool:
+        """Tell whether nothing happens any more until something arrives, or comes due."""
+        is_quiet = not self._arrivals and self._next_round is None and self.commits.is_empty
+        return is_quiet and (self.workshop.is_idle or not with_attempts)
 
     def check(self) -> None:
         """Raise what the store failed with, if it has failed for good."""

@@ -21,8 +21,8 @@ _STEPS_MAX = 100_000
 class Settles(Protocol):
     """What must come to rest before the clock is moved on."""
 
-    async def settle(self) -> None:
-        """Return when nothing happens any more by itself."""
+    async def settle(self, *, wait: bool = True) -> None:
+        """Return when nothing happens any more by itself; *wait* for activities that run."""
         ...
 
 
@@ -66,7 +66,7 @@ class MovableClock:
         due = self._next_due_ms()
         return None if due is None else _EPOCH_START + timedelta(milliseconds=due)
 
-    async def advance(
+    async def advance(  # noqa: PLR0913 - keywords, each with a default
         self,
         delta: timedelta | None = None,
         /,
@@ -76,11 +76,13 @@ class MovableClock:
         minutes: float = 0,
         seconds: float = 0,
         milliseconds: float = 0,
+        wait: bool = True,
     ) -> None:
         """
         Let time go by: what comes due meanwhile happens at its moment, in order.
 
-        Returns when every engine on this clock has come to rest.
+        Returns when every engine on this clock has come to rest. With ``wait=False`` time
+        goes by while activities run; else it stands still until they have ended.
 
         Raises:
             ValueError: The time would go backwards; see ``jump``.
@@ -91,7 +93,7 @@ class MovableClock:
         )
         if delta < timedelta():
             raise ValueError(f"the time cannot go back by {-delta}; 'await clock.jump(…)' can")
-        await self._advance_to(self._now_ms + delta // timedelta(milliseconds=1))
+        await self._advance_to(self._now_ms + delta // timedelta(milliseconds=1), wait=wait)
 
     async def advance_to(self, moment: datetime) -> None:
         """Let time go by until *moment*; see ``advance``."""
@@ -133,22 +135,22 @@ class MovableClock:
 
     # -- inside ---------------------------------------------------------------------------
 
-    async def _advance_to(self, target_ms: int) -> None:
-        await self._settle()
+    async def _advance_to(self, target_ms: int, *, wait: bool = True) -> None:
+        await self._settle(wait=wait)
         for _ in range(_STEPS_MAX):
             due = self._next_due_ms()
             if due is None or due > target_ms:
                 break
             self._set(max(due, self._now_ms))
             self._ring()
-            await self._settle()
+            await self._settle(wait=wait)
         else:
             raise AssertionError(
                 f"{_STEPS_MAX} timers fired, and {self.now()} is not the end: is there a loop?"
             )
         self._set(max(target_ms, self._now_ms))
         self._ring()
-        await self._settle()
+        await self._settle(wait=wait)
 
     def _set(self, now_ms: int) -> None:
         self._moved_ms += now_ms - self._now_ms
@@ -164,6 +166,6 @@ class MovableClock:
         for alarmed in list(self._alarmed):
             alarmed.ring()
 
-    async def _settle(self) -> None:
+    async def _settle(self, *, wait: bool = True) -> None:
         for engine in list(self._engines):
-            await engine.settle()
+            await engine.settle(wait=wait)

@@ -98,9 +98,12 @@ class EngineForTests(Engine):
             self._mortal.die()  # a test that failed has no wish to wait
         await super().__aexit__(kind, error, trace)
 
-    async def settle(self) -> None:
+    async def settle(self, *, wait: bool = True) -> None:
         """
         Return when nothing happens any more by itself: no activity runs, all is durable.
+
+        Args:
+            wait: False not to wait for activities that run.
 
         Raises:
             AssertionError: An activity does not end within ``patience``.
@@ -108,12 +111,13 @@ class EngineForTests(Engine):
         quiet = 0
         until = self._real_s() + self.patience
         while quiet < _QUIET_ROUNDS:
-            await asyncio.sleep(0 if quiet else _PAUSE_S)
-            quiet = quiet + 1 if self._is_settled() else 0
+            await asyncio.sleep(0 if quiet and wait else _PAUSE_S)
+            quiet = quiet + 1 if self._is_settled(with_attempts=wait) else 0
             if self._real_s() > until:
                 raise AssertionError(
                     f"the engine did not come to rest within {self.patience:g} s: does an "
-                    f"activity wait for the test?\n{show_engine(self)}"
+                    f"activity wait for the test? 'wait=False' goes on without it\n"
+                    f"{show_engine(self)}"
                 )
 
     # -- deaths -----------------------------------------------------------------------------
@@ -288,12 +292,14 @@ class EngineForTests(Engine):
             await owner.close()
         await self._begin()
 
-    def _is_settled(self) -> bool:
+    def _is_settled(self, *, with_attempts: bool = True) -> bool:
         if not self._alive.is_set():
             return False
         due = self.clock.next_due()
         is_due = due is not None and due <= self.clock.now()
-        return self._owner is None or (self._owner.is_settled and not is_due)
+        if self._owner is None:
+            return True
+        return self._owner.is_settled(with_attempts=with_attempts) and not is_due
 
     @staticmethod
     def _real_s() -> float:

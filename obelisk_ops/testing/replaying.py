@@ -123,7 +123,7 @@ def _read(
 
 def _around(log: Sequence[Event], error: Nondeterminism) -> str:
     """Show the log around the version where the code differs."""
-    version: int = getattr(error, "version", len(log) - 1)
+    version = len(log) - 1 if error.version is None else error.version
     start = max(0, version - _AROUND)
     shown = show_log(log[start : version + _AROUND])
     marked = [
