@@ -390,13 +390,8 @@ class NotSerialisable(ExecutionError):
 
 
 class Nondeterminism(OpsError):
-    """
-    The code asked for something else than its log says; the execution is parked.
-
-    Attributes:
-        version: The event that it does not fit, where that is known.
-    """
+    """The code asked for something else than its log says; the execution is parked."""
 
     code = "nondeterminism"
     exit_status = 14
-    version: int | None = None
+    version: int | None = None  # of the event that does not fit, where that is known

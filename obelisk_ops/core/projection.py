@@ -56,7 +56,7 @@ def rows_of(
         rows,
         created=[row],
         inbox=[(key, seq, i.kind, i.ref, i.at, i.body) for seq, i in history.inbox.items()],
-        timers=[] if story.has_ended else _timers(history, key, story, made),
+        timers=[] if story.has_ended else _timers(history, key, story, created_at),
     )
 
 
@@ -71,7 +71,7 @@ def state_of(story: Story) -> State:
     return State.PENDING
 
 
-def _timers(history: History, key: int, story: Story, made: int) -> list[TimerRow]:
+def _timers(history: History, key: int, story: Story, made: int | None) -> list[TimerRow]:
     created, log = history.created, history.events
     timers: list[TimerRow] = [
         (key, call.n, call.due)
@@ -79,8 +79,8 @@ def _timers(history: History, key: int, story: Story, made: int) -> list[TimerRo
         if call.outcome is None and call.kind in ("timer", "signal") and call.due
     ]
     if created.timeout and story.has_begun and not story.is_late:
-        begun = began_at(log) if created.forked_from is None else made
-        timers.append((key, DEADLINE, (begun or made) + created.timeout))
+        begun = began_at(log) if made is None else made
+        timers.append((key, DEADLINE, (begun or log[0].at) + created.timeout))
     if created.start_at and not story.has_begun:
         timers.append((key, START, created.start_at))
     return timers

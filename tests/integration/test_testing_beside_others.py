@@ -80,7 +80,7 @@ def test_a_test_that_would_hang_says_why(project: pytest.Pytester) -> None:
         [
             "E *execution 'o' does not end by itself:",
             "E *call 2 waits until 2026-01-02T00:00:00.000Z; the clock*await clock.advance*",
-            "E *did not come to rest within 0.2 s: does an activity wait for the test?",
+            "E *did not come to rest within 0.2 s: does an activity wait for the test?*",
             "E *no timer is set and no retry is due: time changes nothing",
         ]
     )
