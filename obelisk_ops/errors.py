@@ -51,7 +51,8 @@ Every error this package raises on purpose.
     │   │   └── HeartbeatTimedOut       heartbeat_timed_out  13
     │   ├── OutcomeUnknown              outcome_unknown      13  at most once, and cut short
     │   └── NotSerialisable             not_serialisable     13
-    └── Nondeterminism                  nondeterminism       14  the execution is parked
+    ├── Nondeterminism                  nondeterminism       14  the execution is parked
+    └── CrashLoop                       crash_loop           14  the same: it ends its process
 
 A class names what the *caller* can do about it; ``code`` is stable across
 releases and is what scripts match on; ``exit_status`` is the status of the
@@ -395,3 +396,10 @@ class Nondeterminism(OpsError):
     code = "nondeterminism"
     exit_status = 14
     version: int | None = None  # of the event that does not fit, where that is known
+
+
+class CrashLoop(OpsError):
+    """One call has ended together with its process again and again; the execution is parked."""
+
+    code = "crash_loop"
+    exit_status = 14

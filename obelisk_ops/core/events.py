@@ -110,11 +110,16 @@ class Intended(Struct, omit_defaults=True):
     priority: int = 0
 
 
-class AttemptStarted(Struct):
-    """``attempt_started``: its outcome is unknown until a later event tells it."""
+class AttemptStarted(Struct, omit_defaults=True):
+    """
+    ``attempt_started``: its outcome is unknown until a later event tells it.
+
+    ``crashes`` is how many attempts before it ended together with their process.
+    """
 
     n: int
     attempt: int = field(name="try")
+    crashes: int = 0
 
 
 class AttemptFailed(Struct):

@@ -18,6 +18,7 @@ from obelisk_ops.core.history import history_of
 from obelisk_ops.core.ports import ExecutionFilter, LogReader, Mailbox, State, StateRow
 from obelisk_ops.core.values import Codec, to_json
 from obelisk_ops.durable.commits import closed_error
+from obelisk_ops.durable.crashes import why_parked
 from obelisk_ops.durable.functions import Workflow
 from obelisk_ops.durable.handle import Handle, ending
 from obelisk_ops.durable.machine import report
@@ -33,7 +34,6 @@ from obelisk_ops.durable.workshop import Bench
 from obelisk_ops.errors import (
     ConfigError,
     ExecutionNotFound,
-    Nondeterminism,
     NotFinished,
     WorkflowMisuse,
 )
@@ -301,10 +301,7 @@ class Engine(Scheduling):
         execution_id = self._latest(execution_id)
         row = self.row(execution_id)
         if row.state is State.PARKED:
-            raise Nondeterminism(
-                row.error or "the execution is parked",
-                hint="undo the change of the workflow's code and start it again",
-            )
+            raise why_parked(row.error, self.read_log(execution_id))
         if row.state is not State.FINISHED:
             raise NotFinished(f"execution {execution_id!r} is {row.state}")
         return ending(self._reader().last(row.key))

@@ -18,6 +18,7 @@ from obelisk_ops.core import events, failures, retry
 from obelisk_ops.core.events import KINDS, Body, Event, Failure
 from obelisk_ops.core.ports import InboxItem, Result, State, StateChange, StateRow
 from obelisk_ops.core.requests import Signal as SignalBody
+from obelisk_ops.durable import crashes
 from obelisk_ops.durable.functions import Activity, Workflow
 from obelisk_ops.durable.inbox import Inbox
 from obelisk_ops.durable.machine import Machine
@@ -70,7 +71,7 @@ class Execution:
         Append *notes*, replay the log, and go on from where it ends, until *deadline*.
 
         Raises:
-            Nondeterminism: The code does not fit the log; nothing was written.
+            Nondeterminism, CrashLoop: It cannot go on; nothing was written.
         """
         self._version = len(log)
         self._enter(turn, now_ms)
@@ -78,6 +79,7 @@ class Execution:
             self._append(note)
         self.machine.at = self._now  # for code that begins here, not for what has begun
         self.machine.replay(log[1:], inbox)
+        self._owner.take_over(self)
         self.inbox.load(inbox, self.machine.pending, self.machine.signals_taken)
         self._limit(deadline)
         self._go_on()
@@ -88,7 +90,7 @@ class Execution:
         if log[-1].kind == "parked":
             return
         self._enter(turn, now_ms)
-        told = Failure(type="Nondeterminism", message=error.message, hint=error.hint)
+        told = Failure(type=type(error).__name__, message=error.message, hint=error.hint)
         self._append(events.Parked(error=told))
         self._change(State.PARKED, error=error.message)
 
@@ -364,19 +366,19 @@ class Execution:
     def _take_up(self, n: int, pending: Pending) -> None:
         assert self._turn is not None
         if isinstance(pending.function, Activity):
-            self._take_up_activity(n, pending)
+            self._take_up_activity(n, pending, self._turn)
         elif isinstance(pending.function, Workflow) and pending.cancelling:
             self._owner.cancel_child(self, n, self._turn)
         elif pending.due:
             self._wind(n, pending.due)
 
-    def _take_up_activity(self, n: int, pending: Pending) -> None:
+    def _take_up_activity(self, n: int, pending: Pending, turn: Turn) -> None:
         if pending.retry_at is not None:
             self._wind(n, pending.retry_at)
         elif not pending.running:
             self.later(self._owner.start_soon, self, n)
         elif not self._owner.is_running(self.key, n, pending):
-            self._start_next(n, pending)  # its outcome is unknown: at least once
+            crashes.take_up(self, turn, n, self._now)
 
     def _start_next(self, n: int, pending: Pending) -> None:
         if not self._owner.reserve_slot(self.key, n, pending):
@@ -385,7 +387,7 @@ class Execution:
             return
         pending.attempt += 1
         pending.running, pending.retry_at = True, None
-        self._append(events.AttemptStarted(n=n, attempt=pending.attempt))
+        self._append(events.AttemptStarted(n, pending.attempt, pending.crashes))
         self.later(self._owner.start_attempt, self, n, pending)
 
 

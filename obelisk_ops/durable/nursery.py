@@ -17,7 +17,7 @@ from obelisk_ops.durable.execution import DEADLINE, START, Execution
 from obelisk_ops.durable.functions import Workflow
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.turn import Turn
-from obelisk_ops.errors import Nondeterminism, OpsError
+from obelisk_ops.errors import CrashLoop, Nondeterminism, OpsError
 
 if TYPE_CHECKING:
     from obelisk_ops.durable.scheduler import Scheduler
@@ -162,7 +162,7 @@ class Nursery:
         try:
             deadline = timers.get(DEADLINE)
             execution.resume(turn, history, inbox, now_ms, *notes, deadline=deadline)
-        except (Nondeterminism, msgspec.DecodeError, KeyError) as error:
+        except (Nondeterminism, CrashLoop, msgspec.DecodeError, KeyError) as error:
             self._engine.commits.drop(turn)
             self._park(row, function, created, history, error)
             return None

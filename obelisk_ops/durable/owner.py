@@ -104,6 +104,7 @@ class Owner:
         )
         self._letters = Letters(self.store, self._scheduler)
         self._mailroom = Mailroom(path, self.store, self._letters.deliver, self._asked)
+        self._scheduler.workshop.follows_crash = not self._lock.last_owner_closed
         self._scheduler.nursery.recover()
         self._supervised = False
         self._wal_alarmed = False

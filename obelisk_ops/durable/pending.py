@@ -39,6 +39,7 @@ class Pending:
         input: Its arguments, a JSON array.
         attempt: Number of the last attempt; 0 before the first.
         failures: Attempts that failed.
+        crashes: Attempts that ended together with their process.
         running: Whether the last attempt was started and has no outcome on record.
         retry_at: When it is tried again, UTC milliseconds.
         due: When a timer fires or a signal is given up, UTC milliseconds; 0 for never.
@@ -54,6 +55,7 @@ class Pending:
     input: bytes = b""
     attempt: int = 0
     failures: int = 0
+    crashes: int = 0
     running: bool = False
     retry_at: int | None = None
     due: int = 0
@@ -65,6 +67,7 @@ class Pending:
         """Take in what happened to an attempt, and code cannot see."""
         if isinstance(body, events.AttemptStarted):
             self.attempt, self.running, self.retry_at = body.attempt, True, None
+            self.crashes = body.crashes
         else:
             self.failures += 1
             self.running, self.retry_at = False, body.retry_at

@@ -23,6 +23,10 @@ class Owner(Protocol):
         """Run an attempt that is on record as started."""
         ...
 
+    def take_over(self, execution: Execution) -> None:
+        """Count attempts that ended with their process; raise CrashLoop if that is too many."""
+        ...
+
     def is_running(self, key: int, n: int, pending: Pending) -> bool:
         """Return whether the last attempt of a call runs in this process."""
         ...

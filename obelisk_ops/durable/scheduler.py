@@ -260,6 +260,14 @@ class Scheduler:
             )
         )  # fmt: skip
 
+    def take_over(self, execution: Execution) -> None:
+        """See Owner.take_over."""
+        was_parked = execution.row.state is State.PARKED
+        for n, pending in execution.machine.pending.items():
+            if pending.running and not self.is_running(execution.key, n, pending):
+                call_id = execution.machine.call_id(n)
+                self.workshop.note_crash(call_id, pending, was_parked=was_parked)
+
     def is_running(self, key: int, n: int, pending: Pending) -> bool:
         """See Owner.is_running."""
         return self.workshop.is_running((key, n), pending.attempt)

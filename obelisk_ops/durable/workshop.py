@@ -13,9 +13,11 @@ from obelisk_ops.durable.alarms import Alarms
 from obelisk_ops.durable.attempt import Attempt, Key
 from obelisk_ops.durable.attempts import Attempts, Report
 from obelisk_ops.durable.beats import Beats
+from obelisk_ops.durable.crashes import refuse_crash_loop
 from obelisk_ops.durable.functions import Activity
 from obelisk_ops.durable.options import DEFAULT_QUEUE
 from obelisk_ops.durable.output import LIMIT_BYTES, Output, capture, rows
+from obelisk_ops.durable.pending import Pending
 from obelisk_ops.durable.queues import Queue
 from obelisk_ops.durable.waiting import Waiting
 
@@ -68,6 +70,8 @@ class Workshop:
         self._post = post
         self._start_next = start_next
         self._output_bytes = bench.output_bytes
+        self._max_crashes = bench.max_crashes
+        self.follows_crash = False  # whether the last owner of the database was killed
         self._attempts = Attempts(
             loop, report, self._has_left, self._has_freed, threads=bench.threads
         )
@@ -143,6 +147,22 @@ class Workshop:
     def is_running(self, key: Key, number: int) -> bool:
         """Return whether this attempt of a call runs, and its outcome counts."""
         return self._attempts.is_running(key, number)
+
+    def note_crash(self, call_id: str, pending: Pending, *, was_parked: bool) -> None:
+        """
+        Take over a call whose attempt did not end before its process did.
+
+        Args:
+            call_id: Its id.
+            pending: The call.
+            was_parked: Whether its execution was parked since: the crash is not the last
+                owner's, and still not on record.
+
+        Raises:
+            CrashLoop: That was once too often.
+        """
+        pending.crashes += self.follows_crash or was_parked
+        refuse_crash_loop(call_id, pending, self._max_crashes)
 
     def drop(self, key: Key) -> None:
         """Forget a call that nobody waits for any more."""
