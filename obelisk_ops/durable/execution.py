@@ -251,9 +251,8 @@ class Execution:
         if failure is UNSET:
             self._change(State.FINISHED, result=Result.OK)
         else:
-            result = Result(outcome.result or "error")
             text = f"{failure.type}: {failure.message}"[:2000]
-            self._change(State.FINISHED, result=result, error=text)
+            self._change(State.FINISHED, result=Result(outcome.result or "error"), error=text)
         self._owner.ended(self, turn)
 
     def _change(

@@ -36,7 +36,7 @@ _FAREWELL_S = 2.0
 _CHUNK_BYTES = 65536
 
 
-class Request(Struct):
+class Request(Struct, omit_defaults=True):
     """What the child is told: where the function is, and what to call it with."""
 
     module: str
@@ -46,7 +46,7 @@ class Request(Struct):
     call_id: str
     number: int
     input: Raw
-    last_details: Raw | None = None
+    last_details: Raw | UnsetType = UNSET
 
 
 class Word(Struct, omit_defaults=True):
@@ -99,7 +99,7 @@ def _ask(child: process.Child, attempt: Attempt) -> None:
         call_id=attempt.call_id,
         number=attempt.number,
         input=Raw(attempt.input),
-        last_details=None if given is None else Raw(given),
+        last_details=UNSET if given is None else Raw(given),
     )
     assert child.stdin is not None
     with suppress(BrokenPipeError):  # it was killed

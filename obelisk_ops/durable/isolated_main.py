@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from obelisk_ops.core import failures, values
 from obelisk_ops.durable.attempt import current
@@ -26,9 +26,8 @@ class ChildAttempt:
     def __init__(self, request: Request, pipe: int) -> None:
         self.number = request.number
         self.call_id = request.call_id
-        self.last_details = (
-            None if request.last_details is None else bytes(request.last_details)
-        )
+        given = request.last_details
+        self.last_details: bytes | None = None if given is UNSET else bytes(given)
         self._pipe = pipe
 
     def beat(self, details: object) -> None:
