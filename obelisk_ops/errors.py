@@ -54,9 +54,8 @@ Every error this package raises on purpose.
     ├── Nondeterminism                  nondeterminism       14  the execution is parked
     └── CrashLoop                       crash_loop           14  the same: it ends its process
 
-A class names what the *caller* can do about it; ``code`` is stable across
-releases and is what scripts match on; ``exit_status`` is the status of the
-command; ``hint`` tells a person what to try.
+A class names what the *caller* can do about it; ``code`` is stable, scripts match on it;
+``exit_status`` is the status of the command; ``hint`` tells a person what to try.
 """
 
 from __future__ import annotations
@@ -333,15 +332,15 @@ class ExecutionError(OpsError):
     code = "execution"
     exit_status = 13
 
+    def __init__(self, message: str, *, error_type: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.error_type = error_type
+
 
 class ExecutionFailed(ExecutionError):
     """The workflow ended with an error; ``error_type`` names its class."""
 
     code = "execution_failed"
-
-    def __init__(self, message: str, *, error_type: str = "", hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.error_type = error_type
 
 
 class ExecutionCancelled(ExecutionFailed):
@@ -360,10 +359,6 @@ class ActivityFailed(ExecutionError):
     """An activity failed for good; ``error_type`` names the class of its last error."""
 
     code = "activity_failed"
-
-    def __init__(self, message: str, *, error_type: str = "", hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.error_type = error_type
 
 
 class ActivityTimedOut(ExecutionError):

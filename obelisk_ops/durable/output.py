@@ -114,7 +114,8 @@ class _Tee:
     """Stands for ``sys.stdout`` or ``sys.stderr``; it is the real one in all but ``write``."""
 
     def __init__(self, real: Any, stream: str) -> None:  # noqa: ANN401 - whatever is there
-        self._real = real
+        self.real = real
+        self.engines = 0
         self._stream = stream
 
     def write(self, text: Any) -> int:  # noqa: ANN401 - to complain about it is the real one's
@@ -127,7 +128,7 @@ class _Tee:
             and sys._getframe(1).f_code is not _WRITES_LOGS  # noqa: SLF001 - one frame up
         ):
             attempt.wrote(self._stream, text)
-        written: int = self._real.write(text)
+        written: int = self.real.write(text)
         return written
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -136,16 +137,22 @@ class _Tee:
             self.write(line)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of the real one
-        return getattr(self._real, name)
+        return getattr(self.real, name)
 
 
 _WRITES_LOGS = logging.StreamHandler.emit.__code__
 _as_line = logging.Formatter("%(levelname)s %(name)s: %(message)s")
 
 
-def _noting(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:
-    def make_and_note(*args: Any, **kwargs: Any) -> logging.LogRecord:  # noqa: ANN401
-        record = make(*args, **kwargs)
+class _Noting:
+    """Makes log records, and notes those of attempts."""
+
+    def __init__(self, real: Callable[..., logging.LogRecord]) -> None:
+        self.real = real
+        self.engines = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:  # noqa: ANN401
+        record = self.real(*args, **kwargs)
         attempt = current.get()
         if isinstance(attempt, Attempt) and record.name:
             # Arguments that do not fit the message are the handlers' to complain about.
@@ -153,47 +160,50 @@ def _noting(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.Log
                 attempt.wrote("log", _as_line.format(record) + "\n")
         return record
 
-    return make_and_note
+
+_one_at_a_time = Lock()
 
 
-class _Capture:
-    """Puts itself in place for as long as any engine runs. Streams belong to the process."""
+class Capture:
+    """
+    One engine's wish that what attempts write is noted.
+
+    Streams belong to the process: engines share what one of them has put in place, and the
+    last one puts back what was there, unless somebody has put something else there since.
+    """
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._engines = 0
         self._tees: dict[str, _Tee] = {}
-        self._real: dict[str, Any] = {}
-        self._factories: tuple[Any, Any] = (None, None)
+        self._noting: _Noting | None = None
 
     def begin(self) -> None:
-        """Note what attempts write from now on."""
-        with self._lock:
-            self._engines += 1
-            if self._engines > 1:
-                return
+        """Note it from now on."""
+        if self._noting is not None:
+            return
+        with _one_at_a_time:
             for name in ("stdout", "stderr"):
-                self._real[name] = getattr(sys, name)
-                if self._real[name] is not None:
-                    self._tees[name] = _Tee(self._real[name], name)
-                    setattr(sys, name, self._tees[name])
-            real = logging.getLogRecordFactory()
-            self._factories = (real, _noting(real))
-            logging.setLogRecordFactory(self._factories[1])
+                found = getattr(sys, name)
+                if found is not None:
+                    tee = found if isinstance(found, _Tee) else _Tee(found, name)
+                    tee.engines += 1
+                    setattr(sys, name, tee)
+                    self._tees[name] = tee
+            make = logging.getLogRecordFactory()
+            self._noting = make if isinstance(make, _Noting) else _Noting(make)
+            self._noting.engines += 1
+            logging.setLogRecordFactory(self._noting)
 
     def end(self) -> None:
-        """Put back what was there, unless somebody has put something else there since."""
-        with self._lock:
-            self._engines -= 1
-            if self._engines:
-                return
+        """Note it no more. Ending twice is allowed."""
+        noting = self._noting
+        if noting is None:
+            return
+        with _one_at_a_time:
+            self._noting = None
             for name, tee in self._tees.items():
-                if getattr(sys, name) is tee:
-                    setattr(sys, name, self._real[name])
-            if logging.getLogRecordFactory() is self._factories[1]:
-                logging.setLogRecordFactory(self._factories[0])
-            self._tees.clear()
-            self._real.clear()
-
-
-capture = _Capture()
+                tee.engines -= 1
+                if not tee.engines and getattr(sys, name) is tee:
+                    setattr(sys, name, tee.real)
+            noting.engines -= 1
+            if not noting.engines and logging.getLogRecordFactory() is noting:
+                logging.setLogRecordFactory(noting.real)

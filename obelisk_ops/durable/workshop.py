@@ -16,7 +16,7 @@ from obelisk_ops.durable.beats import Beats
 from obelisk_ops.durable.crashes import refuse_crash_loop
 from obelisk_ops.durable.functions import Activity
 from obelisk_ops.durable.options import DEFAULT_QUEUE
-from obelisk_ops.durable.output import LIMIT_BYTES, Output, capture, rows
+from obelisk_ops.durable.output import LIMIT_BYTES, Capture, Output, rows
 from obelisk_ops.durable.pending import Pending
 from obelisk_ops.durable.queues import Queue
 from obelisk_ops.durable.waiting import Waiting
@@ -80,7 +80,7 @@ class Workshop:
         )
         self._behind: dict[Key, Execution] = {}  # each waits for its own last attempt to end
         self._beats = Beats(loop, clock, lambda: post(_nothing))
-        self._captures = False
+        self._capture = Capture()
 
     @property
     def is_idle(self) -> bool:
@@ -99,9 +99,7 @@ class Workshop:
             await self._attempts.close(grace_s)
         finally:
             self._beats.stop()
-            if self._captures:
-                self._captures = False
-                capture.end()
+            self._capture.end()
 
     # -- places ------------------------------------------------------------------------
 
@@ -136,9 +134,7 @@ class Workshop:
 
     def start(self, attempt: Attempt) -> None:
         """Run an attempt whose place was taken, and that is on record as started."""
-        if not self._captures:
-            self._captures = True
-            capture.begin()
+        self._capture.begin()
         attempt.on_beat = self._beats.heard
         attempt.on_output = self._wrote
         attempt.last_details = self._beats.last(attempt.key)
