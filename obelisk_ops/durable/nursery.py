@@ -150,8 +150,6 @@ class Nursery:
         inbox = self._store.inbox(row.key)
         created = events.decode(history[0])
         execution = self._make(row, function, created)
-        # Of a fork: the beginning of its origin, which is what its code has seen.
-        execution.machine.at = history[0].at
         timers = self._store.timers(row.key) if created.timeout or created.start_at else {}
         turn = self._engine.open(row.key)
         now_ms = self._engine.now_ms()

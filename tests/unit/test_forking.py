@@ -166,6 +166,7 @@ def test_timers_follow_from_a_log() -> None:
         events.SignalAwaited(n=3, name="s", wait=1, until=902),
         events.SignalAwaited(n=4, name="s"),
     )
+    assert (7, 0, 5100) in rows_of(history(limited, *waiting), 7).timers
     late = events.Created(fn="m.f", input=NONE, start_at=77)
 
     assert list(rows_of(history(limited, *waiting), 7, created_at=10).timers) == [
