@@ -20,6 +20,7 @@ from obelisk_ops.errors import (
     ExecutionNotFound,
     NotFound,
     OpsError,
+    Unavailable,
     UsageError,
 )
 
@@ -73,8 +74,8 @@ class Letters:
     def _turn_for(self, letter: Letter) -> Turn | None:
         try:
             return self._do(letter)
-        except Later:
-            raise
+        except (Later, Unavailable):
+            raise  # it stays in the mailbox, to be answered when that has passed
         except (Conflict, NotFound, OpsError, UsageError, ExecutionError) as error:
             # Its sender was told what could be known then: less, or before things changed.
             if (letter.kind, letter.target, letter.body) in self.own:
