@@ -37,6 +37,10 @@ class Cold:
         self._ends[rows.execution] = [len(rows.log), max((r[1] for r in rows.inbox), default=0)]
         self._made.update(row.id for row in rows.created)
 
+    def wrote(self, key: int, versions: int) -> None:
+        """Note that somebody else has written to a log, which has so many events then."""
+        self._ends_of(key)[0] = versions
+
     def append(self, turn: Turn, key: int, body: Body, now_ms: int) -> None:
         """Append an event."""
         ends = self._ends_of(key)

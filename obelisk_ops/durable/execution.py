@@ -49,6 +49,7 @@ class Execution:
         self._owner = owner
         self._version = 0
         self._now = row.created_at
+        self._deadline = 0
         self._is_new = False
         self._turn: Turn | None = None
 
@@ -59,8 +60,7 @@ class Execution:
         self._is_new = True
         self._enter(turn, now_ms)
         self._append(self.created)
-        if self.created.timeout:
-            self._set_alarm(DEADLINE, self._now + self.created.timeout)
+        self._limit(None)
         self._drive(self.machine.start)
 
     def resume(
@@ -73,7 +73,7 @@ class Execution:
         Raises:
             Nondeterminism, CrashLoop: It cannot go on; nothing was written.
         """
-        self._version = len(log)
+        self._version, self._now = len(log), log[-1].at
         self._enter(turn, now_ms)
         for note in notes:
             self._append(note)
@@ -86,7 +86,7 @@ class Execution:
 
     def park(self, turn: Turn, error: OpsError, log: list[Event], now_ms: int) -> None:
         """Record that the code does not fit the log, unless that is the last thing known."""
-        self._version = len(log)
+        self._version, self._now = len(log), log[-1].at
         if log[-1].kind == "parked":
             return
         self._enter(turn, now_ms)
@@ -108,6 +108,7 @@ class Execution:
         self._enter(turn, now_ms)
         self.is_paused = False
         self._append(events.Unpaused())
+        self._limit(self._deadline or None)  # it may have rung meanwhile
         self._go_on()
 
     def cancel(self, turn: Turn, reason: str, now_ms: int) -> None:
@@ -150,12 +151,10 @@ class Execution:
         pending = self.machine.pending[n]
         self._enter(turn, now_ms)
         pending.failures += 1
-        pending.running, pending.retry_at = False, self._now + wait_ms
-        failed = events.AttemptFailed(
-            n=n, attempt=pending.attempt, error=error, retry_at=pending.retry_at
-        )
-        self._append(failed)
-        self._wind(n, pending.retry_at)
+        retry_at = self._now + wait_ms
+        pending.running, pending.retry_at = False, retry_at
+        self._append(events.AttemptFailed(n, pending.attempt, error, retry_at))
+        self._wind(n, retry_at)
 
     def attempt_started(self, turn: Turn, n: int, now_ms: int) -> None:
         """Record that an attempt starts, which it does once this is durable."""
@@ -343,9 +342,11 @@ class Execution:
     def _limit(self, deadline: int | None) -> None:
         """Let the workflow's timeout go on, or begin with its code."""
         if deadline is not None:
+            self._deadline = deadline
             self._wind(DEADLINE, deadline)
         elif self.created.timeout and self.machine.cancelling is None:
-            self._set_alarm(DEADLINE, self._now + self.created.timeout)
+            self._deadline = self._now + self.created.timeout
+            self._set_alarm(DEADLINE, self._deadline)
 
     def _drop(self, n: int, pending: Pending) -> None:
         if pending.due:
@@ -356,11 +357,10 @@ class Execution:
     def _go_on(self) -> None:
         """Take up what was unanswered when the code last ran."""
         self._deliver()
-        if self.machine.finished is None:
-            for n, pending in list(self.machine.pending.items()):
-                if not pending.is_new:
-                    self._take_up(n, pending)
-                pending.is_new = False
+        for n, pending in list(self.machine.pending.items()):
+            if not pending.is_new:
+                self._take_up(n, pending)
+            pending.is_new = False
 
     def _take_up(self, n: int, pending: Pending) -> None:
         assert self._turn is not None

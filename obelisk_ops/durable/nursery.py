@@ -199,6 +199,8 @@ class Nursery:
         execution = Execution(self._engine, row, function, created)
         turn = self._engine.open(row.key)
         execution.park(turn, reason, history, self._engine.now_ms())
+        if turn.write.log:
+            self._cold.wrote(row.key, len(history) + len(turn.write.log))
         turn.effects.append((self._roster.tell, (row.id,)))
 
     # -- parents and children ----------------------------------------------------------

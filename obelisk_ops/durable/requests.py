@@ -135,6 +135,8 @@ class Requests:
         if kind == "cancel" and (row.state is State.PARKED or not is_begun):
             return self._finish(row)
         live = self._load(kind, row)
+        if live is None and engine.cold.is_busy(execution_id, row.key):
+            raise Later(f"execution {execution_id!r} was parked just now")
         if live is None:
             return self._write_down(kind, target, body, row)
         return (

@@ -177,3 +177,5 @@ def test_p28_time_as_code_sees_it_never_goes_back(world: World) -> None:
     left = world.run(main())
     assert world.finish(left, flow) is True
     assert max(seen) - min(seen) < timedelta(seconds=800)
+    moments = [event.at for event in read_log(left, "f")]
+    assert moments == sorted(moments)
