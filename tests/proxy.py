@@ -20,10 +20,14 @@ class Proxy:
     pass: as if it were not there. refuse: nothing listens, open lines are cut.
     blackhole: lines open and stay open, no byte comes through. reset: lines
     open, and are reset at their first byte; open ones are reset now.
+
+    A line that has carried *hold_after* bytes carries no more: whoever reads something
+    large is caught at work, for as long as it takes.
     """
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, *, hold_after: int | None = None) -> None:
         self._target_port = target_port
+        self._hold_after = hold_after
         self._mode: Mode = "pass"
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
@@ -101,8 +105,12 @@ class Proxy:
                 self._lines.discard(line)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        carried = 0
         with contextlib.suppress(OSError):
             while piece := await reader.read(65536):
+                carried += len(piece)
+                if self._hold_after is not None and carried > self._hold_after:
+                    await asyncio.Event().wait()
                 if self._mode == "reset":
                     self._cut()
                 await self._passing.wait()

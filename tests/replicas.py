@@ -131,9 +131,9 @@ def count_rows(path: Path) -> int:
     return int(rows)
 
 
-def write_config(folder: Path, place: ReplicaSettings) -> Path:
+def write_config(folder: Path, place: ReplicaSettings, name: str = "obelisk-ops.yml") -> Path:
     """Write the configuration of a user who replicates to *place*."""
-    file = folder / "obelisk-ops.yml"
+    file = folder / name
     settings = {
         "url": place.url, "endpoint": place.endpoint, "region": place.region,
         "credentials": place.credentials,

@@ -115,11 +115,10 @@ def test_databases_that_cannot_be_used(db: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_interrupted_goes_on(db: Path, side: Path) -> None:
-    argv = ("run", target("steps"), json.dumps(str(side)), "4", "1.0", "--db", db, "--id", "a")
+    argv = ("run", target("steps"), json.dumps(str(side)), "4", "3.0", "--db", db, "--id", "a")
 
     with start(*argv) as first:
-        wait_until(lambda: len(lines(side)) == 3, 10, "the pause")
-        time.sleep(0.1)
+        wait_until(lambda: "timer_set" in kinds_of(db, "a"), 20, "the pause")
         first.send_signal(signal.SIGINT)
         stopped = outcome(first)
     again = call(*argv)
@@ -128,6 +127,11 @@ def test_a_run_that_is_interrupted_goes_on(db: Path, side: Path) -> None:
     assert "Traceback" not in stopped.err
     assert (again.status, again.json) == (0, 6)
     assert lines(side) == ["a/1 1", "a/2 1", "a/3 1", "a/5 1"]  # call 4 is the pause
+
+
+def kinds_of(db: Path, execution_id: str) -> list[str]:
+    shown = call("execution", "events", execution_id, "--db", db, "--json")
+    return [event["kind"] for event in shown.json["events"]] if shown.status == 0 else []
 
 
 CHANGED = """
@@ -142,11 +146,10 @@ async def flow(seconds: float) -> str:
 
 def test_changed_code_parks_and_mended_code_goes_on(db: Path, tmp_path: Path) -> None:
     code = tmp_path / "changing.py"
-    argv = ("run", f"{code}:flow", "0.6", "--db", db, "--id", "a", "--json")
+    argv = ("run", f"{code}:flow", "3", "--db", db, "--id", "a", "--json")
     code.write_text(CHANGED.format(change=""))
     with start(*argv) as first:
-        wait_until(db.exists, 10, "the database")
-        time.sleep(0.4)
+        wait_until(lambda: "timer_set" in kinds_of(db, "a"), 20, "the pause")
         first.send_signal(signal.SIGINT)
         first.communicate()
     code.write_text(CHANGED.format(change=" + 1"))
@@ -158,10 +161,7 @@ def test_changed_code_parks_and_mended_code_goes_on(db: Path, tmp_path: Path) ->
     mended = call(*argv)
 
     assert (parked.status, parked.error["code"]) == (14, "nondeterminism")
-    assert (
-        "sleep of 0.6 s, but the code asks for call 1, sleep of 1.6 s"
-        in parked.error["message"]
-    )
+    assert "sleep of 3 s, but the code asks for call 1, sleep of 4 s" in parked.error["message"]
     assert shown.json["state"] == "parked"
     assert asked.status == 14
     assert (mended.status, mended.json) == (0, "done")
@@ -217,12 +217,12 @@ def test_a_worker_does_not_wait_longer_than_it_may(db: Path, side: Path) -> None
 
 def test_a_killed_worker_is_followed_at_once(db: Path, side: Path) -> None:
     with serving(db) as worker:
-        submit(db, "slowly", json.dumps(str(side)), "0.3", "--id", "a")
-        wait_until(lambda: lines(side), 10, "the activity starts")
+        submit(db, "slowly", json.dumps(str(side)), "3", "--id", "a")
+        wait_until(lambda: lines(side), 20, "the activity starts")
         worker.kill()
         worker.wait()
         with serving(db):
-            done = call("execution", "result", "a", "--wait", "10", "--db", db)
+            done = call("execution", "result", "a", "--wait", "30", "--db", db)
 
     assert done.json == "slow"
     assert lines(side) == ["a/1 1", "a/1 2"]

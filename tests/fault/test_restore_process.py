@@ -8,12 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from obelisk_ops.settings import child_environment
+from obelisk_ops.settings import ReplicaSettings, child_environment
 from tests.conftest import S3
+from tests.proxy import Proxy
 from tests.replicas import ReplicatedDatabase, write_config
 from tests.support import wait_until
 
@@ -49,6 +53,15 @@ def larger(s3: S3, tmp_path: Path) -> ReplicatedDatabase:
     made.ship()
     made.close()
     return made
+
+
+@contextmanager
+def slowed(database: ReplicatedDatabase) -> Iterator[ReplicaSettings]:
+    """Hold back most of its backup: a restore is at work until it is stopped."""
+    assert database.place.endpoint is not None
+    port = int(database.place.endpoint.rpartition(":")[2])
+    with Proxy(port, hold_after=1 << 20) as line:
+        yield replace(database.place, endpoint=line.endpoint)
 
 
 def test_a_full_disk_leaves_nothing(
@@ -102,12 +115,14 @@ def test_a_killed_restore_leaves_all_or_nothing(
             complete += 1
             assert digest(target) == whole, f"half a copy when killed at {share}"
 
-    # The same target again, until a restore was killed while it was at work there.
+    # The same target again, after a restore was killed while it was at work there.
     target = out / "again.db"
-    child = subprocess.Popen(command(config, target), env=env, stdout=subprocess.DEVNULL)
-    wait_until(lambda: list(out.glob(".again.db.restoring-*/*.tmp")), 10, "restore at work")
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    with slowed(larger) as place:
+        slow = write_config(tmp_path, place, "slow.yml")
+        child = subprocess.Popen(command(slow, target), env=env, stdout=subprocess.DEVNULL)
+        wait_until(lambda: list(out.glob(".again.db.restoring-*/*.tmp")), 20, "restore at work")
+        child.send_signal(signal.SIGKILL)
+        child.wait()
     assert not target.exists()
     assert list(out.glob(".again.db.restoring-*"))
     subprocess.run(command(config, target), env=env, check=True, capture_output=True)
@@ -119,15 +134,16 @@ def test_a_killed_restore_leaves_all_or_nothing(
 def test_a_terminated_restore_cleans_up(
     larger: ReplicatedDatabase, tmp_path: Path, out: Path
 ) -> None:
-    config, env = write_config(tmp_path, larger.place), child_environment({})
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        child = subprocess.Popen(
-            command(config, out / "copy.db"), env=env,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        wait_until(lambda: list(out.glob(".copy.db.restoring-*/*.tmp")), 10, "at work")
+        with slowed(larger) as place:
+            config, env = write_config(tmp_path, place), child_environment({})
+            child = subprocess.Popen(
+                command(config, out / "copy.db"), env=env,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            wait_until(lambda: list(out.glob(".copy.db.restoring-*/*.tmp")), 20, "at work")
 
-        child.send_signal(number)
+            child.send_signal(number)
 
-        assert child.wait(timeout=10) == status
-        assert left_in(out) == []
+            assert child.wait(timeout=20) == status
+            assert left_in(out) == []
