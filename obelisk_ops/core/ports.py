@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from msgspec import Struct
+
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.rows import CronRow, PrunedRow
 from obelisk_ops.errors import OpsError
@@ -33,8 +35,11 @@ class Result(StrEnum):
     TIMED_OUT = "timed_out"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateRow:
+# What every step makes is a struct of msgspec: made in a fraction of the time, and where
+# it holds nothing but plain values the garbage collector need not look at it.
+
+
+class StateRow(Struct, frozen=True, kw_only=True, gc=False):
     """
     One execution in the table of executions; a projection of its log.
 
@@ -63,8 +68,7 @@ class StateRow:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateChange:
+class StateChange(Struct, frozen=True, kw_only=True, gc=False):
     """The new state of one execution."""
 
     key: int
@@ -128,8 +132,7 @@ class Output:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class InboxItem:
+class InboxItem(Struct, frozen=True, gc=False):
     """
     What arrived for an execution from outside its code.
 
@@ -147,8 +150,7 @@ class InboxItem:
     body: str
 
 
-@dataclass(slots=True)
-class Write:
+class Write(Struct):
     """
     Rows that are written together or not at all.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -42,7 +41,9 @@ class Record:
         self._id = execution_id
         self._host = host
         self._note = note
-        self._history: deque[tuple[Event, Any]] = deque()
+        self._events: Sequence[Event] = ()
+        self._bodies: Sequence[Any] = ()
+        self._next = 0  # which of them comes next
         self.broken: OpsError | None = None
         self.has_ended = False
         self.is_replay = False  # of code that has run before, until it asks for more
@@ -55,13 +56,14 @@ class Record:
             msgspec.DecodeError: It is damaged. Not an outcome of the code: none has run.
             KeyError: It holds events of a later version.
         """
-        self._history.extend(zip(log, map(events.decode, log), strict=True))
+        self._bodies = [events.decode(event) for event in log]
+        self._events = log
         self.is_replay = any(event.kind in COMMANDS for event in log)
 
     @property
     def has_history(self) -> bool:
         """Whether something is told again, not for the first time."""
-        return bool(self._history)
+        return self._next < len(self._events)
 
     def next(self) -> tuple[Event, Any]:
         """
@@ -70,7 +72,7 @@ class Record:
         Raises:
             Halt: It is something that the code asked for before, and not now.
         """
-        event, body = self._history.popleft()
+        event, body = self._take()
         if event.kind in COMMANDS:
             self._mismatch(event, body, "waits for something else")
         return event, body
@@ -81,19 +83,19 @@ class Record:
 
         ``skip_answered`` takes them. An error is told in the ordinary way.
         """
-        if len(self._history) < 2:  # noqa: PLR2004 - one for each
+        place = self._next
+        if len(self._events) < place + 2:
             return None
-        asked, (event, answer) = self._history[0][1], self._history[1]
+        asked, answer = self._bodies[place], self._bodies[place + 1]
         is_next = (
             type(asked) is Intended and type(answer) is Returned and not asked.set
             and asked.n == n == answer.n and asked.fn == function and answer.error is UNSET
         )  # fmt: skip
-        return (asked, answer, event.at) if is_next else None
+        return (asked, answer, self._events[place + 1].at) if is_next else None
 
     def skip_answered(self) -> None:
         """Pass over a call and its result."""
-        self._history.popleft()
-        self._history.popleft()
+        self._pass(2)
 
     def command(self, wanted: Any) -> Any:  # noqa: ANN401 - returns the type it is given
         """
@@ -104,11 +106,11 @@ class Record:
         """
         self.check()
         self.note_all()
-        if not self._history:
+        if not self.has_history:
             self.is_replay = False
             self._host.record(wanted)
             return wanted
-        event, recorded = self._history.popleft()
+        event, recorded = self._take()
         if event.kind != KINDS[type(wanted)] or not same(recorded, wanted):
             self._mismatch(event, recorded, f"asks for {describe(wanted)}")
         return recorded
@@ -117,9 +119,9 @@ class Record:
         """Tell whether code with this change goes on from here; mark it if it is new."""
         self.check()
         self.note_all()
-        if self._history:
-            event, body = self._history[0]
-            if event.kind != "patched" or body.name != name:
+        if self.has_history:
+            body = self._bodies[self._next]
+            if type(body) is not Patched or body.name != name:
                 return False
         self.command(Patched(name=name))
         return True
@@ -136,8 +138,19 @@ class Record:
 
     def note_all(self) -> None:
         """Pass over what code cannot see."""
-        while self._history and self._history[0][0].kind not in _SEEN_BY_CODE:
-            self._note(self._history.popleft()[1])
+        while self.has_history and self._events[self._next].kind not in _SEEN_BY_CODE:
+            self._note(self._take()[1])
+
+    def _take(self) -> tuple[Event, Any]:
+        place = self._next
+        taken = self._events[place], self._bodies[place]
+        self._pass(1)
+        return taken
+
+    def _pass(self, count: int) -> None:
+        self._next += count
+        if not self.has_history:
+            self._events, self._bodies, self._next = (), (), 0
 
     def _mismatch(self, event: Event, body: Body, instead: str) -> None:
         self.broken = self.broken or does_not_fit(self._id, event, body, instead)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from obelisk_ops.core.ports import Write
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 Effect = tuple[Callable[..., None], tuple[Any, ...]]
 
 
-@dataclass(slots=True)
-class Turn:
+class Turn(Struct, eq=False):
     """
     One Write in the making.
 
@@ -30,13 +29,13 @@ class Turn:
     """
 
     write: Write
-    effects: list[Effect] = field(default_factory=list)
-    follow: deque[Effect] = field(default_factory=deque)
-    acks: list[asyncio.Future[None]] = field(default_factory=list)
-    executions: list[Execution] = field(default_factory=list)
+    effects: list[Effect] = []
+    follow: list[Effect] = []
+    acks: list[asyncio.Future[None]] = []
+    executions: list[Execution] = []
 
     def run(self) -> None:
         """Do what still belongs to it."""
         while self.follow:
-            call, args = self.follow.popleft()
+            call, args = self.follow.pop(0)
             call(*args)

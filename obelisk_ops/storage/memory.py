@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
+
+from msgspec import structs
 
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.letters import is_wanted
@@ -317,7 +319,7 @@ def _insert(table: dict[K, V], key: K, value: V) -> None:
 
 
 def _changed(row: StateRow, change: StateChange) -> StateRow:
-    return replace(
+    return structs.replace(
         row, state=change.state, result=change.result,
         finished_at=change.finished_at, error=change.error,
     )  # fmt: skip

@@ -1,22 +1,11 @@
--- name: append_one
--- A lone event; the primary key refuses a version that is taken.
+-- name: append
+-- An event; repeated for several. The primary key refuses a version that is taken.
 INSERT INTO log (key, at, kind, body) VALUES ((? << 32) + ?, ?, ?, ?);
 
--- name: append_two
--- A sequential step: a result and the next intention, one statement, one sync.
-INSERT INTO log (key, at, kind, body) VALUES ((? << 32) + ?, ?, ?, ?), ((? << 32) + ?, ?, ?, ?);
-
--- name: append_many
--- A group of events as one statement: the interpreter lock is given up once, not per row.
-INSERT INTO log (key, at, kind, body)
-SELECT ((value->>0) << 32) + (value->>1), value->>2, value->>3, value->>4 FROM json_each(?);
-
--- name: create_states
--- New executions.
+-- name: create_state
+-- A new execution; repeated for several.
 INSERT INTO state (key, id, parent, parent_n, function, state, result, created_at, finished_at, error)
-SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
-       value->>8, value->>9
-FROM json_each(?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: change_states
 -- New states, the last one of each execution.

@@ -9,6 +9,7 @@ from typing import Any
 
 import apsw
 import msgspec
+from msgspec.structs import astuple
 
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.letters import is_wanted
@@ -35,6 +36,7 @@ from obelisk_ops.storage.sqlite.connection import (
 )
 from obelisk_ops.storage.sqlite.errors import GUILTY, translate
 from obelisk_ops.storage.sqlite.recovery import find_overlooked_commit
+from obelisk_ops.storage.sqlite.rows import Rows, repeated
 
 _json = msgspec.json.Encoder().encode
 _AUTOCHECKPOINT_PAGES = 4000
@@ -177,8 +179,10 @@ class SqliteStore(SqliteReader):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, open_owner(path))
-        self._execute = self._connection.execute
-        self._one, self._two = QUERIES["append_one"], QUERIES["append_two"]
+        self._execute = self._connection.cursor().execute  # one cursor: none is made anew
+        self._one, self._two = QUERIES["append"], repeated(QUERIES["append"], 2)
+        self._log = Rows(self._execute, QUERIES["append"])
+        self._states = Rows(self._execute, QUERIES["create_state"])
         self.checkpoint_by_itself()
 
     def checkpoint_by_itself(self, *, wanted: bool = True) -> None:
@@ -276,9 +280,9 @@ class SqliteStore(SqliteReader):
 
     def _write(self, writes: Sequence[Write]) -> None:
         """Write the rows of all writes, one statement for each table that is touched."""
-        self._many("append_many", [row for write in writes for row in write.log])
-        self._many("create_states", [_columns(row) for w in writes for row in w.created])
-        changed = {change.key: _columns(change) for w in writes for change in w.changed}
+        self._log.insert([row for write in writes for row in write.log])
+        self._states.insert([astuple(row) for w in writes for row in w.created])
+        changed = {change.key: astuple(change) for w in writes for change in w.changed}
         self._many("change_states", list(changed.values()))
         self._many("add_inbox", [row for write in writes for row in write.inbox])
         self._many("arm_timers", [row for write in writes for row in write.timers])
@@ -317,5 +321,5 @@ def _cron_row(row: Sequence[Any]) -> CronRow:
     return CronRow(**facts | {"paused": bool(facts["paused"]), "running": running})
 
 
-def _columns(row: Any) -> tuple[Any, ...]:  # noqa: ANN401 - one of the rows of core.ports
+def _columns(row: CronRow) -> tuple[Any, ...]:
     return tuple(getattr(row, name) for name in row.__slots__)
