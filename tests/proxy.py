@@ -99,6 +99,8 @@ class Proxy:
         self._lines.add(there)
         try:
             await asyncio.gather(self._pump(reader, there), self._pump(there_reader, writer))
+        except asyncio.CancelledError:
+            return  # the end of the proxy; raised on, asyncio would report it
         finally:
             for line in (writer, there):
                 line.transport.abort()
