@@ -191,7 +191,8 @@ class Attempts:
 
     def _end(self, attempt: Attempt, result: bytes | None, error: BaseException | None) -> None:
         del self._running[attempt.key]
-        self._stop_limits(attempt)
+        if attempt.limits:
+            self._stop_limits(attempt)
         self._left(attempt)
         # Of one that was killed because the engine closes the outcome is not known.
         if not (self._closed and attempt.kill is not None):

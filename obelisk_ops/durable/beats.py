@@ -43,6 +43,11 @@ class Beats:
                 self._gone.append((key, n))
 
     @property
+    def has_any(self) -> bool:
+        """Whether any open call has given a heartbeat."""
+        return bool(self._last)
+
+    @property
     def has_news(self) -> bool:
         """Whether a commit could take something along."""
         return bool(self._unwritten or self._gone)

@@ -176,6 +176,11 @@ class Capture:
         self._tees: dict[str, _Tee] = {}
         self._noting: _Noting | None = None
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it is noted."""
+        return self._noting is not None
+
     def begin(self) -> None:
         """Note it from now on."""
         if self._noting is not None:

@@ -306,11 +306,12 @@ class Scheduler:
 
     def arm(self, execution: Execution, n: int, due: int) -> None:
         """See Owner.arm."""
-        self.set_alarm(execution.key, n, due)
+        self.set_alarm(execution.key, n, due, since_ms=execution.machine.at)
 
-    def set_alarm(self, key: int, n: int, due: int) -> None:
+    def set_alarm(self, key: int, n: int, due: int, *, since_ms: int = 0) -> None:
         """Ring at *due*, UTC milliseconds; the alarm holds no execution in memory."""
-        self.alarms.set((key, n), due, partial(self.post, self.ring, key, n))
+        call = partial(self.post, self.ring, key, n)
+        self.alarms.set((key, n), due, call, since_ms=since_ms)
 
     def create_child(self, parent: Execution, body: events.ChildCreated, turn: Turn) -> None:
         """See Owner.create_child."""

@@ -81,6 +81,8 @@ class Workshop:
         self._behind: dict[Key, Execution] = {}  # each waits for its own last attempt to end
         self._beats = Beats(loop, clock, lambda: post(_nothing))
         self._capture = Capture()
+        # Bound once, not for each attempt: this is on the way of every step.
+        self._heard, self._noted = self._beats.heard, self._wrote
 
     @property
     def is_idle(self) -> bool:
@@ -134,10 +136,12 @@ class Workshop:
 
     def start(self, attempt: Attempt) -> None:
         """Run an attempt whose place was taken, and that is on record as started."""
-        self._capture.begin()
-        attempt.on_beat = self._beats.heard
-        attempt.on_output = self._wrote
-        attempt.last_details = self._beats.last(attempt.key)
+        if not self._capture.has_begun:
+            self._capture.begin()
+        attempt.on_beat = self._heard
+        attempt.on_output = self._noted
+        if self._beats.has_any:
+            attempt.last_details = self._beats.last(attempt.key)
         self._attempts.start(attempt)
 
     def is_running(self, key: Key, number: int) -> bool:
@@ -175,7 +179,8 @@ class Workshop:
         if attempt.output is not None:
             pieces = attempt.output.close()
             write.outputs = [*write.outputs, *rows(attempt.key, attempt.number, pieces)]
-        self._beats.ended(attempt, write, is_open=is_open)
+        if attempt.details is not None or self._beats.has_any:
+            self._beats.ended(attempt, write, is_open=is_open)
 
     @property
     def has_news(self) -> bool:
