@@ -45,7 +45,7 @@ def derived(execution_id: str, n: int) -> str:
 def successor(execution_id: str) -> str:
     """Return the id of the execution that goes on in another one's place: ``a~2`` of ``a``."""
     first, number = split_link(execution_id)
-    return f"{first}~{number + 1}"
+    return link(first, number + 1)
 
 
 def split_link(execution_id: str) -> tuple[str, int]:
@@ -90,13 +90,24 @@ def latest(
 def _search(execution_id: str, find: Callable[[str], object | None]) -> str:
     first, begin = split_link(execution_id)
     known, step = begin, 1
-    while find(f"{first}~{known + step}") is not None:
+    while find(link(first, known + step)) is not None:
         known, step = known + step, 2 * step
     while step > 1:
         step //= 2
-        if find(f"{first}~{known + step}") is not None:
+        if find(link(first, known + step)) is not None:
             known += step
-    return execution_id if known == begin else f"{first}~{known}"
+    return execution_id if known == begin else link(first, known)
+
+
+def predecessor(execution_id: str) -> str | None:
+    """Return the id of the execution that this one went on from, if it has one."""
+    first, number = split_link(execution_id)
+    return None if number == 1 else link(first, number - 1)
+
+
+def link(first: str, number: int) -> str:
+    """Return the id at a place of a chain; the first one's has no mark."""
+    return first if number == 1 else f"{first}~{number}"
 
 
 def split_call(call_id: str) -> tuple[str, int]:

@@ -285,11 +285,15 @@ def facts_of(
         body: Of the request.
         with_letters: Whether what waits in the mailbox counts; not for who answers it.
     """
-    execution_id = execution_of(kind, target)
-    found = reader.letters_to(execution_id) if with_letters else []
-    letters = [one for one in found if _is_for(execution_id, one)]
+    asked = execution_id = execution_of(kind, target)
     if kind in REQUESTS and kind != "stub":  # a stub is a call of this one, and no other
-        execution_id = ids.latest(execution_id, reader.find, reader.newest_link)
+        execution_id = ids.latest(asked, reader.find, reader.newest_link)
+    letters = [
+        letter
+        for name in dict.fromkeys((asked, execution_id) if with_letters else ())
+        for letter in reader.letters_to(name)
+        if _is_for(name, letter)
+    ]
     row = reader.find(execution_id)
     if row is None:
         made = [letter for letter in letters if letter.kind in MAKING]
@@ -299,7 +303,15 @@ def facts_of(
     )
     log = [] if kind == "signal" else reader.events_of(row.key, TELLING)
     inbox = reader.inbox(row.key).values() if wants_inbox else ()
-    return facts_from(row.state, log, inbox, letters)
+    before = _before(reader, asked, execution_id) if kind == "signal" and wants_inbox else []
+    return facts_from(row.state, log, [*before, *inbox], letters)
+
+
+def _before(reader: LogReader, asked: str, latest: str) -> list[InboxItem]:
+    """Return what reached those that went on as *latest*: who sends again may have met them."""
+    names = {asked, ids.predecessor(latest)} - {None, latest}
+    rows = [row for name in names if (row := reader.find(str(name))) is not None]
+    return [item for row in rows for item in reader.inbox(row.key).values()]
 
 
 def facts_from(

@@ -25,7 +25,6 @@ from obelisk_ops.durable.machine import Machine
 from obelisk_ops.durable.pending import Pending
 from obelisk_ops.durable.ports import Owner
 from obelisk_ops.durable.turn import Turn
-from obelisk_ops.errors import OpsError
 
 #: timers that are no calls: the end of a workflow's timeout, the start of a scheduled one
 DEADLINE, START = 0, -1
@@ -49,8 +48,8 @@ class Execution:
         self._owner = owner
         self._version = 0
         self._now = row.created_at
-        self._deadline = 0
         self._is_new = False
+        self._deadline = 0
         self._turn: Turn | None = None
 
     # -- turns ---------------------------------------------------------------------
@@ -84,16 +83,6 @@ class Execution:
         self._limit(deadline)
         self._go_on()
 
-    def park(self, turn: Turn, error: OpsError, log: list[Event], now_ms: int) -> None:
-        """Record that the code does not fit the log, unless that is the last thing known."""
-        self._version, self._now = len(log), log[-1].at
-        if log[-1].kind == "parked":
-            return
-        self._enter(turn, now_ms)
-        told = Failure(type=type(error).__name__, message=error.message, hint=error.hint)
-        self._append(events.Parked(error=told))
-        self._change(State.PARKED, error=error.message)
-
     def pause(self, turn: Turn, now_ms: int) -> None:
         """Let no code run, and nothing start; what runs may end."""
         self._enter(turn, now_ms)
@@ -114,9 +103,10 @@ class Execution:
     def cancel(self, turn: Turn, reason: str, now_ms: int) -> None:
         """Record that it is to be cancelled, and interrupt its code; once."""
         self._enter(turn, now_ms)
-        if reason:
-            self._disarm(DEADLINE)
         if self.machine.cancelling is None:
+            if reason:
+                self._disarm(DEADLINE)
+                self._deadline = 0
             body = events.CancelRequested(reason=reason)
             self._append(body)
             self._drive(self.machine.cancel_requested, body, self._now)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from obelisk_ops.core import events, ids
-from obelisk_ops.core.events import Body
+from obelisk_ops.core.events import Body, Event, Failure
 from obelisk_ops.core.history import History
 from obelisk_ops.core.ports import State, StateRow
 from obelisk_ops.core.projection import rows_of
@@ -17,7 +17,7 @@ from obelisk_ops.durable.execution import DEADLINE, START, Execution
 from obelisk_ops.durable.functions import Workflow
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.turn import Turn
-from obelisk_ops.errors import CrashLoop, Nondeterminism, OpsError
+from obelisk_ops.errors import CrashLoop, ExecutionNotFound, Nondeterminism, OpsError
 
 if TYPE_CHECKING:
     from obelisk_ops.durable.scheduler import Scheduler
@@ -99,21 +99,19 @@ class Nursery:
 
     def recover(self) -> None:
         """Go on with every unfinished execution whose workflow is served here."""
-        early = {key: due for key, n, due in self._store.armed() if n == START}
+        armed = self._store.armed()
+        early = {key for key, n, _ in armed if n == START}
         room = self._engine.keep_loaded
         for row in self._store.unfinished():
-            if row.state is State.PAUSED or self._roster.get(row.key) is not None:
+            if row.state is State.PAUSED or row.key in early:
                 continue
-            if row.key in early:
-                self._engine.set_alarm(row.key, START, early[row.key])
-            elif row.state is not State.BLOCKED or room > 0:
+            if row.state is not State.BLOCKED or room > 0:
                 room -= row.state is State.BLOCKED
                 self._note_unserved(row.function, row.key)
             elif self._engine.registry.get(row.function) is None:
                 self._unserved.setdefault(row.function, set()).add(row.key)
-        for key, n, due in self._store.armed():
-            if n != START:
-                self._engine.set_alarm(key, n, due)
+        for key, n, due in armed:
+            self._engine.set_alarm(key, n, due)
 
     def adopt(self, functions: Sequence[str]) -> None:
         """Go on with unfinished executions of workflows that are served from now on."""
@@ -128,8 +126,11 @@ class Nursery:
 
     def wake(self, key: int, n: int) -> None:
         """Load an execution for which an alarm rang, if it is to go on."""
-        row = self._store.get(key)
-        if row.state in _AT_REST or self._cold.is_busy(row.id, key):
+        row = self._find(key)
+        if row is None or row.state in _AT_REST:
+            return
+        if self._cold.is_busy(row.id, key):
+            self._after_commit(self.wake, key, n)
             return
         execution = self.load(row)
         if execution is not None and n != START:
@@ -162,7 +163,7 @@ class Nursery:
             execution.resume(turn, history, inbox, now_ms, *notes, deadline=deadline)
         except (Nondeterminism, CrashLoop, msgspec.DecodeError, KeyError) as error:
             self._engine.commits.drop(turn)
-            self._park(row, function, created, history, error)
+            self._park(row, history, error, notes)
             return None
         if START in timers:
             turn.write.timers_done = [*turn.write.timers_done, (row.key, START)]
@@ -183,25 +184,41 @@ class Nursery:
         self.adopt([function])  # it may be served by now
 
     def _take_up(self, key: int) -> None:
-        if self._roster.get(key) is None:
-            row = self._store.get(key)
-            if row.state not in (State.FINISHED, State.PAUSED):
-                self.load(row)
+        row = self._find(key)
+        if row is None or self._roster.get(key) is not None:
+            return
+        if self._cold.is_busy(row.id, key):  # a letter may have come first
+            self._after_commit(self._take_up, key)
+        elif row.state not in (State.FINISHED, State.PAUSED):
+            self.load(row)
+
+    def _find(self, key: int) -> StateRow | None:
+        try:
+            return self._store.get(key)
+        except ExecutionNotFound:
+            return None  # it was over, and has been pruned
+
+    def _after_commit(self, call: Callable[..., None], *args: object) -> None:
+        self._engine.open().effects.append((self._engine.post, (call, *args)))
 
     def _park(
-        self, row: StateRow, function: Workflow[Any, Any], created: events.Created,
-        history: list[events.Event], error: Exception,
-    ) -> None:  # fmt: skip
+        self, row: StateRow, history: Sequence[Event], error: Exception, notes: Sequence[Body]
+    ) -> None:
+        """Record that the code does not fit the log, unless that is the last thing known."""
         reason = error if isinstance(error, OpsError) else Nondeterminism(
             f"execution {row.id!r}: its log cannot be read: {error}"
         )  # fmt: skip
         log.warning("execution_parked", execution_id=row.id, reason=reason.message)
-        execution = Execution(self._engine, row, function, created)
-        turn = self._engine.open(row.key)
-        execution.park(turn, reason, history, self._engine.now_ms())
-        if turn.write.log:
-            self._cold.wrote(row.key, len(history) + len(turn.write.log))
+        turn, now_ms = self._engine.open(row.key), self._engine.now_ms()
         turn.effects.append((self._roster.tell, (row.id,)))
+        if history[-1].kind == "parked":
+            return
+        told = Failure(type=type(reason).__name__, message=reason.message, hint=reason.hint)
+        for note in notes:
+            if isinstance(note, events.Unpaused):
+                self._cold.append(turn, row.key, note, now_ms)
+        self._cold.append(turn, row.key, events.Parked(error=told), now_ms)
+        self._cold.change(turn, row.key, State.PARKED, error=reason.message)
 
     # -- parents and children ----------------------------------------------------------
 
@@ -215,10 +232,11 @@ class Nursery:
             turn.follow.append((_tell_live, (parent, turn, n, outcome, now_ms)))
             return
         found = self._store.get(row.parent)
-        if found.state is State.FINISHED:
+        state = self._cold.state(found)
+        if state is State.FINISHED:
             return
         self._cold.receive(turn, row.parent, "child", n, outcome, now_ms)
-        if found.state is State.BLOCKED:
+        if state is State.BLOCKED:
             self._cold.change(turn, row.parent, State.PENDING)
             turn.effects.append((self._note_unserved, (found.function, found.key)))
 
@@ -228,10 +246,8 @@ class Nursery:
         live = self._roster.find(child)
         if live is not None and not live.is_paused:
             turn.follow.append((_cancel_live, (live, turn, self._engine.now_ms())))
-        else:
-            turn.effects.append(
-                (self._engine.post, (self._engine.requests.cancel_if_any, child))
-            )
+        else:  # in the same commit: after a crash nobody would think of it
+            turn.follow.append((self._engine.requests.cancel_if_any, (child,)))
 
     def latest(self, execution_id: str) -> str:
         """Return the id of the execution that goes on in place of one, or its own."""

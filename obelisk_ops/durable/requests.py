@@ -146,11 +146,11 @@ class Requests:
     def _load(self, kind: str, row: StateRow) -> Execution | None:
         """Take one into memory for a request that its code is to hear of."""
         nursery = self._engine.nursery
-        if kind == "pause" or row.state is State.PARKED:
+        if kind == "pause" or row.state is State.PARKED or self._is_early(row):
             return None
         if row.state is not State.PAUSED:
             return nursery.load(row)
-        if kind not in ("unpause", "cancel") or self._is_early(row):
+        if kind not in ("unpause", "cancel"):
             return None
         return nursery.load(row, events.Unpaused())
 
@@ -169,7 +169,11 @@ class Requests:
             case "unpause":
                 cold.append(turn, row.key, events.Unpaused(), now_ms)
                 cold.change(turn, row.key, State.PENDING)
+                for n, due in engine.store.timers(row.key).items():  # it may have rung
+                    turn.effects.append((engine.set_alarm, (row.key, n, due)))
             case "cancel":
+                if row.state is State.PAUSED:
+                    cold.append(turn, row.key, events.Unpaused(), now_ms)
                 cold.append(turn, row.key, events.CancelRequested(), now_ms)
                 cold.change(turn, row.key, State.CANCELLING)
             case _:
@@ -186,5 +190,7 @@ class Requests:
         self._engine.cold.finish(turn, row, outcome, self._engine.now_ms())
         self._engine.nursery.tell_parent(row, events.encode(outcome), turn)
         turn.effects.append((self._engine.roster.tell, (row.id,)))
+        for _, n in turn.write.timers_done:
+            turn.effects.append((self._engine.alarms.drop, ((row.key, n),)))
         turn.run()
         return turn

@@ -358,5 +358,10 @@ class Scheduler:
 
     def _pass_on(self, successor: str, signal: SignalBody, turn: Turn) -> None:
         execution = self.roster.find(successor)
-        if execution is not None and execution.machine.finished is None:
+        if execution is None:
+            return
+        outcome = execution.machine.finished
+        if outcome is None:
             execution.signalled(turn, signal, self.now_ms())
+        elif outcome.continued:  # at once; what it goes on as begins before this is done
+            turn.follow.append((self._pass_on, (outcome.continued, signal, turn)))
