@@ -131,7 +131,7 @@ class Codec:
             args = self._bind(args, kwargs)
         return to_json(args)
 
-    def decode_input(self, text: bytes | str) -> tuple[list[Any], dict[str, Any]]:
+    def decode_input(self, text: bytes | str) -> tuple[Sequence[Any], dict[str, Any]]:
         """
         Read arguments, as positional and keyword ones.
 
@@ -145,7 +145,9 @@ class Codec:
                 f"input does not fit {self._name}{self._signature}: {error}",
                 hint="give one JSON value for each parameter, in this order",
             ) from error
-        positional = list(values[: self._positional])
+        if not self._keywords:
+            return values, {}
+        positional = values[: self._positional]
         return positional, dict(zip(self._keywords, values[self._positional :], strict=True))
 
     def fill_input(self, values: Sequence[msgspec.Raw]) -> bytes:

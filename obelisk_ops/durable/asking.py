@@ -89,10 +89,11 @@ class Asking:
         if found is None or type(function) is not Activity or not self.tasks.is_alone:
             return UNKNOWN
         asked, answer, at = found
+        codec = function.codec
         try:
-            if function.codec.encode_input(call.args, call.kwargs) != bytes(asked.input):
+            if codec.encode_input(call.args, call.kwargs) != bytes(asked.input):
                 return UNKNOWN
-            value = function.codec.decode_result(cast("Raw", answer.ok))
+            value = codec.decode_result(cast("Raw", answer.ok))
         except OpsError:
             return UNKNOWN
         self._use(call)

@@ -56,7 +56,7 @@ class Record:
             msgspec.DecodeError: It is damaged. Not an outcome of the code: none has run.
             KeyError: It holds events of a later version.
         """
-        self._bodies = [events.decode(event) for event in log]
+        self._bodies = events.decode_all(log)
         self._events = log
         self.is_replay = any(event.kind in COMMANDS for event in log)
 

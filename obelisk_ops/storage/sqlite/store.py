@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class SqliteReader(Archive):
 
     def log(self, key: int) -> list[Event]:
         """See LogReader.log."""
-        return [Event(*row) for row in self._rows("read_log", (key,))]
+        return list(starmap(Event, self._rows("read_log", (key,))))
 
     def first(self, key: int) -> Event:
         """See LogReader.first."""
