@@ -15,6 +15,7 @@ from obelisk_ops.core.values import to_json
 from obelisk_ops.durable.arguments import read_json_input
 from obelisk_ops.durable.engine import Engine
 from obelisk_ops.durable.loader import load_served, load_workflow
+from obelisk_ops.durable.queues import parse_queue
 
 database_option = click.option(
     "--db", "database", required=True, metavar="DB", help="Path of the SQLite file."
@@ -69,12 +70,19 @@ def run(
 @click.command()
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @database_option
-@click.option("--queue", default="default", show_default=True, help="The queue to serve.")
+@click.option(
+    "--queue", "queues", multiple=True, default=("default",), show_default=True,
+    metavar="NAME[=LIMIT]",
+    help="A queue to serve; may be repeated. LIMIT: 2 for at most 2 at the same time, 10/1m "
+    "for at most 10 starts per minute.",
+)  # fmt: skip
 @click.option(
     "--grace", default=30.0, show_default=True, metavar="SECONDS",
     help="How long running activities get to end when told to stop.",
 )  # fmt: skip
-def worker(targets: tuple[str, ...], database: str, queue: str, grace: float) -> None:
+def worker(
+    targets: tuple[str, ...], database: str, queues: tuple[str, ...], grace: float
+) -> None:
     """
     Serve the workflows of TARGET (a module, a file, or one function of it).
 
@@ -82,13 +90,14 @@ def worker(targets: tuple[str, ...], database: str, queue: str, grace: float) ->
     Ctrl-C drains: nothing new is started, what runs gets --grace seconds to end.
     """
     served = [load_served(target) for target in targets]
+    limits = [parse_queue(text) for text in queues]
 
     async def serve() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        async with Engine(database, workflows=served, queues=(queue,), grace=grace) as engine:
+        async with Engine(database, workflows=served, queues=limits, grace=grace) as engine:
             note(f"serving {', '.join(targets)} from {Path(database)}")
             failing = asyncio.create_task(engine.failed())
             told = asyncio.create_task(stop.wait())

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from obelisk_ops.core.durations import parse_duration
 from obelisk_ops.core.retry import as_duration
 from obelisk_ops.durable.options import is_queue_name
 from obelisk_ops.errors import ConfigError, InvalidInput
@@ -59,6 +60,27 @@ class Queue:
         per = self.per
         assert isinstance(per, timedelta)
         return round(per.total_seconds() * 1000)
+
+
+def parse_queue(text: str) -> Queue:
+    """
+    Read ``NAME``, ``NAME=2`` (at the same time) or ``NAME=10/1m`` (starts in any minute).
+
+    Raises:
+        ConfigError: It is none of these, or the limit makes no sense.
+    """
+    name, equals, limit = text.partition("=")
+    if not equals:
+        return Queue(name)
+    count, slash, per = limit.partition("/")
+    if not count.isdecimal():
+        raise ConfigError(f"{text!r} is no queue", hint="write NAME, NAME=2 or NAME=10/1m")
+    if not slash:
+        return Queue(name, concurrency=int(count))
+    try:
+        return Queue(name, rate=int(count), per=parse_duration(per))
+    except ValueError as error:
+        raise ConfigError(f"{text!r}: {per!r} is {error}") from error
 
 
 def read_queues(given: Iterable[str | Queue]) -> tuple[Queue, ...]:

@@ -126,7 +126,10 @@ class Workshop:
         """Say what a call waits for that wants to start, or None."""
         if key in self._behind:
             return "the thread of its last attempt, which was given up, still runs"
-        return self._waiting.why(key)
+        reason, lingering = self._waiting.why(key), len(self._attempts.lingering())
+        if reason is not None and lingering:
+            return f"{reason}; {lingering} attempts run on for calls that were given up"
+        return reason
 
     def lingering(self) -> list[Attempt]:
         """Return the attempts that go on although nobody waits for them."""

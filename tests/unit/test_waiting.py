@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from obelisk_ops import activity
 from obelisk_ops.durable.functions import Activity
-from obelisk_ops.durable.queues import Queue, read_queues
+from obelisk_ops.durable.queues import Queue, parse_queue, read_queues
 from obelisk_ops.durable.waiting import Waiting
 from obelisk_ops.errors import ConfigError
 
@@ -259,6 +259,25 @@ def test_whatever_happens_nobody_is_lost_and_no_limit_is_passed(
             bench.end(name)
     assert sorted(bench.started) == sorted(bench.functions)
     assert bench.running == []
+
+
+@pytest.mark.parametrize(
+    ("text", "queue"),
+    [
+        ("gpu", Queue("gpu")),
+        ("gpu=2", Queue("gpu", concurrency=2)),
+        ("api=10/1m", Queue("api", rate=10, per=60)),
+        ("api=1/1m30s", Queue("api", rate=1, per=90)),
+    ],
+)
+def test_queues_are_read_as_they_are_typed(text: str, queue: Queue) -> None:
+    assert parse_queue(text) == queue
+
+
+@pytest.mark.parametrize("text", ["", "=2", "a=", "a=-1", "a=0", "a=2/", "a=2/5", "a=x/1m"])
+def test_what_is_no_queue_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_queue(text)
 
 
 @pytest.mark.parametrize(
