@@ -131,7 +131,7 @@ class Codec:
             args = self._bind(args, kwargs)
         return to_json(args)
 
-    def decode_input(self, text: bytes | str) -> tuple[Sequence[Any], dict[str, Any]]:
+    def decode_input(self, text: bytes | str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """
         Read arguments, as positional and keyword ones.
 

@@ -144,7 +144,7 @@ def test_defaults_and_keywords_are_stored_in_order(
 ) -> None:
     codec = Codec(signature, "m.f")
 
-    assert codec.decode_input(codec.encode_input(args, kwargs)) == (positional, named)
+    assert codec.decode_input(codec.encode_input(args, kwargs)) == (tuple(positional), named)
 
 
 @pytest.mark.parametrize(
