@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "obelisk_ops.cli.run:run",
     "worker": "obelisk_ops.cli.run:worker",
     "execution": "obelisk_ops.cli.execution:execution",
+    "schedule": "obelisk_ops.cli.schedule:schedule",
     "supervise": "obelisk_ops.cli.supervise:supervise",
     "status": "obelisk_ops.cli.supervise:status",
     "config": "obelisk_ops.cli.config:config",

@@ -59,6 +59,8 @@ class Spec(Struct, frozen=True, omit_defaults=True):
             of OVERLAPS.
         catch_up: What becomes of slots that were missed: one of CATCH_UPS, or how old
             (milliseconds) a slot may be that is still made up for.
+        timeout: Of the workflow, as its code said last; milliseconds, 0 for none.
+        cancellable: Whether the workflow lets itself be cancelled, likewise.
     """
 
     fn: str
@@ -68,6 +70,8 @@ class Spec(Struct, frozen=True, omit_defaults=True):
     timezone: str = "UTC"
     overlap: str = "skip"
     catch_up: str | int = "one"
+    timeout: int = 0
+    cancellable: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

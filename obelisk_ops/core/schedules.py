@@ -21,6 +21,9 @@ KIND: Final = "schedule"
 #: an execution's id is the schedule's and a moment, and has at most 200 letters
 _ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+=-]{0,159}")
 
+#: facts of a schedule that follow the code of its workflow, and are nobody's decision
+_OF_THE_CODE = ("timeout", "cancellable")
+
 
 class Request(Struct, frozen=True, omit_defaults=True):
     """
@@ -104,7 +107,7 @@ def _put(
         return CronRow(id=schedule_id, spec=text, paused=request.paused, last=now_ms, due=due)
     difference = _difference(row, spec)
     if not difference:
-        return row
+        return replace(row, spec=text) if _has_other_code(row, spec) else row
     if not request.replace:
         raise ScheduleExists(
             f"schedule {schedule_id!r} exists and {difference}",
@@ -124,7 +127,7 @@ def _difference(row: CronRow, asked: Spec) -> str:
     except msgspec.DecodeError:
         return "was written by a later version"
     names = {"fn": "function", "input": "arguments"}
-    for name in Spec.__struct_fields__:
+    for name in (name for name in Spec.__struct_fields__ if name not in _OF_THE_CODE):
         old, new = getattr(known, name), getattr(asked, name)
         if name == "input":
             old, new = msgspec.json.decode(old), msgspec.json.decode(new)
@@ -133,11 +136,16 @@ def _difference(row: CronRow, asked: Spec) -> str:
     return ""
 
 
+def _has_other_code(row: CronRow, asked: Spec) -> bool:
+    known = decode_spec(row)
+    return any(getattr(known, name) != getattr(asked, name) for name in _OF_THE_CODE)
+
+
 def not_found(schedule_id: str) -> ScheduleNotFound:
     """Return the error for a schedule that does not exist."""
     return ScheduleNotFound(
         f"there is no schedule {schedule_id!r}",
-        hint="see what there is: engine.schedules()",
+        hint="see what there is: obelisk-ops schedule list --db DB",
     )
 
 

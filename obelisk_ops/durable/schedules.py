@@ -22,7 +22,6 @@ from obelisk_ops.core import cron, events, schedules
 from obelisk_ops.core.cron import Plan, Spec, Standing
 from obelisk_ops.core.ports import Letter, State
 from obelisk_ops.core.rows import CronRow
-from obelisk_ops.durable.functions import Workflow
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.registry import created
 from obelisk_ops.durable.turn import Turn
@@ -86,7 +85,7 @@ class Schedules:
     def trigger(self, execution_id: str, asked: events.Created) -> Turn:
         """Begin an execution of a schedule now, beside its slots."""
         row = self._rows.get(asked.cron)
-        turn = self._begin(execution_id, asked.cron, asked.fn, asked.input)
+        turn = self._begin(execution_id, asked)
         if row is not None:
             running = (*row.running, execution_id)
             changed = replace(row, running=running, newest=execution_id, made=row.made + 1)
@@ -130,7 +129,7 @@ class Schedules:
             name = cron.slot_id(row.id, slot)
             if self._exists(name):
                 continue  # made before the clock was set back
-            turn = self._begin(name, row.id, spec.fn, spec.input)
+            turn = self._begin(name, as_created(spec, row.id))
             # Those that overlap need no counting, and may be many.
             running = (name,) if spec.overlap == "allow" else (*row.running, name)
             row = replace(row, running=running, newest=name, made=row.made + 1)
@@ -172,12 +171,10 @@ class Schedules:
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _begin(self, execution_id: str, schedule_id: str, fn: str, given: Raw) -> Turn:
-        function = self._engine.registry.get(fn)
-        if isinstance(function, Workflow):
-            body = created(function, Raw(given), cron=schedule_id)
-        else:
-            body = events.Created(fn=fn, input=Raw(given), cron=schedule_id)
+    def _begin(self, execution_id: str, body: events.Created) -> Turn:
+        function = self._engine.registry.get(body.fn)
+        if function is not None:
+            body = created(function, body.input, cron=body.cron)
         return self._engine.nursery.begin(execution_id, body)
 
     def _keep(self, turn: Turn, row: CronRow) -> None:
@@ -200,6 +197,14 @@ class Schedules:
         return self._engine.cold.is_busy(latest, None) if row is None else (
             row.state is not State.FINISHED
         )  # fmt: skip
+
+
+def as_created(spec: Spec, schedule_id: str) -> events.Created:
+    """Return the ``created`` event of an execution, as far as a schedule knows it."""
+    return events.Created(
+        fn=spec.fn, input=Raw(spec.input), cron=schedule_id, timeout=spec.timeout,
+        cancellable=spec.cancellable,
+    )  # fmt: skip
 
 
 def _read(row: CronRow) -> Spec | None:

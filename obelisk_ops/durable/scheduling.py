@@ -19,6 +19,8 @@ from obelisk_ops.core.ports import LogReader
 from obelisk_ops.core.rows import CronRow
 from obelisk_ops.durable.functions import Workflow
 from obelisk_ops.durable.handle import Handle
+from obelisk_ops.durable.registry import created
+from obelisk_ops.durable.schedules import as_created
 from obelisk_ops.errors import InvalidInput, WorkflowMisuse
 
 _MS = timedelta(milliseconds=1)
@@ -75,11 +77,7 @@ class Schedule:
 
     def next_times(self, n: int = 5) -> list[datetime]:
         """Return its next slots, in its time zone; those of a paused one as if it were not."""
-        row, spec = self.status(), self.spec()
-        zone = ZoneInfo(spec.timezone)
-        after = self._source.now_ms() if row.paused else row.last
-        slots = islice(cron.slots_after(spec, max(after, row.last)), n)
-        return [(_EPOCH + slot * _MS).astimezone(zone) for slot in slots]
+        return upcoming(self.status(), self._source.now_ms(), n)
 
     async def pause(self) -> bool:
         """Let nothing of it start until ``unpause``; False when it is paused already."""
@@ -99,13 +97,21 @@ class Schedule:
         now_ms = self._source.now_ms()
         # Never on a whole second, where slots are.
         now_ms += int(now_ms % 1000 == 0)
-        body = events.encode(events.Created(fn=spec.fn, input=spec.input, cron=row.id))
+        body = events.encode(as_created(spec, row.id))
         while not await self._source.ask("create", cron.slot_id(row.id, now_ms), body):
             now_ms += 1 + int(now_ms % 1000 == 999)  # noqa: PLR2004
         return self._source.handle(cron.slot_id(row.id, now_ms))
 
     async def _ask(self, request: rules.Request) -> bool:
         return await self._source.ask(rules.KIND, self.id, encode(request))
+
+
+def upcoming(row: CronRow, now_ms: int, n: int) -> list[datetime]:
+    """Return the next slots of a schedule, in its time zone."""
+    spec = rules.decode_spec(row)
+    zone = ZoneInfo(spec.timezone)
+    slots = islice(cron.slots_after(spec, max(row.last, now_ms)), n)
+    return [(_EPOCH + slot * _MS).astimezone(zone) for slot in slots]
 
 
 def encode(request: rules.Request) -> str:
@@ -210,6 +216,10 @@ class Scheduling:
         """Do the same as ``schedule`` with the facts as a value."""
         schedule_id = rules.checked_id(schedule_id)
         spec = cron.checked(spec, self.now_ms())
+        known = created(function, spec.input)
+        spec = msgspec.structs.replace(
+            spec, timeout=known.timeout, cancellable=known.cancellable
+        )
         self._welcome(function)
         request = rules.Request(do="put", spec=spec, paused=paused, replace=replace)
         is_new = await self.ask(rules.KIND, schedule_id, encode(request))

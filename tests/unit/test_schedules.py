@@ -81,6 +81,14 @@ def test_another_one_is_refused_or_takes_its_place(facts: dict[str, Any], said: 
     )  # fmt: skip
 
 
+def test_what_follows_the_code_is_no_conflict() -> None:
+    row = do("put", known(), spec=other(timeout=5))
+
+    assert row is not None
+    assert schedules.decode_spec(row).timeout == 5
+    assert (row.last, row.due) == (1, HOUR)
+
+
 @pytest.mark.behaviour("O56")
 def test_changing_it_there_and_back_makes_nothing_due() -> None:
     row = do("put", known(), spec=other(cron="* * * * *"), replace=True)
