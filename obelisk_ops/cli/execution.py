@@ -13,6 +13,7 @@ import msgspec
 from obelisk_ops.cli import execution_ask, execution_files, execution_replay
 from obelisk_ops.cli.databases import is_backup
 from obelisk_ops.cli.output import json_option, print_json, print_table
+from obelisk_ops.cli.prune import prune
 from obelisk_ops.cli.reading import (
     find,
     id_argument,
@@ -45,6 +46,7 @@ for command in (
     *execution_ask.COMMANDS,
     *execution_replay.COMMANDS,
     *execution_files.COMMANDS,
+    prune,
 ):
     execution.add_command(command)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from obelisk_ops.core import requests, schedules
+from obelisk_ops.core import requests, retention, schedules
 from obelisk_ops.core.ports import LogReader
 
 
@@ -14,6 +14,8 @@ def is_wanted(reader: LogReader, kind: str, target: str, body: str, now_ms: int)
         Conflict: It contradicts what is.
         NotFound: What it is for does not exist.
     """
+    if kind == retention.KIND:
+        return True
     if kind == schedules.KIND:
         return schedules.is_news(reader, target, body, now_ms)
     return requests.is_news(kind, target, body, requests.facts_of(reader, kind, target, body))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 
+import msgspec
 from msgspec import Struct
 
 from obelisk_ops.core import ids
@@ -47,6 +48,11 @@ class Wanted(Struct, frozen=True, omit_defaults=True):
     results: tuple[str, ...] = ()
     function: str = ""
     newest: dict[str, int] = {}
+
+
+def encode(wanted: Wanted) -> str:
+    """Write a request as the body of a letter."""
+    return msgspec.json.encode(wanted).decode()
 
 
 class Kept(StrEnum):
@@ -178,7 +184,7 @@ def units(archive: Archive, wanted: Wanted, report: Report) -> Iterator[list[Sta
     """
     for begin in range(0, wanted.upto, _WINDOW):
         yield None
-        named = {n for row in archive.crons() for n in (*row.running, row.newest) if n}
+        named = {row.newest for row in archive.crons() if row.newest is not None}
         for root in archive.finished_roots(begin, min(begin + _WINDOW, wanted.upto)):
             if is_asked_for(root, wanted):
                 unit = _unit(archive, root)

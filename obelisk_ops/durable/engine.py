@@ -21,6 +21,7 @@ from obelisk_ops.durable.commits import closed_error
 from obelisk_ops.durable.crashes import why_parked
 from obelisk_ops.durable.functions import Workflow
 from obelisk_ops.durable.handle import Handle, ending
+from obelisk_ops.durable.housekeeping import Housekeeping
 from obelisk_ops.durable.machine import report
 from obelisk_ops.durable.mailroom import wake_owner
 from obelisk_ops.durable.output import LIMIT_BYTES
@@ -47,7 +48,7 @@ _ANSWER_POLL_S = 0.01
 _ENDED = (State.FINISHED, State.PARKED)
 
 
-class Engine(Scheduling):
+class Engine(Scheduling, Housekeeping):
     """
     Runs workflows in one database: ``async with Engine("runs/exp-17.db") as engine``.
 

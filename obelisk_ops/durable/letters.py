@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from obelisk_ops.core import bundle, events, schedules
+from obelisk_ops.core import bundle, events, retention, schedules
+from obelisk_ops.core.archive import ArchiveStore
 from obelisk_ops.core.forking import fork
 from obelisk_ops.core.history import History, history_of
-from obelisk_ops.core.ports import Letter, LogStore
+from obelisk_ops.core.ports import Letter
 from obelisk_ops.core.requests import MAKING, REQUESTS, Fork
 from obelisk_ops.durable.log import log
+from obelisk_ops.durable.pruning import Pruning
 from obelisk_ops.durable.requests import Later
 from obelisk_ops.durable.scheduler import Scheduler
 from obelisk_ops.durable.turn import Turn
@@ -30,7 +32,8 @@ _LETTERS_MAX = 500
 class Letters:
     """Reads the mailbox, and does what it says in the order in which it was asked."""
 
-    def __init__(self, store: LogStore, scheduler: Scheduler) -> None:
+    def __init__(self, store: ArchiveStore, scheduler: Scheduler) -> None:
+        self.pruning = Pruning(store, scheduler)
         self._store = store
         self._scheduler = scheduler
         self._answering: set[int] = set()
@@ -97,6 +100,8 @@ class Letters:
             return self._scheduler.requests.answer(letter.kind, letter.target, letter.body)
         if letter.kind == schedules.KIND:
             return self._scheduler.schedules.answer(letter)
+        if letter.kind == retention.KIND:
+            self.pruning.begin(letter)  # it stays until that is done
         return None
 
     def _make(self, letter: Letter) -> Turn:

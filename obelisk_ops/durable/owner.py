@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from obelisk_ops.core import events
+from obelisk_ops.core.archive import ArchiveStore
 from obelisk_ops.core.attach import refuse_other_input
 from obelisk_ops.core.clock import Clock
-from obelisk_ops.core.ports import LogStore, State
+from obelisk_ops.core.ports import State
 from obelisk_ops.durable import enquiry
 from obelisk_ops.durable.commits import closed_error
 from obelisk_ops.durable.letters import Letters
@@ -61,7 +62,7 @@ class Owner:
         clock: Clock,
         registry: Registry,
         limits: Limits,
-        opening: Callable[[Path], LogStore] | None = None,
+        opening: Callable[[Path], ArchiveStore] | None = None,
     ) -> None:
         """
         Take the database, and go on with what is unfinished in it.
@@ -90,7 +91,7 @@ class Owner:
             self._lock.abandon()
             raise
         try:
-            self.store: LogStore = (opening or open_store)(path)
+            self.store: ArchiveStore = (opening or open_store)(path)
         except BaseException:
             self._lock.release()
             raise
@@ -196,6 +197,15 @@ class Owner:
             await self._durable(self._scheduler.open())
             if not is_more:
                 return
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the database has failed for good; see ``failed``."""
+        return self._scheduler.commits.has_failed.is_set()
+
+    async def pruned(self) -> None:
+        """Return when all that was asked to be forgotten is."""
+        await self._letters.pruning.idle()
 
     async def failed(self) -> None:
         """Wait until the database fails for good, and raise that."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -27,6 +27,20 @@ async def answer_letters(database: Path) -> bool:
     No code runs: what a letter asks for goes to the log and the inbox of its execution,
     and a worker takes it up from there.
     """
+    return await _own(database, Owner.answer_letters)
+
+
+async def prune_unattended(database: Path) -> bool:
+    """Do what the letters about retention ask for; False when another process owns it."""
+
+    async def prune(owner: Owner) -> None:
+        await owner.answer_letters()
+        await owner.pruned()
+
+    return await _own(database, prune)
+
+
+async def _own(database: Path, work: Callable[[Owner], Awaitable[None]]) -> bool:
     if beside.is_owned(database):
         return False
     try:
@@ -34,7 +48,7 @@ async def answer_letters(database: Path) -> bool:
     except DatabaseLocked:
         return False
     try:
-        await owner.answer_letters()
+        await work(owner)
     finally:
         await owner.close()
     return True

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from obelisk_ops.core.ports import LogReader, LogStore, Mailbox
+from obelisk_ops.core.archive import Archive, ArchiveStore
+from obelisk_ops.core.ports import LogReader, Mailbox
 from obelisk_ops.errors import ConfigError
 
-__all__ = ["as_path", "open_mailbox", "open_reader", "open_store"]
+__all__ = ["as_path", "open_archive", "open_mailbox", "open_reader", "open_store"]
 
 
 def as_path(database: str | Path) -> Path:
@@ -26,7 +27,7 @@ def as_path(database: str | Path) -> Path:
     return Path(database).absolute()
 
 
-def open_store(path: Path) -> LogStore:
+def open_store(path: Path) -> ArchiveStore:
     """Open a database as its owner."""
     from obelisk_ops.storage.sqlite.store import SqliteStore  # noqa: PLC0415 - only when used
 
@@ -45,6 +46,13 @@ def open_reader(path: Path, connection: Any = None) -> LogReader:  # noqa: ANN40
     from obelisk_ops.storage.sqlite.store import SqliteReader  # noqa: PLC0415 - only when used
 
     return SqliteReader(path, connection)
+
+
+def open_archive(path: Path) -> Archive:
+    """Open a database beside its owner, to see what is over in it."""
+    from obelisk_ops.storage.sqlite.store import SqliteReader  # noqa: PLC0415 - only when used
+
+    return SqliteReader(path)
 
 
 def open_mailbox(path: Path) -> Mailbox:

@@ -19,9 +19,9 @@ from typing import Any, Self, TypeVar, cast
 import msgspec
 
 from obelisk_ops.core import ids, requests
+from obelisk_ops.core.archive import ArchiveStore
 from obelisk_ops.core.events import BODIES, Finished
 from obelisk_ops.core.history import History, history_of, to_json
-from obelisk_ops.core.ports import LogStore
 from obelisk_ops.durable.engine import Engine
 from obelisk_ops.durable.functions import Activity, Workflow
 from obelisk_ops.durable.handle import Handle
@@ -270,9 +270,9 @@ class EngineForTests(Engine):
     def _take(self) -> Owner:
         return Owner(self.path, self._clock, self._registry, self._limits, self._open)
 
-    def _open(self, path: Path) -> LogStore:
+    def _open(self, path: Path) -> ArchiveStore:
         self._mortal = MortalStore(open_store(path), self._deaths)
-        return cast("LogStore", self._mortal)
+        return cast("ArchiveStore", self._mortal)
 
     async def _revive_when_dead(self) -> None:
         assert self._owner is not None
