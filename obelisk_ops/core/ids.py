@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from obelisk_ops.errors import InvalidInput
@@ -64,6 +64,13 @@ class Named(Protocol):
         ...
 
 
+def predecessors(execution_id: str) -> Iterator[str]:
+    """Yield the ids of the executions in whose place one goes on, the last one first."""
+    first, number = split_link(execution_id)
+    for known in range(number - 1, 0, -1):
+        yield link(first, known)
+
+
 def latest(
     execution_id: str,
     find: Callable[[str], object | None],
@@ -97,12 +104,6 @@ def _search(execution_id: str, find: Callable[[str], object | None]) -> str:
         if find(link(first, known + step)) is not None:
             known += step
     return execution_id if known == begin else link(first, known)
-
-
-def predecessor(execution_id: str) -> str | None:
-    """Return the id of the execution that this one went on from, if it has one."""
-    first, number = split_link(execution_id)
-    return None if number == 1 else link(first, number - 1)
 
 
 def link(first: str, number: int) -> str:

@@ -8,8 +8,9 @@ changes nothing, so that a caller who had no answer may ask once more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -33,6 +34,8 @@ from obelisk_ops.errors import (
 MAKING: Final = frozenset({"create", "fork", "import"})
 #: letters for executions that exist
 REQUESTS: Final = frozenset({"cancel", "pause", "unpause", "signal", "stub"})
+#: of how many predecessors the ids of signals are known
+_REMEMBERED: Final = 100
 #: events that tell whether a request is news
 TELLING: Final = frozenset(
     {"created", "paused", "unpaused", "cancel_requested", "stub_requested", "cancelled"}
@@ -302,16 +305,18 @@ def facts_of(
         kind == "signal" and msgspec.json.decode(body, type=Signal).id != ""
     )
     log = [] if kind == "signal" else reader.events_of(row.key, TELLING)
-    inbox = reader.inbox(row.key).values() if wants_inbox else ()
-    before = _before(reader, asked, execution_id) if kind == "signal" and wants_inbox else []
-    return facts_from(row.state, log, [*before, *inbox], letters)
+    inbox = [*reader.inbox(row.key).values()] if wants_inbox else []
+    if wants_inbox and kind == "signal":
+        inbox += _told_before(reader, execution_id)
+    return facts_from(row.state, log, inbox, letters)
 
 
-def _before(reader: LogReader, asked: str, latest: str) -> list[InboxItem]:
-    """Return what reached those that went on as *latest*: who sends again may have met them."""
-    names = {asked, ids.predecessor(latest)} - {None, latest}
-    rows = [row for name in names if (row := reader.find(str(name))) is not None]
-    return [item for row in rows for item in reader.inbox(row.key).values()]
+def _told_before(reader: LogReader, execution_id: str) -> Iterator[InboxItem]:
+    """Yield what reached those that went on as this one: who sends again may have met them."""
+    for name in islice(ids.predecessors(execution_id), _REMEMBERED):
+        row = reader.find(name)
+        if row is not None:
+            yield from reader.inbox(row.key).values()
 
 
 def facts_from(

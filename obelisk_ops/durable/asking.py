@@ -52,6 +52,11 @@ class Asking:
         self.record.check()
         self._made[call] = name
 
+    def forget(self, call: object) -> None:
+        """Do not miss a call that was made and will not be asked for."""
+        for made in [made for made in self._made if made is call]:
+            del self._made[made]
+
     def never_awaited(self) -> str | None:
         """Return the name of a call that was made and not asked for, if there is one."""
         return next(iter(self._made.values()), None)

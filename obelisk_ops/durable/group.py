@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from inspect import iscoroutine
 from typing import Any
 
@@ -46,6 +46,21 @@ class Group:
         code = member if iscoroutine(member) else _awaiting(member)
         self._machine.spawn(code, promise)
         return promise
+
+    def start_all(self, members: Sequence[Awaitable[Any]]) -> list[Promise]:
+        """Start each; where one cannot be, those after it are none of the workflow's calls."""
+        started: list[Promise] = []
+        try:
+            for member in members:
+                started.append(self.start(member))  # noqa: PERF401 - one may fail
+        except BaseException:
+            for member in members:
+                self._machine.forget(member)
+            for member in members[len(started) :]:
+                if iscoroutine(member):
+                    member.close()
+            raise
+        return started
 
     @property
     def has_more(self) -> bool:

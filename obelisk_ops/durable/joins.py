@@ -136,8 +136,8 @@ async def gather(*members: Awaitable[Any], return_exceptions: bool = False) -> l
             raised, after all else was closed as leaving a join set closes it.
     """
     group = Group(machine_of("gather()"))
-    promises = [group.start(member) for member in members]
     try:
+        promises = group.start_all(members)
         for _ in promises:
             ended = await group.next()
             if ended.error is not None and not _may_return(ended.error, return_exceptions):
@@ -159,8 +159,8 @@ async def first(*members: Awaitable[Any]) -> tuple[int, Any]:
     if not members:
         raise WorkflowMisuse("first() has nothing to wait for", hint="give it calls")
     group = Group(machine_of("first()"))
-    promises = [group.start(member) for member in members]
     try:
+        promises = group.start_all(members)
         winner = await group.next()
     finally:
         await group.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -314,33 +313,6 @@ def test_p39_an_error_keeps_its_class_through_the_family(world: World) -> None:
             return caught
 
     assert world.run(main()) == "caught deep"
-
-
-@pytest.mark.parametrize("members", [0, 1, 5])
-def test_p40_one_at_a_time_keeps_the_order(world: World, members: int) -> None:
-    """A set that holds one member at a time answers in the order of the input; also none."""
-    running: Counter[str] = Counter()
-    most: list[int] = []
-
-    @activity
-    async def one(n: int) -> int:
-        running["now"] += 1
-        most.append(running["now"])
-        await asyncio.sleep(10 - n)
-        running["now"] -= 1
-        return n
-
-    @workflow
-    async def flow() -> list[int]:
-        answers = []
-        async with join_set() as calls:
-            for n in range(members):
-                calls.submit(one, n)
-                answers.append(await calls.next())
-        return answers
-
-    assert world.run(result(world, flow)) == list(range(members))
-    assert set(most) <= {1}
 
 
 def test_o17_three_generations_end_in_their_order(world: World) -> None:

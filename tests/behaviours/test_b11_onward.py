@@ -27,6 +27,7 @@ from tests.world import World, check_tables, knows
 pytestmark = pytest.mark.parametrize("world", [1000, 0], indirect=True, ids=["kept", "resting"])
 
 stop = Signal("stop", str)
+number = Signal("number", int)
 did: Counter[str] = Counter()
 
 
@@ -111,6 +112,26 @@ def test_p34_an_execution_that_goes_on_as_new_is_one_to_its_callers(world: World
     assert world.finish(left, loops) == "ran out"
     check_tables(world.db)
     check_tables(left)
+
+
+def test_p31_an_id_counts_for_all_that_go_on_in_its_place(world: World) -> None:
+    """A signal sent again after the execution went on as new is not received again."""
+
+    @workflow
+    async def counts(total: int) -> int:
+        value = await number.receive(timeout=10)
+        return total if value is None else continue_as_new(total + value)
+
+    async def main() -> int:
+        async with world.engine() as engine:
+            handle = await engine.submit(counts, 0, id="f")
+            for id_ in ("a", "b", "a", "c", "b"):
+                await handle.signal(number, 1, id=id_)
+                await asyncio.sleep(1)
+            return await handle.result()
+
+    assert world.run(main()) == 3
+    check_tables(world.db)
 
 
 def test_p34_a_child_may_go_on_as_new(world: World) -> None:
