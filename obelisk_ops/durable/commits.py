@@ -147,9 +147,9 @@ class Commits:
     def _refuse(self, turn: Turn, error: OpsError) -> None:
         for waiter in turn.acks:
             refuse(waiter, error)
+        self._refused(turn, error)
         turn.effects.clear()
         turn.acks.clear()
-        self._refused(turn, error)
 
 
 def as_ops_error(error: Exception) -> OpsError:

@@ -188,6 +188,9 @@ class Scheduler:
     def _refused(self, turn: Turn, error: OpsError) -> None:
         """Let go of executions whose memory is ahead of their log; a restart resumes them."""
         self.cold.settled()
+        for call, args in turn.effects:
+            if call == self.start_attempt:
+                self.workshop.leave(args[2].function)  # it does not start
         for execution in turn.executions:
             self.roster.refuse(execution.id, error)
             self.let_go(execution)

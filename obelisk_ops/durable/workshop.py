@@ -112,6 +112,12 @@ class Workshop:
             return False
         return self._waiting.enter(function, key)
 
+    def leave(self, function: Activity[Any, Any]) -> None:
+        """Give back a place that was taken for an attempt which is not made."""
+        self._waiting.leave(function)
+        if self._waiting:
+            self._post(self._fill)
+
     def wait(self, execution: Execution, n: int, function: Activity[Any, Any]) -> None:
         """Let a call stand in line; it is started when it is its turn."""
         key = (execution.key, n)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 from obelisk_ops import Engine, Queue, activity, join_set, run, workflow
 from obelisk_ops.core.events import Event
-from obelisk_ops.errors import ConfigError
+from obelisk_ops.errors import ConfigError, VersionConflict
 from tests.engines import Gate, bodies, kinds, read_log, until
 
 
@@ -216,6 +218,37 @@ def test_a_lone_slot_is_free_again_after_a_restart(db: Path) -> None:
     asyncio.run(cut_short())
     assert asyncio.run(go_on()) == ["0", "1", "2"]
     assert gate.started == {"0": 2, "1": 1, "2": 1}
+
+
+def test_a_place_is_free_again_when_its_attempt_was_refused(db: Path) -> None:
+    """Somebody else has written to the log: what was decided is not durable, and not done."""
+
+    @activity
+    async def prepare() -> None:
+        await asyncio.sleep(0.2)
+
+    @activity(queue="gpu")
+    async def train(n: int) -> int:
+        return n
+
+    @workflow
+    async def flow(n: int) -> int:
+        if n == 0:
+            await prepare()
+        return await train(n)
+
+    async def drive() -> int:
+        async with Engine(db, queues=["default", Queue("gpu", concurrency=1)]) as engine:
+            guilty = await engine.submit(flow, 0, id="guilty")
+            row = ((guilty.status().key << 32) + len(guilty.events()), 0, "parked", "{}")
+            with closing(sqlite3.connect(db)) as connection:
+                connection.execute("INSERT INTO log VALUES (?, ?, ?, ?)", row)
+                connection.commit()
+            with pytest.raises(VersionConflict):
+                await guilty.result()
+            return await (await engine.submit(flow, 7)).result()
+
+    assert asyncio.run(asyncio.wait_for(drive(), 20)) == 7
 
 
 def test_many_waiting_calls_that_nobody_wants_any_more_leave_the_line(db: Path) -> None:
