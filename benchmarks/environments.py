@@ -42,11 +42,11 @@ class Peer:
 PEERS = (
     Peer(
         name="DBOS", package="dbos", module="dbos", size="less",
-        settings="rollback journal (it sets no pragma), synchronous=FULL; 200 x 5",
+        settings="rollback journal (no pragma set), synchronous=FULL; 200 x 5, 2000 replayed",
     ),
     Peer(
         name="DBOS, WAL", package="dbos", module="dbos", size="less", variant="wal",
-        settings="its file put in WAL mode beforehand, synchronous=FULL; 200 x 5",
+        settings="file put in WAL mode beforehand, synchronous=FULL; 200 x 5, 2000 replayed",
     ),
     Peer(
         name="unhinged", package="unhinged", module="unhinged",

@@ -24,7 +24,7 @@ class Size:
 
 SIZES = {
     "full": Size(steps=1000, workflows=1000, replayed=10_000),
-    "less": Size(steps=500, workflows=200, replayed=10_000),
+    "less": Size(steps=500, workflows=200, replayed=2000),
     "tiny": Size(steps=20, workflows=10, replayed=50),
 }
 
@@ -48,11 +48,6 @@ def latencies(name: str) -> dict[str, float]:
     }
     marks.clear()
     return figures
-
-
-def grown(path: Path, before: int, steps: int) -> float:
-    """Return bytes of the database per step; every connection must be closed."""
-    return (path.stat().st_size - before) / steps
 
 
 Program = Callable[[Path, Size], dict[str, float]]

@@ -31,6 +31,7 @@ class Registry:
     ) -> None:
         self.watch = watch
         self._known: dict[str, Workflow[Any, Any] | Activity[Any, Any]] = {}
+        self._looked_beside: dict[Workflow[Any, Any], int] = {}  # and how much was there
         for item in items:
             self.add(item)
 
@@ -61,7 +62,12 @@ class Registry:
 
     def add_with_module(self, item: Workflow[Any, Any]) -> list[str]:
         """Serve a workflow, and what its module holds: its children among them."""
-        return self._add_all([item, *_globals(item).values()])
+        beside = _globals(item)
+        if self._looked_beside.get(item) == len(beside):
+            return []  # at every submit: a module may be long
+        new = self._add_all([item, *beside.values()])
+        self._looked_beside[item] = len(beside)
+        return new
 
     def _add_all(self, items: Iterable[object]) -> list[str]:
         new: list[str] = []
