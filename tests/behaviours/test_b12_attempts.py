@@ -21,7 +21,7 @@ from obelisk_ops import (
     sleep,
     workflow,
 )
-from obelisk_ops.errors import HeartbeatTimedOut
+from obelisk_ops.errors import HeartbeatTimedOut, OutcomeUnknown
 from obelisk_ops.storage import open_reader
 from tests.engines import NEVER, bodies, read_log
 from tests.world import World, check_tables
@@ -171,6 +171,75 @@ def test_p25_a_heartbeat_keeps_an_attempt_alive(world: World, *, is_silent: bool
         [True] if is_silent else []
     )
     assert len(bodies(read_log(world.db, "f"), "returned")) == 1
+
+
+def test_p03_an_outcome_that_nobody_knows_is_told_and_not_tried(world: World) -> None:
+    """Killed within an at-most-once activity: the workflow is told, and decides."""
+    ran: list[int] = []
+
+    @activity(at_most_once=True)
+    async def pay() -> str:
+        ran.append(activity.attempt())
+        await asyncio.sleep(10)
+        return "paid"
+
+    @workflow
+    async def flow() -> str:
+        try:
+            return await pay()
+        except OutcomeUnknown as error:
+            await sleep(10)
+            return f"asked the bank: {type(error).__name__}"
+
+    async def main() -> Path:
+        async with world.engine() as engine:
+            handle = await engine.submit(flow, id="f")
+            await asyncio.sleep(5)
+            left = world.crash()
+            assert await handle.result() == "paid"
+            return left
+
+    left = world.run(main())
+
+    assert world.finish(left, flow) == "asked the bank: OutcomeUnknown"
+    assert ran == [1]
+    check_tables(left)
+
+
+def test_p03_what_did_not_start_is_not_unknown(world: World) -> None:
+    """A call that waited for its turn when the process died is simply made."""
+    ran: Counter[int] = Counter()
+
+    @activity(at_most_once=True, queue="gpu")
+    async def pay(n: int) -> int:
+        ran[n] += 1
+        await asyncio.sleep(10)
+        return n
+
+    @workflow
+    async def flow(n: int) -> int:
+        try:
+            return await pay(n)
+        except OutcomeUnknown:
+            return -1
+
+    def one() -> dict[str, Any]:
+        return {"queues": ("default", Queue("gpu", concurrency=1))}
+
+    async def main() -> Path:
+        async with world.engine(**one()) as engine:
+            for n in range(3):
+                await engine.submit(flow, n, id=f"e{n}")
+            await asyncio.sleep(5)
+            return world.crash()
+
+    async def go_on(db: Path) -> list[int]:
+        async with world.engine(flow, db=db, **one()) as engine:
+            return [await engine.handle(f"e{n}").result() for n in range(3)]
+
+    left = world.run(main())
+    assert world.run(go_on(left)) == [-1, 1, 2]
+    assert ran == {0: 1, 1: 1, 2: 1}
 
 
 def test_p24_a_late_result_is_dropped_also_when_a_cancel_is_swallowed(world: World) -> None:

@@ -38,6 +38,7 @@ def worker(tmp_path: Path) -> Worker:
     return Worker(tmp_path)
 
 
+@pytest.mark.behaviour("P05")
 def test_a_call_that_ends_its_process_again_and_again_is_parked(worker: Worker) -> None:
     lives = [worker.live("loops") for _ in range(4)]
 

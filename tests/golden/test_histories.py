@@ -22,6 +22,7 @@ ELSEWHERE = {"parked", "resumed", "upgraded"}
 every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
 
+@pytest.mark.behaviour("P11")
 @every_file
 def test_it_is_replayed(file: Path) -> None:
     history = from_json(file.read_bytes())
