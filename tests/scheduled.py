@@ -32,6 +32,11 @@ async def patient() -> bool | None:
     return await go_on.receive()
 
 
+@workflow(cancellable=False)
+async def stubborn() -> None:
+    await sleep(timedelta(minutes=100))
+
+
 @workflow
 async def two_parts(n: int) -> int:
     await sleep(timedelta(minutes=50))

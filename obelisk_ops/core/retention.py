@@ -24,9 +24,9 @@ from obelisk_ops.core.rows import PrunedRow
 #: the kind of the letters
 KIND = "prune"
 #: events that go in one transaction: some milliseconds of work
-SLICE_EVENTS = 2000
+SLICE_EVENTS = 1000
 #: executions looked at between two transactions
-_WINDOW = 1000
+_WINDOW = 200
 _PAGE = 500
 _ALL = 1 << 62
 

@@ -81,16 +81,16 @@ def applied(
 
     Raises:
         ScheduleExists: It exists with other facts, and is not to be replaced.
-        ScheduleNotFound: There is none to pause, unpause or delete.
+        ScheduleNotFound: There is none to pause or unpause.
     """
     if request.do == "put":
         assert request.spec is not None
         return _put(schedule_id, row, request, request.spec, now_ms)
+    if request.do == "delete":
+        return None  # also when it is gone already: who had no answer may ask once more
     if row is None:
         raise not_found(schedule_id)
     match request.do:
-        case "delete":
-            return None
         case "pause":
             return replace(row, paused=True)
         case "unpause":
@@ -166,7 +166,7 @@ def is_news(reader: LogReader, schedule_id: str, body: str, now_ms: int) -> bool
 
     Raises:
         ScheduleExists: It exists with other facts, and is not to be replaced.
-        ScheduleNotFound: There is none to pause, unpause or delete.
+        ScheduleNotFound: There is none to pause or unpause.
     """
     row = as_asked(reader, schedule_id)
     request = msgspec.json.decode(body, type=Request)

@@ -39,13 +39,12 @@ class Schedules:
         self._engine = scheduler
         self._rows = {row.id: row for row in scheduler.store.crons()}
         self._watched: set[str] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._look_at_all()
+        # Not at once: letters that wait may say that one of them is paused, or deleted.
+        self._timer = asyncio.get_running_loop().call_later(0, self._look_at_all)
 
     def close(self) -> None:
         """Look at nothing any more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
 
     def adopt(self, functions: Collection[str]) -> None:
         """Look at the schedules of workflows that are served from now on."""
@@ -74,7 +73,7 @@ class Schedules:
         asked = schedules.applied(schedule_id, row, request, letter.at)
         turn = self._engine.open()
         if asked is None:
-            del self._rows[schedule_id]
+            self._rows.pop(schedule_id, None)
             self._engine.alarms.drop((schedules.KIND, schedule_id))
             turn.write.crons_gone = (schedule_id,)
         elif asked != row:

@@ -20,12 +20,14 @@ from tests.engines import crash, looped
 from tests.scheduled import (
     BEGIN,
     HOURLY,
+    asking,
     go_on,
     made,
     patient,
     quick,
     serving,
     slow,
+    stubborn,
 )
 
 
@@ -151,6 +153,52 @@ async def test_a_death_between_any_two_statements(db: Path, tmp_path: Path) -> N
             await engine.settle()
             assert made(engine) == ["10:00:00Z"]
     assert 0 in seen
+
+
+@pytest.mark.parametrize("how", ["pause", "delete"])
+@looped
+async def test_what_was_asked_for_meanwhile_comes_first(
+    db: Path, clock: MovableClock, how: str
+) -> None:
+    async with serving(db, clock) as engine:
+        await engine.schedule(quick, 1, cron=HOURLY, id="s")
+    async with asking(db, clock) as other:
+        await getattr(other.schedule_handle("s"), how)()
+    await clock.jump(timedelta(hours=3))
+
+    async with serving(db, clock) as engine:
+        await engine.settle()
+        assert made(engine) == []
+
+
+@pytest.mark.parametrize("before", [True, False])
+@looped
+async def test_requests_survive_deaths(db: Path, clock: MovableClock, *, before: bool) -> None:
+    async with serving(db, clock) as engine:
+        die = engine.crash_before if before else engine.crash_after
+        die()
+        schedule = await engine.schedule(quick, 1, cron=HOURLY, id="s")
+        die()
+        await schedule.pause()
+        await clock.advance(hours=1)
+        assert (made(engine), schedule.status().paused) == ([], True)
+        die()
+        await schedule.unpause()
+        await clock.advance(hours=1)
+        assert made(engine) == ["11:00:00Z"]
+        die()
+        await schedule.delete()
+        await engine.settle()
+        assert (engine.schedules(), engine.crashes) == ([], 4)
+
+
+@looped
+async def test_what_cannot_be_cancelled_is_waited_for(db: Path, clock: MovableClock) -> None:
+    async with serving(db, clock, workflows=[stubborn]) as engine:
+        await engine.schedule(stubborn, cron=HOURLY, overlap="cancel_other", id="s")
+        await clock.advance(hours=3)
+        assert made(engine) == ["10:00:00Z", "11:00:00Z"]
+        assert [row.result for row in engine.list()] == ["ok", None]
 
 
 @looped

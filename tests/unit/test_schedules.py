@@ -112,6 +112,7 @@ def test_what_was_due_while_it_was_paused_is_over() -> None:
 
 def test_a_deleted_one_is_gone() -> None:
     assert do("delete", known()) is None
+    assert do("delete", None) is None
 
 
 def test_one_that_a_later_version_wrote_is_told_apart() -> None:
