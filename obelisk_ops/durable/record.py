@@ -95,7 +95,9 @@ class Record:
 
     def skip_answered(self) -> None:
         """Pass over a call and its result."""
-        self._pass(2)
+        self._next += 2
+        if self._next >= len(self._events):
+            self._pass(0)
 
     def command(self, wanted: Any) -> Any:  # noqa: ANN401 - returns the type it is given
         """

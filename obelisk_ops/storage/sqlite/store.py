@@ -70,20 +70,20 @@ class SqliteReader(Archive):
 
     def log(self, key: int) -> list[Event]:
         """See LogReader.log."""
-        return list(starmap(Event, self._rows("read_log", (key,))))
+        return self._events("read_log", (key,))
 
     def first(self, key: int) -> Event:
         """See LogReader.first."""
-        return Event(*self._rows("first_event", (key,))[0])
+        return self._events("first_event", (key,))[0]
 
     def last(self, key: int) -> Event:
         """See LogReader.last."""
-        return Event(*self._rows("last_event", (key,))[0])
+        return self._events("last_event", (key,))[0]
 
     def events_of(self, key: int, kinds: Collection[str]) -> list[Event]:
         """See LogReader.events_of."""
         wanted = _json(sorted(kinds)).decode()
-        return [Event(*row) for row in self._rows("read_kinds", (key, wanted))]
+        return self._events("read_kinds", (key, wanted))
 
     def inbox(self, key: int) -> dict[int, InboxItem]:
         """See LogReader.inbox."""
@@ -131,6 +131,12 @@ class SqliteReader(Archive):
 
     def _has(self, table: str) -> bool:
         return bool(self._rows("has_table", (table,)))  # not every version knew each
+
+    def _events(self, name: str, values: tuple[Any, ...]) -> list[Event]:
+        try:
+            return list(starmap(Event, self._connection.execute(QUERIES[name], values)))
+        except apsw.Error as error:
+            raise translate(error, self.path) from error
 
     def _rows(self, name: str, values: Any = None) -> list[Any]:  # noqa: ANN401
         try:
