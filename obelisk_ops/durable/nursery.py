@@ -134,7 +134,7 @@ class Nursery:
             return
         execution = self.load(row)
         if execution is not None and n != START:
-            self._engine.post(self._engine.ring, key, n)
+            self._engine.ring(key, n)  # now: alarms of one execution ring in their order
 
     def load(self, row: StateRow, *notes: Body) -> Execution | None:
         """

@@ -22,11 +22,12 @@ from obelisk_ops.core import ids, requests
 from obelisk_ops.core.archive import ArchiveStore
 from obelisk_ops.core.events import BODIES, Finished
 from obelisk_ops.core.history import History, history_of, to_json
+from obelisk_ops.core.ports import LogReader
 from obelisk_ops.durable.engine import Engine
 from obelisk_ops.durable.functions import Activity, Workflow
 from obelisk_ops.durable.handle import Handle
 from obelisk_ops.durable.owner import Owner
-from obelisk_ops.storage import open_store
+from obelisk_ops.storage import open_reader, open_store
 from obelisk_ops.testing.clock import MovableClock
 from obelisk_ops.testing.crashing import Crashed, Deaths, MortalStore, any_commit, commit_of
 from obelisk_ops.testing.showing import show_engine, waits_for
@@ -67,6 +68,8 @@ class EngineForTests(Engine):
         self._entered = 0
         self._alive = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
+        self._reviving: asyncio.Task[None] | None = None
+        self._between_lives: LogReader | None = None
         self._mortal: MortalStore | None = None
         self._stand_ins: list[StandIn] = []
 
@@ -90,6 +93,8 @@ class EngineForTests(Engine):
         if self._entered:
             return
         self.clock.leave(self)
+        if self._reviving is not None:
+            await asyncio.wait([self._reviving], timeout=self.patience)
         if self._watch is not None:
             self._watch.cancel()
         for stand_in in self._stand_ins:
@@ -279,6 +284,7 @@ class EngineForTests(Engine):
         try:
             await self._owner.failed()
         except Crashed:
+            self._reviving = asyncio.current_task()
             await self._revive()
 
     async def _revive(self) -> None:
@@ -288,9 +294,17 @@ class EngineForTests(Engine):
         if watch is not None and watch is not asyncio.current_task():
             watch.cancel()
         owner, self._owner = self._owner, None
-        if owner is not None:
-            await owner.close()
+        assert owner is not None
+        self._between_lives = open_reader(self.path)
+        await owner.close()
         await self._begin()
+        self._between_lives.close()
+        self._between_lives = None
+
+    def _reader(self) -> LogReader:
+        if self._owner is None and self._between_lives is not None:
+            return self._between_lives
+        return super()._reader()
 
     def _is_settled(self, *, with_attempts: bool = True) -> bool:
         if not self._alive.is_set():

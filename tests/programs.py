@@ -1,0 +1,429 @@
+"""
+Random small workflows as data: one workflow does what they say, one model says what comes.
+
+A program is a list of instructions; the workflow does them with durable calls, the model
+with none. Their answers do not depend on how long anything takes, nor on crashes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from obelisk_ops import (
+    Cancelled,
+    Engine,
+    Retry,
+    Signal,
+    activity,
+    continue_as_new,
+    first,
+    gather,
+    join_set,
+    patched,
+    random,
+    saga,
+    schedule,
+    sleep,
+    stub,
+    timeout,
+    workflow,
+)
+from obelisk_ops.core.fold import fold
+from obelisk_ops.durable.rng import ReplayRandom
+from obelisk_ops.errors import AlreadyAnswered, ExecutionEnded
+
+Program = list[Any]
+LONG = 3600.0
+
+AT_ONCE = Retry(max_attempts=2, initial=timedelta(milliseconds=1))
+
+given = Signal("given", int)
+never = Signal("never", int)
+
+
+@activity(name="programs.call")
+async def call(n: int) -> int:
+    await asyncio.sleep(0.001 * (n % 3))
+    return n
+
+
+@activity(name="programs.thread")
+def thread(n: int) -> int:
+    return 10 * n
+
+
+@activity(name="programs.flaky", retry=AT_ONCE)
+async def flaky(n: int) -> int:
+    if activity.attempt() == 1:
+        raise ConnectionError(n)
+    return 100 * n
+
+
+@activity(name="programs.fail", retry=AT_ONCE)
+async def fail(n: int) -> int:
+    raise KeyError(n)
+
+
+@activity(name="programs.hang")
+async def hang() -> None:
+    await asyncio.Event().wait()
+
+
+@stub(name="programs.decide")
+def decide(n: int) -> int:
+    raise NotImplementedError
+
+
+CALLS = {"call": call, "thread": thread, "flaky": flaky, "fail": fail, "stub": decide}
+VALUES = {"call": 1, "thread": 10, "flaky": 100, "stub": 7}
+
+# -- grammar -------------------------------------------------------------------------------
+
+GOOD_LEAVES = st.one_of(
+    st.tuples(st.sampled_from(["call", "thread", "flaky", "stub"]), st.integers(0, 9)),
+    st.tuples(st.just("sleep"), st.integers(0, 15)),
+)
+LEAVES = GOOD_LEAVES | st.tuples(st.just("fail"), st.integers(0, 9))
+GOOD_PARTS = st.lists(GOOD_LEAVES, min_size=1, max_size=3)
+LOSERS = st.sampled_from(["hang", "nap", "never"])
+FLAT = st.one_of(
+    LEAVES,
+    st.just(("draw",)),
+    st.just(("patched",)),
+    st.tuples(st.just("gather"), st.lists(GOOD_PARTS, min_size=1, max_size=3)),
+    st.tuples(st.just("settle"), st.lists(st.lists(LEAVES, max_size=3), max_size=3)),
+    st.tuples(
+        st.just("first"), st.lists(st.integers(0, 30), min_size=1, max_size=3, unique=True)
+    ),
+    st.tuples(st.just("race"), LOSERS, GOOD_PARTS),
+    st.tuples(st.sampled_from(["late", "intime"]), GOOD_PARTS),
+    st.tuples(st.sampled_from(["drop", "undo"]), st.integers(0, 9)),
+    st.tuples(st.just("count"), st.integers(0, 3)),
+)
+NESTED = st.recursive(
+    st.lists(FLAT, min_size=1, max_size=4),
+    lambda inner: st.lists(
+        st.one_of(
+            FLAT,
+            st.tuples(st.sampled_from(["child", "try", "schedule"]), inner),
+            st.tuples(st.just("all"), st.lists(inner, min_size=1, max_size=3)),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    max_leaves=12,
+)
+PROGRAMS = st.lists(NESTED | st.just([("receive",)]), min_size=1, max_size=4).map(
+    lambda parts: [instruction for part in parts for instruction in part]
+)
+
+# -- the workflow ---------------------------------------------------------------------------
+
+
+@workflow(name="programs.interpret")
+async def interpret(program: Program) -> list[Any]:
+    """Do what a program says, durably."""
+    out: list[Any] = []
+    for what, *rest in program:
+        if what in CALLS or what == "sleep":
+            out += await leaves([(what, *rest)])
+        elif what in CHILDREN:
+            out.append(await CHILDREN[what](*rest))
+        else:
+            out.append(await OTHERS[what](*rest))
+    return out
+
+
+async def leaves(part: Program) -> list[Any]:
+    out: list[Any] = []
+    for what, n in part:
+        if what == "sleep":
+            await sleep(n / 1000)
+        else:
+            out.append(await CALLS[what](n))
+    return out
+
+
+async def draw() -> int:
+    return random().randint(0, 1000)
+
+
+async def is_patched() -> bool:
+    return patched("better")
+
+
+async def receive() -> int | None:
+    return await given.receive(timeout=LONG)
+
+
+async def attempted(program: Program) -> Any:
+    try:
+        return await interpret(program)
+    except KeyError as error:
+        return f"caught {error}"
+
+
+async def all_of(programs: list[Program]) -> list[Any]:
+    async with join_set() as members:
+        for program in programs:
+            members.submit(interpret, program)
+        return sorted([str(answer) async for answer in members])
+
+
+async def gathered(parts: list[Program]) -> list[Any]:
+    return await gather(*[leaves(part) for part in parts])
+
+
+async def settled(parts: list[Program]) -> list[str]:
+    answers = await gather(*[leaves(part) for part in parts], return_exceptions=True)
+    return [str(answer) for answer in answers]
+
+
+async def first_of(pauses: list[int]) -> int:
+    index, _ = await first(*[sleep(pause / 1000) for pause in pauses])
+    return index
+
+
+async def race(loser: str, part: Program) -> Any:
+    async def loses() -> Any:
+        if loser == "hang":
+            return await hang()
+        return await (sleep(LONG) if loser == "nap" else never.receive())
+
+    index, value = await first(loses(), leaves(part))
+    return [index, value]
+
+
+async def scheduled(program: Program) -> str:
+    return str(schedule(interpret, program))
+
+
+@workflow(name="programs.late")
+async def late(part: Program) -> str:
+    try:
+        async with timeout(0.05):
+            await leaves(part)
+            await sleep(LONG)
+    except TimeoutError:
+        return "late"
+    return "never"
+
+
+@workflow(name="programs.in_time")
+async def in_time(part: Program) -> list[Any]:
+    async with timeout(LONG):
+        return await leaves(part)
+
+
+@workflow(name="programs.sleeper", cancellable=True)
+async def sleeper(n: int) -> None:
+    try:
+        await sleep(LONG)
+    except Cancelled:
+        await call(n)
+        raise
+
+
+@workflow(name="programs.drop")
+async def drop(n: int) -> int:
+    async with join_set("dropped") as members:
+        members.submit(sleeper, n)
+        return await call(n)
+
+
+@workflow(name="programs.undo")
+async def undo(n: int) -> str:
+    try:
+        async with saga() as steps:
+            await call(n)
+            steps.add(call, n + 1)
+            steps.add(fail, n)
+            raise KeyError(n)  # noqa: TRY301 - what is undone
+    except KeyError as error:
+        return f"undone {error}"
+
+
+@workflow(name="programs.count")
+async def count(n: int, total: int = 0) -> int:
+    await call(n)
+    if n > 0:
+        continue_as_new(n - 1, total + n)
+    return total
+
+
+CHILDREN: dict[str, Any] = {
+    "child": interpret, "late": late, "intime": in_time, "drop": drop, "undo": undo,
+    "count": count,
+}  # fmt: skip
+OTHERS: dict[str, Any] = {
+    "draw": draw, "patched": is_patched, "receive": receive, "try": attempted, "all": all_of,
+    "gather": gathered, "settle": settled, "first": first_of, "race": race,
+    "schedule": scheduled,
+}  # fmt: skip
+FLOWS: list[Any] = [interpret, late, in_time, sleeper, drop, undo, count]
+
+
+# -- the model ------------------------------------------------------------------------------
+
+
+class Model:
+    """The same in plain Python: what an execution of this name must answer."""
+
+    def __init__(self, name: str, planned: dict[str, Any] | None = None) -> None:
+        self.name = name
+        self.calls = 0
+        self.received = 0
+        self.draws = ReplayRandom(name)
+        self.planned = {} if planned is None else planned
+
+    def interpret(self, program: Program) -> list[Any]:
+        out: list[Any] = []
+        for what, *rest in program:
+            if what in CALLS or what == "sleep":
+                out += self.leaves([(what, *rest)])
+            else:
+                out.append(getattr(self, f"do_{what}")(*rest))
+        return out
+
+    def leaves(self, part: Program) -> list[Any]:
+        out = []
+        for what, n in part:
+            self.calls += 1
+            if what == "fail":
+                raise KeyError(n)
+            if what != "sleep":
+                out.append(VALUES[what] * n)
+        return out
+
+    def child(self) -> Model:
+        self.calls += 1
+        return Model(f"{self.name}/{self.calls}", self.planned)
+
+    def do_draw(self) -> int:
+        return self.draws.randint(0, 1000)
+
+    def do_patched(self) -> bool:
+        return True
+
+    def do_receive(self) -> int:
+        self.calls += 1
+        self.received += 1
+        return self.received - 1
+
+    def do_child(self, program: Program) -> list[Any]:
+        return self.child().interpret(program)
+
+    def do_try(self, program: Program) -> Any:
+        try:
+            return self.child().interpret(program)
+        except KeyError as error:
+            return f"caught {error}"
+
+    def do_all(self, programs: list[Program]) -> list[Any]:
+        members = [(self.child(), program) for program in programs]
+        return sorted(str(member.interpret(program)) for member, program in members)
+
+    def do_gather(self, parts: list[Program]) -> list[Any]:
+        return [self.leaves(part) for part in parts]
+
+    def do_settle(self, parts: list[Program]) -> list[str]:
+        out: list[Any] = []
+        for part in parts:
+            try:
+                out.append(self.leaves(part))
+            except KeyError as error:
+                out.append(error)
+        return [str(answer) for answer in out]
+
+    def do_first(self, pauses: list[int]) -> int:
+        self.calls += len(pauses)
+        return pauses.index(min(pauses))
+
+    def do_race(self, _loser: str, part: Program) -> list[Any]:
+        self.calls += 1
+        return [1, self.leaves(part)]
+
+    def do_late(self, _part: Program) -> str:
+        self.calls += 1
+        return "late"
+
+    def do_intime(self, part: Program) -> list[Any]:
+        return self.child().leaves(part)
+
+    def do_drop(self, n: int) -> int:
+        self.calls += 1
+        return n
+
+    def do_undo(self, n: int) -> str:
+        self.calls += 1
+        return f"undone {n}"
+
+    def do_count(self, n: int) -> int:
+        self.calls += 1
+        return n * (n + 1) // 2
+
+    def do_schedule(self, program: Program) -> str:
+        planned = self.child()
+        self.planned[planned.name] = outcome_of(planned, program)
+        return planned.name
+
+
+def outcome_of(model: Model, program: Program) -> Any:
+    try:
+        return model.interpret(program)
+    except KeyError as error:
+        return error
+
+
+def expected(name: str, program: Program) -> dict[str, Any]:
+    """Return what each execution without a parent must answer."""
+    model = Model(name)
+    answer = outcome_of(model, program)
+    return {name: answer, **model.planned}
+
+
+def same_answer(found: Any, wanted: Any, program: Program) -> bool:
+    """Compare; of several errors at the same time any may come first."""
+    if isinstance(wanted, KeyError):
+        is_same = isinstance(found, KeyError) and found.args == wanted.args
+        return is_same or (isinstance(found, KeyError) and "all" in str(program))
+    return bool(found == wanted)
+
+
+# -- from outside ---------------------------------------------------------------------------
+
+
+async def send_signals(engine: Engine, name: str, program: Program) -> None:
+    """Send what the program receives; again after a crash, which changes nothing."""
+    with suppress(ExecutionEnded):
+        for at in range(sum(what == "receive" for what, *_ in program)):
+            await engine.handle(name).signal(given, at, id=f"{name}-{at}")
+
+
+async def answer_stubs(engine: Engine) -> int:
+    """Answer every stub that is wanted; return how many."""
+    answered = 0
+    for row in engine.list(limit=100_000):
+        if row.state == "finished":
+            continue
+        for call_ in fold(engine.read_log(row.id)).calls.values():
+            if call_.kind == "stub" and call_.outcome is None:
+                with suppress(ExecutionEnded, AlreadyAnswered):
+                    asked = next(
+                        body["in"][0]
+                        for body in bodies_of(engine, row.id)
+                        if body.get("n") == call_.n and body.get("fn") == decide.name
+                    )
+                    answered += await engine.stub(f"{row.id}/{call_.n}", 7 * asked)
+    return answered
+
+
+def bodies_of(engine: Engine, execution_id: str) -> list[dict[str, Any]]:
+    import msgspec  # noqa: PLC0415
+
+    return [msgspec.json.decode(event.body) for event in engine.read_log(execution_id)]
