@@ -21,9 +21,9 @@ from obelisk_ops.core.ports import ExecutionFilter, LogStore
 from obelisk_ops.errors import ExecutionEnded
 from obelisk_ops.testing import EngineForTests, replay
 from tests.engines import the_tables_fit_the_logs, until
+from tests.grammar import PROGRAMS
 from tests.programs import (
     FLOWS,
-    PROGRAMS,
     Program,
     answer_stubs,
     expected,
@@ -142,6 +142,7 @@ how: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.behaviour("O61", "P12")
 @programs
 @settings(max_examples=100, derandomize=True, **how)
 def test_some_programs(
@@ -152,6 +153,7 @@ def test_some_programs(
 
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
+@pytest.mark.behaviour("O61", "P12")
 @programs
 @settings(max_examples=1000, **how)
 def test_many_programs(
