@@ -13,6 +13,7 @@ from obelisk_ops.cli.reading import find, id_argument, open_reader_of, readable_
 from obelisk_ops.cli.run import database_option
 from obelisk_ops.core import bundle, forking, ids
 from obelisk_ops.core.history import History
+from obelisk_ops.core.words import counted
 from obelisk_ops.durable.engine import Engine
 from obelisk_ops.durable.unattended import answer_letters, plant
 from obelisk_ops.errors import (
@@ -105,7 +106,8 @@ def export(config: Path | None, execution_id: str, database: str, file: Path | N
         raise TargetExists(f"{file} exists", hint="choose another file") from None
     except OSError as error:
         raise StorageUnavailable(f"{file} cannot be written: {error.strerror}") from error
-    note(f"{len(histories)} execution(s), {sum(len(one.events) for one in histories)} events")
+    events = sum(len(one.events) for one in histories)
+    note(f"{counted(len(histories), 'execution')}, {counted(events, 'event')}")
 
 
 @click.command("import")

@@ -14,6 +14,7 @@ from obelisk_ops.core.clock import iso
 from obelisk_ops.core.durations import parse_duration
 from obelisk_ops.core.ports import Result
 from obelisk_ops.core.retention import Group
+from obelisk_ops.core.words import counted
 from obelisk_ops.durable.engine import Engine
 from obelisk_ops.durable.housekeeping import Pruned
 from obelisk_ops.errors import InvalidInput
@@ -73,11 +74,11 @@ def prune(  # noqa: PLR0913 - options
     columns = ("function", "result", "executions", "events", "bytes", "oldest", "newest")
     print_table(columns, [list(_row(group).values()) for group in told.groups])
     for reason, count in told.kept.items():
-        note(f"{count} stay: {reason}")
+        note(f"{count} stay{'s' if count == 1 else ''}: {reason}")
     if apply:
-        note(f"pruned: {told.executions} executions")
+        note(f"pruned: {counted(told.executions, 'execution')}")
     elif told.executions:
-        note(f"{told.executions} executions would go; do it with --apply")
+        note(f"{counted(told.executions, 'execution')} would go; do it with --apply")
 
 
 def _shape(told: Pruned) -> dict[str, Any]:

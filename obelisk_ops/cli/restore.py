@@ -19,6 +19,7 @@ from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.core import when
 from obelisk_ops.core.clock import SystemClock, iso
 from obelisk_ops.core.when import At, When
+from obelisk_ops.core.words import counted
 from obelisk_ops.inspect.summary import InFlight
 from obelisk_ops.restore import service
 from obelisk_ops.restore.service import Plan, Restored
@@ -103,7 +104,7 @@ def _show_plan(plan: Plan, moment: str, wish: When, target: Path, *, as_json: bo
         }
         print_json(_told(plan, moment, wish) | told | {"dry_run": True})
         return
-    read = f"{len(plan.files)} objects, {decimal(plan.download_bytes)}"
+    read = f"{counted(len(plan.files), 'object')}, {decimal(plan.download_bytes)}"
     would = ("file", f"{target} ({decimal(plan.database_bytes)}), not written")
     print_table(("would restore", ""), [*_rows(plan, moment, wish), ("from", read), would])
 

@@ -18,6 +18,7 @@ from cronsim import CronSim, CronSimError
 from msgspec import Raw, Struct, field, structs
 
 from obelisk_ops.core.clock import iso
+from obelisk_ops.core.words import counted
 from obelisk_ops.errors import InvalidInput
 
 OVERLAPS = ("skip", "allow", "buffer_one", "cancel_other")
@@ -292,7 +293,7 @@ def _checked_cron(spec: Spec, now: int) -> Spec:
             f"{written!r} is not known", hint=f"one of {', '.join(NICKNAMES)}; or {_HINT}"
         )
     if len(words) != _FIELDS:
-        raise InvalidInput(f"{written!r} has {len(words)} fields", hint=_HINT)
+        raise InvalidInput(f"{written!r} has {counted(len(words), 'field')}", hint=_HINT)
     found = structs.replace(spec, cron=written)
     try:
         first = next_slot(found, now)

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from obelisk_ops.core.words import counted
 from obelisk_ops.errors import InvalidInput, NotSerialisable, WorkflowMisuse
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -159,7 +160,9 @@ class Codec:
         """
         keywords = dict(zip(self._keywords, values[self._positional :], strict=False))
         if len(values) > len(self._parameters):
-            self._misfit(f"takes {len(self._parameters)} values, {len(values)} given")
+            self._misfit(
+                f"takes {counted(len(self._parameters), 'value')}, {len(values)} given"
+            )
         text = to_json(self._bind(values[: self._positional], keywords))
         args, kwargs = self.decode_input(text)
         return self.encode_input(args, kwargs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import LogStore, Write
+from obelisk_ops.core.words import counted
 from obelisk_ops.durable.alarms import Alarms
 from obelisk_ops.durable.attempt import Attempt, Key
 from obelisk_ops.durable.attempts import Attempts, Report
@@ -134,7 +135,9 @@ class Workshop:
             return "the thread of its last attempt, which was given up, still runs"
         reason, lingering = self._waiting.why(key), len(self._attempts.lingering())
         if reason is not None and lingering:
-            return f"{reason}; {lingering} attempts run on for calls that were given up"
+            many = counted(lingering, "attempt")
+            runs = "runs" if lingering == 1 else "run"
+            return f"{reason}; {many} of calls that were given up {runs} on"
         return reason
 
     def lingering(self) -> list[Attempt]:

@@ -142,7 +142,8 @@ class Archive:
         tables, wanted = self._tables, set(keys)
         log = [event.body for (key, _), event in tables.log.items() if key in wanted]
         inbox = [row[5] for (key, _), row in tables.inbox.items() if key in wanted]
-        rows = [*log, *inbox]
+        output = [row[6] for row in tables.outputs.values() if row[0] in wanted]
+        rows = [*log, *inbox, *output]
         return len(log), sum(len(body.encode()) + _EVENT_BYTES for body in rows)
 
     def leftovers(self) -> list[int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
+from obelisk_ops.core.words import counted
 from obelisk_ops.errors import OpsError
 from obelisk_ops.supervise.child import Litestream
 from obelisk_ops.supervise.fleet import Fleet
@@ -135,6 +136,5 @@ def _measured(tracker: Tracker) -> Farewell:
 
 
 def _amount(transactions: int, size: int | None) -> str:
-    plural = "" if transactions == 1 else "s"
     behind = f" and {size} bytes of write-ahead log" if size else ""
-    return f"{transactions} transaction{plural}{behind}"
+    return f"{counted(transactions, 'transaction')}{behind}"

@@ -9,6 +9,7 @@ from obelisk_ops.core.clock import iso
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.fold import CallStory, fold
 from obelisk_ops.core.ports import State, StateRow
+from obelisk_ops.core.words import counted
 
 _LINE_CHARS = 110
 _EVENTS_MAX = 30
@@ -34,7 +35,7 @@ class Shown(Protocol):
 def show_log(log: Sequence[Event], most: int = _EVENTS_MAX) -> list[str]:
     """Return a line for each event; of a long log the end."""
     left_out = max(0, len(log) - most)
-    head = [f"   … {left_out} events …"] if left_out else []
+    head = [f"   … {counted(left_out, 'event')} …"] if left_out else []
     return [*head, *(_line(event, log[0].at) for event in log[left_out:])]
 
 

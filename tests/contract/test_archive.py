@@ -86,9 +86,18 @@ def test_events_are_weighed(store: ArchiveStore) -> None:
     assert store.weight([]) == store.weight([99]) == (0, 0)
 
 
+def test_what_was_printed_has_its_weight(store: ArchiveStore) -> None:
+    put(store, 1, "a", events=1)
+    empty = store.weight([1])
+    store.commit([Write(1, [], outputs=[(1, 1, 1, 1, "stdout", 5, "ünicode" * 100)])])
+
+    assert store.weight([1]) == (empty[0], empty[1] + 20 + 800)
+
+
 def test_what_is_pruned_is_gone(store: ArchiveStore) -> None:
     a_family(store)
-    beats, output = [(2, 1, 1, 5, "{}")], [(2, 1, 1, 1, "stdout", 5, "hello")]
+    beats = [(2, 1, 1, 5, "{}"), (7, 1, 1, 5, "{}")]
+    output = [(2, 1, 1, 1, "stdout", 5, "hello"), (7, 1, 1, 1, "stdout", 5, "hello")]
     store.commit([Write(2, [], timers=[(2, 1, 99), (7, 1, 99)], beats=beats, outputs=output)])
 
     prune(store, (2, 0, 0), (6, 0, 0), (99, 0, 0))
@@ -97,8 +106,10 @@ def test_what_is_pruned_is_gone(store: ArchiveStore) -> None:
     with pytest.raises(ExecutionNotFound):
         store.get(2)
     assert (store.log(2), store.inbox(2), store.timers(2)) == ([], {}, {})
-    assert (store.last_beats(), store.outputs(2)) == ([], [])
+    assert (store.beats(2), store.outputs(2)) == ({}, [])
     assert store.timers(7) == {1: 99}
+    assert (list(store.beats(7)), len(store.outputs(7))) == ([1], 1)
+    assert [row[0] for row in store.last_beats()] == [7]
     assert len(store.log(1)) == 2
     assert store.leftovers() == []
     put(store, 6, "a0")
@@ -106,10 +117,13 @@ def test_what_is_pruned_is_gone(store: ArchiveStore) -> None:
 
 def test_a_long_log_goes_in_parts_from_its_end(store: ArchiveStore) -> None:
     put(store, 1, "a", events=10)
+    beats, output = [(1, 1, 1, 5, "{}")], [(1, 1, 1, 1, "stdout", 5, "hello")]
+    store.commit([Write(1, [], timers=[(1, 1, 99)], beats=beats, outputs=output)])
 
     prune(store, (1, 6, 4))
 
     assert store.find("a") is None
+    assert (store.timers(1), store.beats(1), store.outputs(1)) == ({}, {}, [])
     assert [event.version for event in store.log(1)] == [0, 1, 2, 3, 4, 5]
     assert sorted(store.inbox(1)) == [1, 2, 3]
     assert (store.leftovers(), store.last_key(), store.ends(1)) == ([1], 1, (6, 3))

@@ -91,7 +91,7 @@ def test_pruning_says_what_it_would_do(db: Path) -> None:
     told = call("execution", "prune", "--db", db, "--older-than", "0s")
     assert told.status == 0
     assert "flows.steps  ok      1" in told.out
-    assert "1 executions would go; do it with --apply" in told.err
+    assert "1 execution would go; do it with --apply" in told.err
     assert ask(db, "prune", noun="execution")["executions"] == 0
     wrong = call("execution", "prune", "--db", db, "--state", "parked")
     assert wrong.status == 2

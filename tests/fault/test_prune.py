@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from obelisk_ops import Engine, activity, continue_as_new, join_set, run, sleep, workflow
@@ -32,6 +33,18 @@ async def counting(steps: int) -> int:
     for _ in range(steps):
         total = await add_one(total)
     return total
+
+
+@activity
+def talkative() -> None:
+    activity.heartbeat("here")
+    print("hello")  # noqa: T201 - what is kept
+
+
+@workflow(timeout=timedelta(hours=9))
+async def talks() -> int:
+    await talkative()
+    return await counting(2)
 
 
 @workflow(timeout=timedelta(hours=3))
@@ -113,6 +126,29 @@ async def test_what_runs_is_not_touched(db: Path) -> None:
         again = await engine.submit(family, 1, 0.0, id="f")
         assert (again.created, await again.result()) == (True, 2)
     check_copy(db)
+
+
+def filled_tables(db: Path) -> set[str]:
+    """Every table that has a row of an execution, those of later versions of it too."""
+    with closing(apsw.Connection(str(db))) as connection:
+        query = "SELECT m.name, c.name FROM sqlite_schema AS m, pragma_table_xinfo(m.name) AS c"
+        places = [(t, c) for t, c in connection.execute(query) if c == "execution"]
+        places += [("state", "key"), ("leftover", "key")]
+        texts = {t: f"SELECT 1 FROM {t} WHERE {c} > 0" for t, c in places}  # noqa: S608 - ours
+        return {t for t, text in texts.items() if connection.execute(text).fetchone()}
+
+
+@looped
+async def test_no_row_of_any_table_is_left(db: Path) -> None:
+    clock = MovableClock()
+    async with EngineForTests(db, clock=clock) as engine:
+        await (await engine.submit(talks, id="t")).result()
+        await clock.advance(seconds=1)
+        assert filled_tables(db) >= {"state", "log", "inbox", "output"}
+
+        assert (await prune(engine)).executions == 2
+
+    assert filled_tables(db) == set()
 
 
 @looped

@@ -204,6 +204,9 @@ SELECT coalesce(sum(is_event), 0), coalesce(sum(size), 0) FROM (
     CROSS JOIN log ON log.key >= p.value << 32 AND log.key < (p.value + 1) << 32
     UNION ALL
     SELECT 0, 20 + octet_length(body) FROM inbox
+    WHERE execution IN (SELECT value FROM json_each(?1))
+    UNION ALL
+    SELECT 0, 20 + octet_length(body) FROM output
     WHERE execution IN (SELECT value FROM json_each(?1)));
 
 -- name: prune_states
