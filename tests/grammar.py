@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
 from hypothesis import strategies as st
 
 GOOD_LEAVES = st.one_of(
@@ -41,3 +45,45 @@ NESTED = st.recursive(
 PROGRAMS = st.lists(NESTED | st.just([("receive",)]), min_size=1, max_size=4).map(
     lambda parts: [instruction for part in parts for instruction in part]
 )
+
+
+def random_program(draws: Random, depth: int = 2) -> list[Any]:
+    """Return one of PROGRAMS, for runs that are too long for Hypothesis."""
+    return [_instruction(draws, depth) for _ in range(draws.randint(1, 5))]
+
+
+def _instruction(draws: Random, depth: int) -> list[Any]:
+    what = draws.choice([*_LEAVES, *_FLAT, *(_DEEP if depth else ())])
+    if what in _LEAVES:
+        return [what, draws.randint(0, 15 if what == "sleep" else 9)]
+    if what in {"drop", "undo", "count"}:
+        return [what, draws.randint(0, 3)]
+    make: dict[str, Callable[[], list[Any]]] = {
+        "draw": list,
+        "patched": list,
+        "gather": lambda: [[_part(draws) for _ in range(draws.randint(1, 3))]],
+        "settle": lambda: [[[*_part(draws), ["fail", 1]] for _ in range(draws.randint(1, 3))]],
+        "first": lambda: [draws.sample(range(30), draws.randint(1, 3))],
+        "race": lambda: [draws.choice(["hang", "nap", "never"]), _part(draws)],
+        "late": lambda: [_part(draws)],
+        "intime": lambda: [_part(draws)],
+        "all": lambda: [[random_program(draws, depth - 1) for _ in range(draws.randint(1, 3))]],
+    }
+    nested = [random_program(draws, depth - 1)] if what in _NESTED else make[what]()
+    return [what, *nested]
+
+
+def _part(draws: Random) -> list[Any]:
+    return [
+        [what, draws.randint(0, 9)]
+        for what in draws.choices(_LEAVES[:-1], k=draws.randint(1, 3))
+    ]
+
+
+_LEAVES = ["call", "thread", "flaky", "stub", "sleep", "fail"]
+_FLAT = [
+    "draw", "patched", "gather", "settle", "first", "race", "late", "intime", "drop", "undo",
+    "count",
+]  # fmt: skip
+_NESTED = ["child", "try", "schedule"]
+_DEEP = [*_NESTED, "all", "child", "try", "schedule"]

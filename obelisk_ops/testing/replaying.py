@@ -65,6 +65,7 @@ def replay(
     workflow: Workflow[..., Any],
     *,
     inbox: Mapping[int, InboxItem] | None = None,
+    execution_id: str = "replayed",
 ) -> Replayed:
     """
     Run a workflow's code against a recorded history; nothing is executed or written.
@@ -74,13 +75,14 @@ def replay(
             (``History``), or events.
         workflow: Today's code.
         inbox: With bare events: what they refer to.
+        execution_id: With bare events: whose they are; random numbers depend on it.
 
     Raises:
         Nondeterminism: The code does not fit; the message and its note say where.
         InvalidInput: The history is of another workflow, or cannot be read.
         DatabaseNotFound: There is no such file.
     """
-    known = _read(history, inbox or {})
+    known = _read(history, inbox or {}, execution_id)
     if known.function != workflow.name:
         raise InvalidInput(
             f"the history of {known.execution_id!r} is of {known.function}, "
@@ -109,7 +111,9 @@ def replay(
 
 
 def _read(
-    history: History | Sequence[Event] | str | Path, inbox: Mapping[int, InboxItem]
+    history: History | Sequence[Event] | str | Path,
+    inbox: Mapping[int, InboxItem],
+    execution_id: str,
 ) -> History:
     if isinstance(history, History):
         return history
@@ -118,7 +122,7 @@ def _read(
             return from_json(Path(history).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise DatabaseNotFound(f"there is no file {history}") from None
-    return history_of("replayed", history, inbox)
+    return history_of(execution_id, history, inbox)
 
 
 def _around(log: Sequence[Event], error: Nondeterminism) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -45,8 +46,8 @@ def test_each_beginning_of_it_is_replayed(file: Path) -> None:
     history = from_json(file.read_bytes())
 
     for length in range(1, len(history.events)):
-        log = history.events[:length]
-        replay(log, FLOWS[history.function], inbox=history.inbox)
+        beginning = replace(history, events=history.events[:length])
+        replay(beginning, FLOWS[history.function])
 
 
 @every_file
