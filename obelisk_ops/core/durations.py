@@ -53,4 +53,4 @@ def milliseconds(duration: timedelta | float) -> int:
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if not seconds <= _LONGEST_S:  # not a number, too
         raise WorkflowMisuse(f"{duration} cannot be waited for: it ends after the year 3000")
-    return max(0, round(seconds * 1000))
+    return round(max(seconds, 0) * 1000)

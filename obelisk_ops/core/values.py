@@ -79,7 +79,7 @@ def from_json(text: bytes | str, wanted: Any, what: str) -> Any:  # noqa: ANN401
     """
     try:
         return msgspec.json.decode(text, type=wanted, dec_hook=_dec_hook)
-    except (msgspec.DecodeError, ValueError, TypeError) as error:
+    except Exception as error:  # classes of the user's have code of their own
         raise NotSerialisable(f"{what} cannot be read as {wanted}: {error}") from error
 
 
@@ -141,7 +141,7 @@ class Codec:
         """
         try:
             values = self._input_decoder.decode(text)
-        except (msgspec.DecodeError, ValueError, NotSerialisable) as error:
+        except Exception as error:  # classes of the user's have code of their own
             raise InvalidInput(
                 f"input does not fit {self._name}{self._signature}: {error}",
                 hint="give one JSON value for each parameter, in this order",
@@ -192,7 +192,7 @@ class Codec:
         """
         try:
             return self._result_decoder.decode(text)
-        except (msgspec.DecodeError, ValueError) as error:
+        except Exception as error:  # classes of the user's have code of their own
             raise NotSerialisable(
                 f"the result of {self._name} does not fit its annotation: {error}"
             ) from error
@@ -271,5 +271,5 @@ class Shape:
         """
         try:
             return self._decoder.decode(text)
-        except (msgspec.DecodeError, ValueError, NotSerialisable) as error:
+        except Exception as error:  # classes of the user's have code of their own
             raise InvalidInput(f"a value does not fit {self._name}: {error}") from error

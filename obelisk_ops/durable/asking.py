@@ -40,6 +40,7 @@ class Asking:
         self.tasks = tasks
         self.pending: dict[int, Pending] = {}
         self.activities_open = 0
+        self.listening: dict[int, str] = {}  # calls that wait for a signal, and for which
         self.violation: OpsError | None = None
         self._host = host
         self._n = 0
@@ -140,6 +141,7 @@ class Asking:
         until = 0 if wait_ms is None else self.at + wait_ms
         pending = Pending(promise, signal)
         self.pending[n] = pending
+        self.listening[n] = signal.name
         wanted = SignalAwaited(n=n, name=signal.name, wait=wait_ms, until=until)
         pending.due = self.record.command(wanted).until
         return n
@@ -253,6 +255,8 @@ class Asking:
         pending = self.pending.pop(n, None)
         if pending is not None and type(pending.function) is Activity:
             self.activities_open -= 1
+        if self.listening:
+            self.listening.pop(n, None)
         return pending
 
     def _use(self, made: object) -> None:

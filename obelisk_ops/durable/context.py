@@ -67,6 +67,9 @@ class sleep:  # noqa: N801 - it is called like a function
         machine.set_timer(self._wait, promise=promise, made=self)
         yield from machine.wait_for(promise)
 
+    def __repr__(self) -> str:
+        return f"<sleep({self._wait / 1000:g})>"
+
 
 def machine_of(what: str) -> Machine:
     """

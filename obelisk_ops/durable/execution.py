@@ -284,7 +284,7 @@ class Execution:
         if self.is_paused:
             return
         while self.machine.finished is None:
-            found = self.inbox.take(self.machine.pending)
+            found = self.inbox.take(self.machine.pending, self.machine.listening)
             if found is None:
                 break
             self._tell(*found)

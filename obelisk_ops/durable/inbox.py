@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -9,15 +10,18 @@ import msgspec
 from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.core.requests import Signal as SignalBody
 from obelisk_ops.durable.pending import Pending
-from obelisk_ops.durable.signals import Signal
+
+Found = tuple[int, int, InboxItem]
+"""seq of an item, number of the call that it answers, and itself"""
 
 
 class Inbox:
-    """In the order of arrival."""
+    """In the order of arrival. Ten thousand signals that nobody wants yet cost nothing."""
 
     def __init__(self) -> None:
         self.last_seq = 0
-        self._items: dict[int, InboxItem] = {}
+        self._answers: dict[int, InboxItem] = {}
+        self._signals: dict[str, deque[tuple[int, InboxItem]]] = {}
         self._signal_ids: set[str] = set()
 
     def load(
@@ -33,19 +37,18 @@ class Inbox:
         """
         self.last_seq = max(items, default=0)
         for seq, item in sorted(items.items()):
-            is_open = seq not in taken if item.kind == "signal" else item.ref in pending
-            if is_open and item.kind != "timer":
-                self._items[seq] = item
             if item.kind == "signal":
-                self._signal_ids.add(_signal(item).id)
+                self._keep_signal(seq, item, is_taken=seq in taken)
+            elif item.kind != "timer" and item.ref in pending:
+                self._answers[seq] = item
 
     def add(self, item: InboxItem) -> int:
         """Take in something, and return its seq."""
         self.last_seq += 1
-        if item.kind != "timer":
-            self._items[self.last_seq] = item
         if item.kind == "signal":
-            self._signal_ids.add(_signal(item).id)
+            self._keep_signal(self.last_seq, item)
+        elif item.kind != "timer":
+            self._answers[self.last_seq] = item
         return self.last_seq
 
     def has_signal(self, signal_id: str) -> bool:
@@ -55,36 +58,51 @@ class Inbox:
     def answer(self, kind: str, n: int) -> str | None:
         """Return what was answered to a call, if its code was not told yet."""
         found = (
-            item.body for item in self._items.values() if (item.kind, item.ref) == (kind, n)
+            item.body for item in self._answers.values() if (item.kind, item.ref) == (kind, n)
         )
         return next(found, None)
 
     def signals(self) -> Iterator[SignalBody]:
         """Yield the signals that were not received."""
-        return (_signal(item) for item in self._items.values() if item.kind == "signal")
+        left = [entry for queue in self._signals.values() for entry in queue]
+        return (_signal(item) for _, item in sorted(left, key=lambda entry: entry[0]))
 
-    def take(self, pending: Mapping[int, Pending]) -> tuple[int, int, InboxItem] | None:
-        """Take out the first item that code waits for: its seq, the call, and itself."""
-        if not self._items:
-            return None
-        for seq, item in self._items.items():
-            n = item.ref if item.kind != "signal" else _waiting_for(_signal(item).name, pending)
-            if n in pending:
-                del self._items[seq]
-                return seq, n, item
-        return None
+    def take(
+        self, pending: Mapping[int, Pending], listening: Mapping[int, str]
+    ) -> Found | None:
+        """
+        Take out the first item that code waits for.
 
+        Args:
+            pending: The calls without an answer.
+            listening: Those of them that wait for a signal, and for which.
+        """
+        signal = self._first_signal(listening)
+        while self._answers:
+            seq, item = next(iter(self._answers.items()))
+            if signal is not None and signal[0] < seq:
+                break
+            del self._answers[seq]
+            if item.ref in pending:
+                return seq, item.ref, item
+            # Else the call was cancelled meanwhile: nobody will want it.
+        if signal is not None:
+            self._signals[listening[signal[1]]].popleft()
+        return signal
 
-def _waiting_for(name: str, pending: Mapping[int, Pending]) -> int:
-    """Return the first call that waits for a signal of this name; 0 when there is none."""
-    return next(
-        (
-            n
-            for n, call in pending.items()
-            if isinstance(call.function, Signal) and call.function.name == name
-        ),
-        0,
-    )
+    def _first_signal(self, listening: Mapping[int, str]) -> Found | None:
+        first: Found | None = None
+        for n, name in listening.items():
+            queue = self._signals.get(name)
+            if queue and (first is None or queue[0][0] < first[0]):
+                first = (queue[0][0], n, queue[0][1])
+        return first
+
+    def _keep_signal(self, seq: int, item: InboxItem, *, is_taken: bool = False) -> None:
+        signal = _signal(item)
+        self._signal_ids.add(signal.id)
+        if not is_taken:
+            self._signals.setdefault(signal.name, deque()).append((seq, item))
 
 
 def _signal(item: InboxItem) -> SignalBody:

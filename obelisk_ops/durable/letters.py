@@ -10,20 +10,17 @@ from obelisk_ops.core.forking import fork
 from obelisk_ops.core.history import History, history_of
 from obelisk_ops.core.ports import Letter
 from obelisk_ops.core.requests import MAKING, REQUESTS, Fork
+from obelisk_ops.durable.commits import as_ops_error
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.pruning import Pruning
 from obelisk_ops.durable.requests import Later
 from obelisk_ops.durable.scheduler import Scheduler
 from obelisk_ops.durable.turn import Turn
 from obelisk_ops.errors import (
-    Conflict,
-    ExecutionError,
     ExecutionExists,
     ExecutionNotFound,
-    NotFound,
     OpsError,
     Unavailable,
-    UsageError,
 )
 
 _LETTERS_MAX = 500
@@ -79,8 +76,11 @@ class Letters:
             return self._do(letter)
         except (Later, Unavailable):
             raise  # it stays in the mailbox, to be answered when that has passed
-        except (Conflict, NotFound, OpsError, UsageError, ExecutionError) as error:
+        except msgspec.DecodeError:
+            return None
+        except Exception as bug:  # noqa: BLE001 - those behind it are not to wait for ever
             # Its sender was told what could be known then: less, or before things changed.
+            error = as_ops_error(bug)
             if (letter.kind, letter.target, letter.body) in self.own:
                 self.own[letter.kind, letter.target, letter.body] = error
             log.warning(
@@ -90,8 +90,6 @@ class Letters:
                 reason=error.message,
             )
             return self._scheduler.open()
-        except msgspec.DecodeError:
-            return None
 
     def _do(self, letter: Letter) -> Turn | None:
         if letter.kind in MAKING:

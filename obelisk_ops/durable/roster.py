@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from itertools import islice
 
 from obelisk_ops.core.events import Finished
 from obelisk_ops.durable.commits import answer, refuse
@@ -53,8 +54,8 @@ class Roster:
 
     def longest_idle(self, keep: int) -> Iterator[Execution]:
         """Yield those that wait, the longest waiting first, until only *keep* are left."""
-        while len(self._idle) > keep:
-            key = next(iter(self._idle))
+        # All at once: what is first in a dict is far away when many before it are gone.
+        for key in list(islice(self._idle, max(0, len(self._idle) - keep))):
             yield self._idle.pop(key)
 
     def wait(self, execution_id: str) -> asyncio.Future[Finished | None]:

@@ -100,5 +100,8 @@ class Receipt(Generic[T]):
         value: T | None = yield from machine.wait_for(promise)
         return value
 
+    def __repr__(self) -> str:
+        return f"<{self._signal.name}.receive()>"
+
     def _machine(self) -> Receiver:
         return cast("Receiver", current_driver("receive()"))

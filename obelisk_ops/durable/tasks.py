@@ -150,7 +150,7 @@ class Tasks:
         except StopIteration as done:
             self._alive.pop(task, None)
             self._ended(task, done.value, None)
-        except (KeyboardInterrupt, GeneratorExit):
+        except KeyboardInterrupt:
             raise
         except BaseException as failure:  # noqa: BLE001 - the outcome
             self._alive.pop(task, None)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obelisk_ops.core.durations import format_duration, parse_duration
+from obelisk_ops.core.durations import format_duration, milliseconds, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,10 @@ def test_what_is_written_is_read_back(milliseconds: int) -> None:
     seconds = milliseconds / 1000
 
     assert parse_duration(format_duration(seconds)) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("wait", "expected"), [(0, 0), (-1, 0), (float("-inf"), 0), (0.0004, 0), (1.5, 1500)]
+)
+def test_a_wait_that_is_over_is_none(wait: float, expected: int) -> None:
+    assert milliseconds(wait) == expected

@@ -246,3 +246,10 @@ def test_outside_a_workflow_each_call_says_where_it_belongs() -> None:
         with pytest.raises(WorkflowMisuse, match=r"only be used in|outside") as caught:
             call()
         assert str(caught.value)
+
+
+def test_whatever_code_raises_is_the_outcome() -> None:
+    async def code() -> None:
+        raise GeneratorExit
+
+    assert outcome(live(code)[0]) == "GeneratorExit"
