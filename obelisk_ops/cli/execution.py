@@ -10,9 +10,14 @@ from typing import Any
 import click
 import msgspec
 
-from obelisk_ops.cli import execution_ask, execution_files, execution_replay
+from obelisk_ops.cli import (
+    execution_ask,
+    execution_files,
+    execution_output,
+    execution_replay,
+)
 from obelisk_ops.cli.databases import is_backup
-from obelisk_ops.cli.output import json_option, print_json, print_table
+from obelisk_ops.cli.output import harmless, json_option, print_json, print_table
 from obelisk_ops.cli.prune import prune
 from obelisk_ops.cli.reading import (
     find,
@@ -25,9 +30,18 @@ from obelisk_ops.cli.reading import (
 )
 from obelisk_ops.core.clock import SystemClock, iso
 from obelisk_ops.core.fold import CallStory, Story, fold
-from obelisk_ops.core.ports import ExecutionFilter, LogReader, State
+from obelisk_ops.core.ports import Beat, ExecutionFilter, LogReader, State
 from obelisk_ops.core.values import to_json
-from obelisk_ops.core.why import Reason, Situation, Surroundings, explain, family, to_be_started
+from obelisk_ops.core.why import (
+    DETAILS_MAX,
+    Reason,
+    Situation,
+    Surroundings,
+    explain,
+    family,
+    to_be_started,
+)
+from obelisk_ops.core.words import shorten
 from obelisk_ops.durable.enquiry import Reply, enquire
 from obelisk_ops.durable.handle import ending, outcome
 from obelisk_ops.errors import Nondeterminism, NotFinished
@@ -46,6 +60,7 @@ for command in (
     *execution_ask.COMMANDS,
     *execution_replay.COMMANDS,
     *execution_files.COMMANDS,
+    *execution_output.COMMANDS,
     prune,
 ):
     execution.add_command(command)
@@ -104,23 +119,29 @@ def show(config: Path | None, execution_id: str, database: str, *, as_json: bool
     """Show one execution: input, value, attempts, and what it waits for."""
     with open_reader_of(config, database) as reader:
         row = find(reader, execution_id, database)
-        story = fold(reader.log(row.key))
+        story, beats = fold(reader.log(row.key)), reader.beats(row.key)
+        lineage = _lineage(story)
         shown = summary(reader, row) | {
             "input": story.input,
             "value": story.value,
-            "attempts": [_attempts(call) for call in _activities(story)],
+            "attempts": [_attempts(call, beats.get(call.n)) for call in _activities(story)],
             "waiting_for": _waiting_for(story),
         }
     if as_json:
-        print_json(shown)
+        print_json(shown | lineage)
         return
+    shown |= {name: whence for name, whence in lineage.items() if whence is not None}
     calls = shown.pop("attempts")
     print_table(("field", "value"), [(k, _as_text(v)) for k, v in shown.items()])
     if calls:
         print_table(
-            ("call", "activity", "attempts", "outcome", "last error"),
-            [(c["n"], c["function"], c["attempts"], c["outcome"], c["error"]) for c in calls],
-        )
+            ("call", "activity", "attempts", "outcome", "last error", "last heartbeat"),
+            [
+                (c["n"], c["function"], c["attempts"], c["outcome"], c["error"],
+                 _as_words(c["heartbeat"]))
+                for c in calls
+            ],
+        )  # fmt: skip
 
 
 @execution.command()
@@ -222,9 +243,9 @@ def why(config: Path | None, execution_id: str, database: str, *, as_json: bool)
     for reason in reasons:
         where = "" if reason.execution_id == row.id else f"{reason.execution_id}: "
         number = "" if reason.n is None else f"call {reason.n}, "
-        click.echo(f"{where}{number}{reason.text}")
+        click.echo(harmless(f"{where}{number}{reason.text}"))
         if reason.command:
-            click.echo(f"    {reason.command}")
+            click.echo(harmless(f"    {reason.command}"))
 
 
 def _surroundings(database: str, asked: Situation) -> Surroundings:
@@ -254,6 +275,7 @@ def _told(reason: Reason) -> dict[str, Any]:
         "until": moment(reason.until),
         "error": reason.error,
         "command": reason.command,
+        "heartbeat": _heartbeat(reason.heartbeat),
     }
 
 
@@ -274,7 +296,16 @@ def _activities(story: Story) -> list[CallStory]:
     return [call for call in story.calls.values() if call.kind == "activity"]
 
 
-def _attempts(call: CallStory) -> dict[str, Any]:
+def _lineage(story: Story) -> dict[str, Any]:
+    return {
+        "forked_from": story.forked_from,
+        "continues": story.continues,
+        "continued_as": story.continued_as,
+        "schedule_id": story.schedule_id,
+    }
+
+
+def _attempts(call: CallStory, beat: Beat | None) -> dict[str, Any]:
     error = f"{call.error['type']}: {call.error['message']}" if call.error else None
     return {
         "n": call.n,
@@ -284,7 +315,23 @@ def _attempts(call: CallStory) -> dict[str, Any]:
         "in_flight": call.is_in_flight,
         "retry_at": moment(call.retry_at),
         "error": error,
+        "heartbeat": _heartbeat(beat),
     }
+
+
+def _heartbeat(beat: Beat | None) -> dict[str, Any] | None:
+    if beat is None:
+        return None
+    details = msgspec.json.decode(beat.body)
+    return {"attempt": beat.attempt, "at": iso(beat.at), "details": details}
+
+
+def _as_words(heartbeat: dict[str, Any] | None) -> str | None:
+    if heartbeat is None:
+        return None
+    at, details = heartbeat["at"], heartbeat["details"]
+    more = "" if details is None else f" {shorten(to_json(details).decode(), DETAILS_MAX)}"
+    return f"{at}{more}"
 
 
 def _waiting_for(story: Story) -> list[dict[str, Any]]:

@@ -59,7 +59,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     for column in columns:
         table.add_column(column.upper(), overflow="fold", no_wrap=not console.is_terminal)
     for row in rows:
-        table.add_row(*[Text(_cell(value)) for value in row])
+        table.add_row(*["—" if value is None else Text(harmless(str(value))) for value in row])
     if not console.is_terminal:
         console.width = 10_000
         table.expand = False
@@ -68,7 +68,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 def note(message: str) -> None:
     """Print a line for people on stderr."""
-    click.echo(message, err=True)
+    click.echo(harmless(message, spared="\n\t"), err=True)
 
 
 def print_error(error: OpsError) -> None:
@@ -77,12 +77,13 @@ def print_error(error: OpsError) -> None:
         shape = {"code": error.code, "message": error.message, "hint": error.hint}
         click.echo(msgspec.json.encode({"error": shape}).decode(), err=True)
         return
-    click.echo(f"error: {error.message}", err=True)
+    note(f"error: {error.message}")
     if error.hint:
-        click.echo(f" hint: {error.hint}", err=True)
+        note(f" hint: {error.hint}")
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return "—"
-    return "".join(ch if ch.isprintable() else repr(ch)[1:-1] for ch in str(value))
+def harmless(text: str, spared: str = "") -> str:
+    """Show control characters instead of sending them to the terminal, but for *spared*."""
+    if text.isprintable():
+        return text
+    return "".join(ch if ch.isprintable() or ch in spared else repr(ch)[1:-1] for ch in text)

@@ -69,6 +69,10 @@ class Story:
         cancelled_at: When it was asked to cancel; UTC milliseconds.
         is_late: Whether that was because it took too long.
         parked: Why it is parked, if that is the last thing known.
+        forked_from: Of which execution it is a fork, and its first version of its own.
+        continues: Id of the execution in whose place it goes on.
+        continued_as: Id of the one that goes on in its place.
+        schedule_id: Id of the schedule that made it.
     """
 
     input: Any = None
@@ -82,6 +86,10 @@ class Story:
     cancelled_at: int | None = None
     is_late: bool = False
     parked: dict[str, Any] | None = None
+    forked_from: dict[str, Any] | None = None
+    continues: str | None = None
+    continued_as: str | None = None
+    schedule_id: str | None = None
 
 
 def began_at(log: Iterable[Event]) -> int | None:
@@ -104,6 +112,8 @@ def fold(log: Iterable[Event]) -> Story:
 def _created(story: Story, body: dict[str, Any], at: int) -> None:
     story.input, story.start_at = body.get("in"), body.get("start_at", 0)
     story.paused_at = at if body.get("paused") else None
+    story.forked_from, story.continues = body.get("forked_from"), body.get("continues")
+    story.schedule_id = body.get("cron")
 
 
 def _intended(story: Story, body: dict[str, Any], at: int) -> None:
@@ -183,6 +193,7 @@ def _resumed(story: Story, _body: dict[str, Any], _at: int) -> None:
 
 def _finished(story: Story, body: dict[str, Any], _at: int) -> None:
     story.value, story.error, story.has_ended = body.get("ok"), body.get("error"), True
+    story.continued_as = body.get("continued")
 
 
 _STEPS = {

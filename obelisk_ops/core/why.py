@@ -17,7 +17,11 @@ from obelisk_ops.core import ids
 from obelisk_ops.core.clock import iso
 from obelisk_ops.core.durations import format_duration
 from obelisk_ops.core.fold import CallStory, Story
-from obelisk_ops.core.ports import State, StateRow
+from obelisk_ops.core.ports import Beat, State, StateRow
+from obelisk_ops.core.words import shorten
+
+#: of a heartbeat, as it is shown to people
+DETAILS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +33,14 @@ class Situation:
         row: Where it is.
         story: Its log, told.
         arrived: What waits in its inbox and its code has not seen: ``(kind, ref or name)``.
-        beats: When each open call last gave a sign of life; UTC milliseconds.
+        beats: The last sign of life of each open call.
         children: Its unfinished child workflows, by the number of the call.
     """
 
     row: StateRow
     story: Story
     arrived: tuple[tuple[str, str], ...] = ()
-    beats: Mapping[int, int] = field(default_factory=dict)
+    beats: Mapping[int, Beat] = field(default_factory=dict)
     children: Mapping[int, Situation] = field(default_factory=dict)
 
 
@@ -78,6 +82,7 @@ class Reason:
         until: UTC milliseconds.
         error: The last error.
         command: What to type, where that helps.
+        heartbeat: The last one of the call, if it has given one.
     """
 
     execution_id: str
@@ -90,6 +95,7 @@ class Reason:
     until: int | None = None
     error: str | None = None
     command: str | None = None
+    heartbeat: Beat | None = None
 
 
 def explain(asked: Situation, around: Surroundings) -> list[Reason]:
@@ -224,7 +230,7 @@ class _Telling:
         name = f"activity {call.function}"
         if call.started_at is not None:
             beat = self._beats.get(call.n)
-            sign = f", last heartbeat {self._ago(beat)}" if beat is not None else ""
+            sign = self._sign_of_life(call, beat) if beat is not None else ""
             began = f"{name}: attempt {call.attempts} began {self._ago(call.started_at)}{sign}"
             if self._around.is_owned is False:
                 began += "; its process has ended, it will be made again"
@@ -233,6 +239,12 @@ class _Telling:
             text = f"{name}: attempt {call.attempts} failed ({_error(call)}); the next one "
             return self._of(call, "retry", text + self._in(call.retry_at), until=call.retry_at)
         return self._slot(call, name)
+
+    def _sign_of_life(self, call: CallStory, beat: Beat) -> str:
+        whose = "" if beat.attempt == call.attempts else f", of attempt {beat.attempt}"
+        shown = shorten(beat.body, DETAILS_MAX)
+        details = "" if beat.body == "null" else f": {shown}"
+        return f", last heartbeat {self._ago(beat.at)}{whose}{details}"
 
     def _slot(self, call: CallStory, name: str) -> Reason:
         queue = f"queue {call.queue!r}" if call.queue else "its queue"
@@ -276,7 +288,8 @@ class _Telling:
     def _of(self, call: CallStory, kind: str, text: str, **more: Any) -> Reason:  # noqa: ANN401
         return Reason(
             execution_id=self._row.id, kind=kind, text=text, n=call.n, function=call.function,
-            attempt=call.attempts or None, error=_error(call), **more,
+            attempt=call.attempts or None, error=_error(call),
+            heartbeat=self._beats.get(call.n), **more,
         )  # fmt: skip
 
     def _reason(self, kind: str, text: str, **more: Any) -> Reason:  # noqa: ANN401

@@ -18,7 +18,7 @@ def situation_of(reader: LogReader, row: StateRow) -> Situation:
     return Situation(
         row=row,
         story=story,
-        beats={n: beat.at for n, beat in reader.beats(row.key).items()},
+        beats=reader.beats(row.key),
         arrived=_arrived(log, reader.inbox(row.key)),
         children=_children(reader, row, story),
     )

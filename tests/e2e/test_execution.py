@@ -76,7 +76,10 @@ def test_a_list_is_filtered(db: Path, filters: tuple[str, ...], found: list[str]
 def test_an_execution_is_shown(db: Path) -> None:
     good, bad, declined = (ask(db, "show", name) for name in ("good", "bad", "declined"))
 
-    assert set(good) == SUMMARY | {"input", "value", "attempts", "waiting_for"}
+    assert set(good) == SUMMARY | {
+        "input", "value", "attempts", "waiting_for", "forked_from", "continues", "continued_as",
+        "schedule_id",
+    }  # fmt: skip
     assert (good["input"][1:], good["value"], good["waiting_for"]) == ([2, 0.0], 1, [])
     assert [(a["n"], a["attempts"], a["outcome"]) for a in good["attempts"]] == [
         (1, 1, "ok"), (2, 1, "ok"),

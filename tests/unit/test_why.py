@@ -10,7 +10,7 @@ from msgspec import Raw
 from obelisk_ops.core import events
 from obelisk_ops.core.events import KINDS, Body, Event, Failure
 from obelisk_ops.core.fold import fold
-from obelisk_ops.core.ports import Result, State, StateRow
+from obelisk_ops.core.ports import Beat, Result, State, StateRow
 from obelisk_ops.core.why import Reason, Situation, Surroundings, explain, to_be_started
 
 NONE = Raw(b"[]")
@@ -51,8 +51,15 @@ SIGNAL = events.SignalAwaited(n=1, name="approve")
     [
         (situation(CREATED, intended()), "activity",
          "activity m.charge: attempt 1 began 1s ago"),
-        (situation(CREATED, intended(), beats={1: NOW - 300}), "activity",
+        (situation(CREATED, intended(), beats={1: Beat(1, NOW - 300, "null")}), "activity",
          "activity m.charge: attempt 1 began 1s ago, last heartbeat 300ms ago"),
+        (situation(CREATED, intended(), beats={1: Beat(1, NOW - 300, '{"epoch":3}')}),
+         "activity", ("activity m.charge: attempt 1 began 1s ago, last heartbeat 300ms ago: "
+                      '{"epoch":3}')),
+        (situation(CREATED, intended(), failed(NOW), events.AttemptStarted(n=1, attempt=2),
+                   beats={1: Beat(1, NOW - 300, f'"{"x" * 300}"')}), "activity",
+         ("activity m.charge: attempt 2 began 1s ago, last heartbeat 300ms ago, of attempt 1: "
+          f'"{"x" * 199}…')),
         (situation(CREATED, intended(), failed(NOW + 90_000)), "retry",
          ("activity m.charge: attempt 1 failed (ValueError: no); the next one in 1m30s "
          "(1970-01-01T00:18:10.000Z)")),
