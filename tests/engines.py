@@ -109,6 +109,11 @@ def no_child_is_forgotten(store: LogStore, row: StateRow) -> None:
             assert told.get(body["n"]) == store.log(child.key)[-1].body, child.id
 
 
+def in_memory() -> str | None:
+    """Return a folder where syncs cost nothing, if the system has one."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+
+
 def crash(database: Path, to: Path) -> Path:
     """
     Return a copy of a database as it would be if its owner were killed now.

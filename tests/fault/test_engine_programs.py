@@ -20,7 +20,7 @@ from obelisk_ops.core.fold import fold
 from obelisk_ops.core.ports import ExecutionFilter, LogStore
 from obelisk_ops.errors import ExecutionEnded
 from obelisk_ops.testing import EngineForTests, replay
-from tests.engines import the_tables_fit_the_logs, until
+from tests.engines import in_memory, the_tables_fit_the_logs, until
 from tests.grammar import PROGRAMS
 from tests.programs import (
     FLOWS,
@@ -60,22 +60,24 @@ async def play(engine: EngineForTests, program: Program, pauses: list[int]) -> d
         if step in pauses:
             await turn_over(engine)
             continue
-        is_answered = await answer_stubs(engine)
+        if await answer_stubs(engine):
+            continue
         if all(row.state == "finished" for row in engine.list(limit=1000)):
             break
         due = engine.clock.next_due()
         is_held = engine.row("p").state == "paused"
         if due is not None and not (is_held and has_limits):
             await engine.clock.advance(due - engine.clock.now(), wait=False)
-        elif not is_answered and is_held:
+        elif is_held:
             await turn_over(engine)
-    answers = {}
-    for name in expected("p", program):
-        try:
-            answers[name] = await engine.handle(name).result()
-        except Exception as error:  # noqa: BLE001 - the answer to compare
-            answers[name] = error.__cause__ or error
-    return answers
+    return {name: await answer(engine, name) for name in expected("p", program)}
+
+
+async def answer(engine: EngineForTests, name: str) -> Any:
+    try:
+        return await engine.handle(name).result()
+    except Exception as error:  # noqa: BLE001 - the answer to compare
+        return error.__cause__ or error
 
 
 def only_hangs(engine: EngineForTests) -> bool:
@@ -122,10 +124,6 @@ def the_logs_fit_the_code(engine: EngineForTests) -> None:
         replayed = replay(engine.history(row.id), known[row.function])
         assert replayed.asks_for == []
         assert replayed.has_finished
-
-
-def in_memory() -> str | None:
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 
 
 def check(
