@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,10 @@ from obelisk_ops.settings import ReplicaSettings
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Where the suite runs in the background, what it starts would ignore Ctrl-C as it does.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: a skip whose reason starts like this is right, in CI too
 ALLOWED_SKIP = "not on this platform:"

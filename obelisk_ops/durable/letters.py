@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
+
 import msgspec
 
 from obelisk_ops.core import bundle, events, retention, schedules
@@ -24,6 +27,7 @@ from obelisk_ops.errors import (
 )
 
 _LETTERS_MAX = 500
+_AGAIN_S = 0.2
 
 
 class Letters:
@@ -69,7 +73,16 @@ class Letters:
         turn.write.letters_done = (*turn.write.letters_done, letter.id)
         # Once it is gone from the table its number may come again.
         turn.effects.append((self._answering.discard, (letter.id,)))
+        refused = asyncio.get_running_loop().create_future()
+        refused.add_done_callback(partial(self._settled, letter.id))
+        turn.acks.append(refused)
         return True
+
+    def _settled(self, letter: int, turn: asyncio.Future[None]) -> None:
+        if turn.exception() is not None:
+            self._answering.discard(letter)  # nothing of it is durable: it is answered anew
+            again = asyncio.get_running_loop().call_later
+            again(_AGAIN_S, self._scheduler.post, self._deliver_again)
 
     def _turn_for(self, letter: Letter) -> Turn | None:
         try:

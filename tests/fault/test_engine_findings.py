@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -82,6 +82,28 @@ def test_a_letter_that_met_a_passing_error_is_answered(
 
     assert soon(main()) == 1
     assert failed == ["f"]
+
+
+def test_a_letter_whose_answer_was_refused_is_answered_anew(
+    db: Path, store: Callable[[], SqliteStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[int] = []
+
+    def commit(writes: Sequence[Write]) -> Mapping[int, OpsError]:
+        answers = [n for n, write in enumerate(writes) if write.letters_done]
+        if answers and not refused:
+            refused.extend(answers)
+            return {answers[0]: VersionConflict("somebody else was first, once")}
+        return SqliteStore.commit(store(), writes)
+
+    async def main() -> int:
+        async with Engine(db, workflows=[quick]), Engine(db, serve=False) as client:
+            monkeypatch.setattr(store(), "commit", commit)
+            handle = await client.submit(quick, 1, id="f")
+            return await handle.result()
+
+    assert soon(main()) == 1
+    assert refused == [0]
 
 
 def test_a_refused_execution_with_a_timer_harms_nobody(db: Path) -> None:
