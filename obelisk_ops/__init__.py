@@ -1,33 +1,61 @@
 """Durable workflows in one SQLite file, streamed to object storage."""
 
-from obelisk_ops.core.interruptions import Cancelled, TimedOut
-from obelisk_ops.core.retry import Retry
-from obelisk_ops.durable.activities import activity
-from obelisk_ops.durable.context import execution_id, now, random, sleep, uuid4
-from obelisk_ops.durable.engine import Engine
-from obelisk_ops.durable.functions import stub, workflow
-from obelisk_ops.durable.handle import Handle
-from obelisk_ops.durable.joins import first, gather, join_set
-from obelisk_ops.durable.onward import continue_as_new, patched, schedule
-from obelisk_ops.durable.queues import Queue
-from obelisk_ops.durable.scheduling import Schedule
-from obelisk_ops.durable.scopes import saga, timeout
-from obelisk_ops.durable.script import run
-from obelisk_ops.durable.signals import Signal
-from obelisk_ops.errors import (
-    ActivityFailed,
-    ActivityTimedOut,
-    CrashLoop,
-    ExecutionCancelled,
-    ExecutionFailed,
-    ExecutionTimedOut,
-    HeartbeatTimedOut,
-    Nondeterminism,
-    NotSerialisable,
-    OpsError,
-    OutcomeUnknown,
-    WorkflowMisuse,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from obelisk_ops.core.interruptions import Cancelled, TimedOut
+    from obelisk_ops.core.retry import Retry
+    from obelisk_ops.durable.activities import activity
+    from obelisk_ops.durable.context import execution_id, now, random, sleep, uuid4
+    from obelisk_ops.durable.engine import Engine
+    from obelisk_ops.durable.functions import stub, workflow
+    from obelisk_ops.durable.handle import Handle
+    from obelisk_ops.durable.joins import first, gather, join_set
+    from obelisk_ops.durable.onward import continue_as_new, patched, schedule
+    from obelisk_ops.durable.queues import Queue
+    from obelisk_ops.durable.scheduling import Schedule
+    from obelisk_ops.durable.scopes import saga, timeout
+    from obelisk_ops.durable.script import run
+    from obelisk_ops.durable.signals import Signal
+    from obelisk_ops.errors import (
+        ActivityFailed,
+        ActivityTimedOut,
+        CrashLoop,
+        ExecutionCancelled,
+        ExecutionFailed,
+        ExecutionTimedOut,
+        HeartbeatTimedOut,
+        Nondeterminism,
+        NotSerialisable,
+        OpsError,
+        OutcomeUnknown,
+        WorkflowMisuse,
+    )
+
+# Each name is imported when it is first used: pytest loads our plugin in every run of every
+# project, and most commands need few of them.
+_HOMES = {
+    "core.interruptions": "Cancelled TimedOut",
+    "core.retry": "Retry",
+    "durable.activities": "activity",
+    "durable.context": "execution_id now random sleep uuid4",
+    "durable.engine": "Engine",
+    "durable.functions": "stub workflow",
+    "durable.handle": "Handle",
+    "durable.joins": "first gather join_set",
+    "durable.onward": "continue_as_new patched schedule",
+    "durable.queues": "Queue",
+    "durable.scheduling": "Schedule",
+    "durable.scopes": "saga timeout",
+    "durable.script": "run",
+    "durable.signals": "Signal",
+    "errors": (
+        "ActivityFailed ActivityTimedOut CrashLoop ExecutionCancelled ExecutionFailed "
+        "ExecutionTimedOut HeartbeatTimedOut Nondeterminism NotSerialisable OpsError "
+        "OutcomeUnknown WorkflowMisuse"
+    ),
+}
 
 __all__ = [
     "ActivityFailed",
@@ -68,3 +96,16 @@ __all__ = [
     "uuid4",
     "workflow",
 ]
+
+if not TYPE_CHECKING:  # else a checker would believe in every name
+
+    def __getattr__(name: str) -> object:
+        for home, names in _HOMES.items():
+            if name in names.split():
+                found = getattr(import_module(f"obelisk_ops.{home}"), name)
+                globals()[name] = found
+                return found
+        raise AttributeError(f"module 'obelisk_ops' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
