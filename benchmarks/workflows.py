@@ -7,7 +7,7 @@ from time import perf_counter, time
 from typing import Any, TypeAlias
 
 from obelisk_ops import activity, execution_id, sleep, workflow
-from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.durable.flow.functions import Workflow
 
 Counting: TypeAlias = Workflow[Any, int]
 

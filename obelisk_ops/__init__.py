@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from obelisk_ops.core.interruptions import Cancelled, TimedOut
     from obelisk_ops.core.retry import Retry
-    from obelisk_ops.durable.activities import activity
-    from obelisk_ops.durable.context import execution_id, now, random, sleep, uuid4
+    from obelisk_ops.durable.flow.activities import activity
+    from obelisk_ops.durable.flow.context import execution_id, now, random, sleep, uuid4
     from obelisk_ops.durable.engine import Engine
-    from obelisk_ops.durable.functions import stub, workflow
+    from obelisk_ops.durable.flow.functions import stub, workflow
     from obelisk_ops.durable.handle import Handle
-    from obelisk_ops.durable.joins import first, gather, join_set
-    from obelisk_ops.durable.onward import continue_as_new, patched, schedule
-    from obelisk_ops.durable.queues import Queue
+    from obelisk_ops.durable.flow.joins import first, gather, join_set
+    from obelisk_ops.durable.flow.onward import continue_as_new, patched, schedule
+    from obelisk_ops.durable.work.queues import Queue
     from obelisk_ops.durable.scheduling import Schedule
-    from obelisk_ops.durable.scopes import saga, timeout
+    from obelisk_ops.durable.flow.scopes import saga, timeout
     from obelisk_ops.durable.script import run
-    from obelisk_ops.durable.signals import Signal
+    from obelisk_ops.durable.flow.signals import Signal
     from obelisk_ops.errors import (
         ActivityFailed,
         ActivityTimedOut,
@@ -38,18 +38,18 @@ if TYPE_CHECKING:
 _HOMES = {
     "core.interruptions": "Cancelled TimedOut",
     "core.retry": "Retry",
-    "durable.activities": "activity",
-    "durable.context": "execution_id now random sleep uuid4",
+    "durable.flow.activities": "activity",
+    "durable.flow.context": "execution_id now random sleep uuid4",
     "durable.engine": "Engine",
-    "durable.functions": "stub workflow",
+    "durable.flow.functions": "stub workflow",
     "durable.handle": "Handle",
-    "durable.joins": "first gather join_set",
-    "durable.onward": "continue_as_new patched schedule",
-    "durable.queues": "Queue",
+    "durable.flow.joins": "first gather join_set",
+    "durable.flow.onward": "continue_as_new patched schedule",
+    "durable.work.queues": "Queue",
     "durable.scheduling": "Schedule",
-    "durable.scopes": "saga timeout",
+    "durable.flow.scopes": "saga timeout",
     "durable.script": "run",
-    "durable.signals": "Signal",
+    "durable.flow.signals": "Signal",
     "errors": (
         "ActivityFailed ActivityTimedOut CrashLoop ExecutionCancelled ExecutionFailed "
         "ExecutionTimedOut HeartbeatTimedOut Nondeterminism NotSerialisable OpsError "

@@ -11,10 +11,10 @@ from msgspec import Raw
 from obelisk_ops.core import events
 from obelisk_ops.core.events import KINDS, Body, Event
 from obelisk_ops.core.ports import InboxItem
-from obelisk_ops.durable.functions import Workflow
-from obelisk_ops.durable.machine import Machine
-from obelisk_ops.durable.pending import Pending
-from obelisk_ops.durable.watch import Watch
+from obelisk_ops.durable.flow.functions import Workflow
+from obelisk_ops.durable.flow.machine import Machine
+from obelisk_ops.durable.flow.pending import Pending
+from obelisk_ops.durable.flow.watch import Watch
 
 Code = Callable[[], Awaitable[Any]]
 

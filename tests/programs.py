@@ -34,7 +34,7 @@ from obelisk_ops import (
     workflow,
 )
 from obelisk_ops.core.fold import fold
-from obelisk_ops.durable.rng import ReplayRandom
+from obelisk_ops.durable.flow.rng import ReplayRandom
 from obelisk_ops.errors import AlreadyAnswered, ExecutionEnded
 
 Program = list[Any]

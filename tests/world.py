@@ -21,7 +21,7 @@ import msgspec
 from obelisk_ops import Engine
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import ExecutionFilter
-from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.errors import ConfigError, DatabaseNotFound
 from obelisk_ops.storage import open_reader
 from obelisk_ops.storage.sqlite.store import SqliteStore

@@ -15,9 +15,9 @@ from obelisk_ops.cli.reading import id_argument
 from obelisk_ops.cli.run import TakesJson, database_option, target_argument
 from obelisk_ops.core import requests
 from obelisk_ops.core.events import Failure
-from obelisk_ops.durable.arguments import read_json_input
 from obelisk_ops.durable.engine import Engine
-from obelisk_ops.durable.loader import load_workflow
+from obelisk_ops.durable.flow.arguments import read_json_input
+from obelisk_ops.durable.flow.loader import load_workflow
 from obelisk_ops.durable.unattended import answer_letters
 from obelisk_ops.errors import InvalidInput
 from obelisk_ops.storage import as_path

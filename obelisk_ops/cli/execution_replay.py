@@ -14,9 +14,9 @@ from obelisk_ops.cli.output import json_option, print_json
 from obelisk_ops.cli.reading import find, id_argument, open_reader_of, readable_option
 from obelisk_ops.core.clock import iso
 from obelisk_ops.core.history import History
-from obelisk_ops.durable.debugging import Place, Stop, replay_to, short
-from obelisk_ops.durable.functions import Workflow
-from obelisk_ops.durable.loader import load_named
+from obelisk_ops.durable.flow.debugging import Place, Stop, replay_to, short
+from obelisk_ops.durable.flow.functions import Workflow
+from obelisk_ops.durable.flow.loader import load_named
 from obelisk_ops.errors import InvalidInput
 from obelisk_ops.inspect.histories import history_in
 

@@ -12,10 +12,10 @@ import msgspec
 
 from obelisk_ops.cli.output import json_option, note, print_json
 from obelisk_ops.core.values import to_json
-from obelisk_ops.durable.arguments import read_json_input
 from obelisk_ops.durable.engine import Engine
-from obelisk_ops.durable.loader import load_served, load_workflow
-from obelisk_ops.durable.queues import parse_queue
+from obelisk_ops.durable.flow.arguments import read_json_input
+from obelisk_ops.durable.flow.loader import load_served, load_workflow
+from obelisk_ops.durable.work.queues import parse_queue
 
 database_option = click.option(
     "--db", "database", required=True, metavar="DB", help="Path of the SQLite file."

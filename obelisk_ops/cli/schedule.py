@@ -23,9 +23,9 @@ from obelisk_ops.core.durations import format_duration, parse_duration
 from obelisk_ops.core.ports import LogReader, State
 from obelisk_ops.core.rows import CronRow
 from obelisk_ops.core.values import to_json
-from obelisk_ops.durable.arguments import read_json_input
 from obelisk_ops.durable.engine import Engine
-from obelisk_ops.durable.loader import load_workflow
+from obelisk_ops.durable.flow.arguments import read_json_input
+from obelisk_ops.durable.flow.loader import load_workflow
 from obelisk_ops.durable.scheduling import Schedule, upcoming
 from obelisk_ops.durable.unattended import answer_letters
 from obelisk_ops.errors import InvalidInput

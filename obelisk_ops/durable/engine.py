@@ -18,20 +18,20 @@ from obelisk_ops.core.history import history_of
 from obelisk_ops.core.ports import ExecutionFilter, LogReader, Mailbox, State, StateRow
 from obelisk_ops.core.values import Codec, to_json
 from obelisk_ops.durable.commits import closed_error
-from obelisk_ops.durable.crashes import why_parked
-from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.durable.flow.functions import Workflow
+from obelisk_ops.durable.flow.machine import report
+from obelisk_ops.durable.flow.registry import Registry
+from obelisk_ops.durable.flow.registry import created as created_event
+from obelisk_ops.durable.flow.watch import Watch, is_wanted
 from obelisk_ops.durable.handle import Handle, ending
 from obelisk_ops.durable.housekeeping import Housekeeping
-from obelisk_ops.durable.machine import report
 from obelisk_ops.durable.mailroom import wake_owner
-from obelisk_ops.durable.output import LIMIT_BYTES
 from obelisk_ops.durable.owner import Limits, Owner
-from obelisk_ops.durable.queues import Queue, read_queues
-from obelisk_ops.durable.registry import Registry
-from obelisk_ops.durable.registry import created as created_event
 from obelisk_ops.durable.scheduling import Scheduling
-from obelisk_ops.durable.watch import Watch, is_wanted
-from obelisk_ops.durable.workshop import Bench
+from obelisk_ops.durable.work.crashes import why_parked
+from obelisk_ops.durable.work.output import LIMIT_BYTES
+from obelisk_ops.durable.work.queues import Queue, read_queues
+from obelisk_ops.durable.work.workshop import Bench
 from obelisk_ops.errors import (
     ConfigError,
     ExecutionNotFound,

@@ -18,13 +18,13 @@ from obelisk_ops.core import events, failures, retry
 from obelisk_ops.core.events import KINDS, Body, Event, Failure
 from obelisk_ops.core.ports import InboxItem, Result, State, StateChange, StateRow
 from obelisk_ops.core.requests import Signal as SignalBody
-from obelisk_ops.durable import crashes
-from obelisk_ops.durable.functions import Activity, Workflow
+from obelisk_ops.durable.flow.functions import Activity, Workflow
+from obelisk_ops.durable.flow.machine import Machine
+from obelisk_ops.durable.flow.pending import Pending
 from obelisk_ops.durable.inbox import Inbox
-from obelisk_ops.durable.machine import Machine
-from obelisk_ops.durable.pending import Pending
 from obelisk_ops.durable.ports import Owner
 from obelisk_ops.durable.turn import Turn
+from obelisk_ops.durable.work import crashes
 
 #: timers that are no calls: the end of a workflow's timeout, the start of a scheduled one
 DEADLINE, START = 0, -1

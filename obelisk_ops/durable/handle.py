@@ -12,7 +12,7 @@ from obelisk_ops.core import failures, requests, values
 from obelisk_ops.core.events import Event, Finished
 from obelisk_ops.core.ports import StateRow
 from obelisk_ops.core.values import Codec
-from obelisk_ops.durable.signals import Signal
+from obelisk_ops.durable.flow.signals import Signal
 from obelisk_ops.errors import ExecutionCancelled, ExecutionFailed, ExecutionTimedOut
 
 T = TypeVar("T")

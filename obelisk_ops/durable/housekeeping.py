@@ -16,7 +16,7 @@ from obelisk_ops.core import retention
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import LogReader, Result
 from obelisk_ops.core.retention import Group, Report, Wanted
-from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.durable.owner import Owner
 from obelisk_ops.durable.scheduling import as_ms
 from obelisk_ops.durable.unattended import prune_unattended

@@ -9,7 +9,7 @@ import msgspec
 
 from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.core.requests import Signal as SignalBody
-from obelisk_ops.durable.pending import Pending
+from obelisk_ops.durable.flow.pending import Pending
 
 Found = tuple[int, int, InboxItem]
 """seq of an item, number of the call that it answers, and itself"""

@@ -12,9 +12,9 @@ from obelisk_ops.core.events import Body, Event, Failure
 from obelisk_ops.core.history import History
 from obelisk_ops.core.ports import State, StateRow
 from obelisk_ops.core.projection import rows_of
-from obelisk_ops.durable.digests import digest_on_record
 from obelisk_ops.durable.execution import DEADLINE, START, Execution
-from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.durable.flow.digests import digest_on_record
+from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.turn import Turn
 from obelisk_ops.errors import CrashLoop, ExecutionNotFound, Nondeterminism, OpsError

@@ -16,15 +16,15 @@ from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import State
 from obelisk_ops.durable import enquiry
 from obelisk_ops.durable.commits import closed_error
+from obelisk_ops.durable.flow.lines import hook
+from obelisk_ops.durable.flow.registry import Registry
 from obelisk_ops.durable.letters import Letters
-from obelisk_ops.durable.lines import hook
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.mailroom import Mailroom
-from obelisk_ops.durable.registry import Registry
 from obelisk_ops.durable.requests import Later
 from obelisk_ops.durable.scheduler import Scheduler
 from obelisk_ops.durable.turn import Turn
-from obelisk_ops.durable.workshop import Bench
+from obelisk_ops.durable.work.workshop import Bench
 from obelisk_ops.errors import ExecutionNotFound, FunctionNotFound
 from obelisk_ops.storage import open_mailbox, open_store
 from obelisk_ops.storage.sqlite import beside

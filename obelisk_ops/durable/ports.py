@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from obelisk_ops.core import events
-from obelisk_ops.durable.pending import Pending
+from obelisk_ops.durable.flow.pending import Pending
 from obelisk_ops.durable.turn import Turn
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from obelisk_ops.core.ports import State, StateRow
 from obelisk_ops.core.requests import Signal as SignalBody
 from obelisk_ops.core.requests import execution_of, facts_of, is_news, split_call
 from obelisk_ops.durable.execution import START, Execution
-from obelisk_ops.durable.functions import Stub
-from obelisk_ops.durable.machine import ended_by
+from obelisk_ops.durable.flow.functions import Stub
+from obelisk_ops.durable.flow.machine import ended_by
 from obelisk_ops.durable.turn import Turn
 from obelisk_ops.errors import (
     ExecutionEnded,

@@ -23,19 +23,19 @@ from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import LogStore, State
 from obelisk_ops.core.requests import Signal as SignalBody
 from obelisk_ops.durable.alarms import Alarms
-from obelisk_ops.durable.attempt import Attempt
 from obelisk_ops.durable.cold import Cold
 from obelisk_ops.durable.commits import Commits, as_ops_error, closed_error
 from obelisk_ops.durable.execution import DEADLINE, Execution
-from obelisk_ops.durable.functions import Activity
+from obelisk_ops.durable.flow.attempt import Attempt
+from obelisk_ops.durable.flow.functions import Activity
+from obelisk_ops.durable.flow.pending import Pending
+from obelisk_ops.durable.flow.registry import Registry
 from obelisk_ops.durable.nursery import Nursery
-from obelisk_ops.durable.pending import Pending
-from obelisk_ops.durable.registry import Registry
 from obelisk_ops.durable.requests import Requests
 from obelisk_ops.durable.roster import Roster
 from obelisk_ops.durable.schedules import Schedules
 from obelisk_ops.durable.turn import Turn
-from obelisk_ops.durable.workshop import Bench, Workshop
+from obelisk_ops.durable.work.workshop import Bench, Workshop
 from obelisk_ops.errors import OpsError
 
 #: arrivals in one round

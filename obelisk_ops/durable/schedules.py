@@ -22,8 +22,8 @@ from obelisk_ops.core import cron, events, schedules
 from obelisk_ops.core.cron import Plan, Spec, Standing
 from obelisk_ops.core.ports import Letter, State
 from obelisk_ops.core.rows import CronRow
+from obelisk_ops.durable.flow.registry import created
 from obelisk_ops.durable.log import log
-from obelisk_ops.durable.registry import created
 from obelisk_ops.durable.turn import Turn
 
 if TYPE_CHECKING:

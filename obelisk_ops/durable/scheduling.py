@@ -17,9 +17,9 @@ from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.cron import Spec
 from obelisk_ops.core.ports import LogReader
 from obelisk_ops.core.rows import CronRow
-from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.durable.flow.functions import Workflow
+from obelisk_ops.durable.flow.registry import created
 from obelisk_ops.durable.handle import Handle
-from obelisk_ops.durable.registry import created
 from obelisk_ops.durable.schedules import as_created
 from obelisk_ops.errors import InvalidInput, WorkflowMisuse
 

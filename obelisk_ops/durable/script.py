@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from obelisk_ops.durable.engine import Engine
-from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.durable.flow.functions import Workflow
 
 R = TypeVar("R")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from obelisk_ops.core import bundle
 from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.core.history import History
+from obelisk_ops.durable.flow.registry import Registry
 from obelisk_ops.durable.owner import Limits, Owner
-from obelisk_ops.durable.registry import Registry
-from obelisk_ops.durable.workshop import Bench
+from obelisk_ops.durable.work.workshop import Bench
 from obelisk_ops.errors import DatabaseLocked, TargetExists
 from obelisk_ops.storage import open_mailbox, open_store
 from obelisk_ops.storage.sqlite import beside

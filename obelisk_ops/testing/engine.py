@@ -24,7 +24,7 @@ from obelisk_ops.core.events import BODIES, Finished
 from obelisk_ops.core.history import History, history_of, to_json
 from obelisk_ops.core.ports import LogReader
 from obelisk_ops.durable.engine import Engine
-from obelisk_ops.durable.functions import Activity, Workflow
+from obelisk_ops.durable.flow.functions import Activity, Workflow
 from obelisk_ops.durable.handle import Handle
 from obelisk_ops.durable.owner import Owner
 from obelisk_ops.storage import open_reader, open_store

@@ -13,10 +13,10 @@ from obelisk_ops.core.events import KINDS, Body, Event
 from obelisk_ops.core.failures import rebuild
 from obelisk_ops.core.history import History, from_json, history_of
 from obelisk_ops.core.ports import InboxItem
-from obelisk_ops.durable.functions import Workflow
-from obelisk_ops.durable.lines import hook
-from obelisk_ops.durable.machine import Machine
-from obelisk_ops.durable.pending import Pending
+from obelisk_ops.durable.flow.functions import Workflow
+from obelisk_ops.durable.flow.lines import hook
+from obelisk_ops.durable.flow.machine import Machine
+from obelisk_ops.durable.flow.pending import Pending
 from obelisk_ops.errors import DatabaseNotFound, InvalidInput, Nondeterminism
 from obelisk_ops.testing.showing import show_log
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from obelisk_ops.durable.functions import Activity
+from obelisk_ops.durable.flow.functions import Activity
 from obelisk_ops.errors import WorkflowMisuse
 
 

@@ -22,7 +22,7 @@ from obelisk_ops import (
     workflow,
 )
 from obelisk_ops.core.ports import State
-from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.durable.flow.functions import Workflow
 from tests.engines import kinds, read_log
 from tests.world import World, check_tables, knows, story, unordered
 

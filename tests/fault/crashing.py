@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from obelisk_ops import Engine, OpsError, activity, workflow
-from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.errors import OutcomeUnknown
 
 _side = ""

@@ -37,9 +37,9 @@ from obelisk_ops import (
 )
 from obelisk_ops.core.events import Body, Created
 from obelisk_ops.core.ports import ExecutionFilter, State
-from obelisk_ops.durable.functions import Workflow
-from obelisk_ops.durable.machine import Machine
-from obelisk_ops.durable.pending import Pending
+from obelisk_ops.durable.flow.functions import Workflow
+from obelisk_ops.durable.flow.machine import Machine
+from obelisk_ops.durable.flow.pending import Pending
 from obelisk_ops.errors import Conflict, ExecutionError, NotFound
 from obelisk_ops.storage import open_reader
 from tests.world import BEGINNING_MS, World, check_tables, knows

@@ -19,9 +19,9 @@ import pytest
 from obelisk_ops import Engine, Retry, activity, join_set, sleep, workflow
 from obelisk_ops.core.ports import Write
 from obelisk_ops.durable import owner
-from obelisk_ops.durable.attempt import Attempt
-from obelisk_ops.durable.attempts import Attempts
+from obelisk_ops.durable.flow.attempt import Attempt
 from obelisk_ops.durable.handle import Handle
+from obelisk_ops.durable.work.attempts import Attempts
 from obelisk_ops.errors import OpsError, StorageUnavailable, VersionConflict
 from obelisk_ops.storage import open_mailbox
 from obelisk_ops.storage.sqlite.store import SqliteStore

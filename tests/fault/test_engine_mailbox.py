@@ -53,7 +53,7 @@ def worker(db: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def load_flows() -> Any:
-    from obelisk_ops.durable.loader import load_module  # noqa: PLC0415 - its side effects
+    from obelisk_ops.durable.flow.loader import load_module  # noqa: PLC0415 - its side effects
 
     return load_module(str(Path(__file__).with_name("flows.py")))
 

@@ -24,7 +24,7 @@ from obelisk_ops import (
     workflow,
 )
 from obelisk_ops.core.ports import State
-from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.errors import NotFinished
 from obelisk_ops.storage.sqlite.store import SqliteStore
 from tests.engines import NEVER, Gate, bodies, kinds, read_log, the_tables_fit_the_logs, until

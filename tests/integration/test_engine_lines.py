@@ -15,7 +15,7 @@ from obelisk_ops import Engine, activity, join_set, sleep, workflow
 from obelisk_ops.core.history import History
 from obelisk_ops.core.ports import Write
 from obelisk_ops.durable import owner
-from obelisk_ops.durable.debugging import replay_to
+from obelisk_ops.durable.flow.debugging import replay_to
 from obelisk_ops.errors import CorruptDatabase, OpsError, StorageUnavailable
 from obelisk_ops.storage import open_store
 from obelisk_ops.testing import EngineForTests, replay

@@ -19,8 +19,8 @@ from obelisk_ops import (
     workflow,
 )
 from obelisk_ops.core.events import Created, Event
-from obelisk_ops.durable.digests import digest_on_record
-from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.durable.flow.digests import digest_on_record
+from obelisk_ops.durable.flow.functions import Workflow
 from tests.engines import bodies, kinds, read_log, until
 from tests.world import World, check_tables
 

@@ -25,7 +25,7 @@ from obelisk_ops.core.events import (
     TimerSet,
     encode,
 )
-from obelisk_ops.durable.compare import describe, does_not_fit, same
+from obelisk_ops.durable.flow.compare import describe, does_not_fit, same
 
 ONE, OTHER, SPACED = Raw(b'["a",1]'), Raw(b'["a",2]'), Raw(b'[ "a", 1 ]')
 

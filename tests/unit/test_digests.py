@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from obelisk_ops import workflow
-from obelisk_ops.durable.digests import digest
-from obelisk_ops.durable.functions import Workflow
+from obelisk_ops.durable.flow.digests import digest
+from obelisk_ops.durable.flow.functions import Workflow
 
 HEAD = "from obelisk_ops import activity, workflow\n"
 FLOW = """
@@ -129,7 +129,7 @@ def test_a_workflow_knows_its_digest() -> None:
 def test_it_is_the_same_in_every_process(tmp_path: Path) -> None:
     """Whatever the seed of hashes, which orders sets, and whether the code has run before."""
     script = tmp_path / "shop.py"
-    script.write_text(f"{HEAD}{FLOW}\nfrom obelisk_ops.durable.digests import digest\n"
+    script.write_text(f"{HEAD}{FLOW}\nfrom obelisk_ops.durable.flow.digests import digest\n"
                       "print(digest(flow))\n")  # fmt: skip
     seen = {
         subprocess.run(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from obelisk_ops import activity, join_set
-from obelisk_ops.durable.machine import Machine
+from obelisk_ops.durable.flow.machine import Machine
 from tests.driving import Code, live, ok, outcome
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from obelisk_ops.core.ports import InboxItem
+from obelisk_ops.durable.flow.pending import Pending
+from obelisk_ops.durable.flow.promise import Promise
 from obelisk_ops.durable.inbox import Inbox
-from obelisk_ops.durable.pending import Pending
-from obelisk_ops.durable.promise import Promise
 
 
 def signal(name: str, value: int = 0, signal_id: str = "") -> InboxItem:

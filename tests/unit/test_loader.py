@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from obelisk_ops.durable.loader import load_module, load_served, load_workflow
+from obelisk_ops.durable.flow.loader import load_module, load_served, load_workflow
 from obelisk_ops.errors import FunctionNotFound
 
 CODE = """

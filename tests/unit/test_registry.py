@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from obelisk_ops import activity, workflow
-from obelisk_ops.durable.functions import Workflow
-from obelisk_ops.durable.registry import Registry
+from obelisk_ops.durable.flow.functions import Workflow
+from obelisk_ops.durable.flow.registry import Registry
 from obelisk_ops.errors import WorkflowMisuse
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from obelisk_ops.durable.rng import ReplayRandom
+from obelisk_ops.durable.flow.rng import ReplayRandom
 
 PINNED = [
     0.044807462155845745,

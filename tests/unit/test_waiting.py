@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obelisk_ops import activity
-from obelisk_ops.durable.functions import Activity
-from obelisk_ops.durable.queues import Queue, parse_queue, read_queues
-from obelisk_ops.durable.waiting import Waiting
+from obelisk_ops.durable.flow.functions import Activity
+from obelisk_ops.durable.work.queues import Queue, parse_queue, read_queues
+from obelisk_ops.durable.work.waiting import Waiting
 from obelisk_ops.errors import ConfigError
 
 

@@ -18,8 +18,8 @@ import pytest
 import structlog
 
 from obelisk_ops import activity, sleep
-from obelisk_ops.durable.machine import Machine, report
-from obelisk_ops.durable.watch import Watch, is_wanted
+from obelisk_ops.durable.flow.machine import Machine, report
+from obelisk_ops.durable.flow.watch import Watch, is_wanted
 from tests.driving import Recorder, live, machine_for, ok, outcome
 
 
@@ -319,7 +319,7 @@ def test_tests_are_watched_unless_told_otherwise(strict: bool | None, wanted: bo
 def test_a_plain_program_is_watched_in_development_mode(
     options: list[str], wanted: str
 ) -> None:
-    code = "from obelisk_ops.durable.watch import is_wanted; print(is_wanted(None))"
+    code = "from obelisk_ops.durable.flow.watch import is_wanted; print(is_wanted(None))"
     command = [sys.executable, *options, "-W", "ignore", "-c", code]
 
     done = subprocess.run(command, check=True, capture_output=True, text=True)

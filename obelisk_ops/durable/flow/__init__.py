@@ -1,0 +1,1 @@
+"""Workflow code: what it may say, and the machine that drives and replays it."""

@@ -1,0 +1,132 @@
+"""Finding code by what a person types: ``pkg.mod:function``, ``file.py:function``, a module."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from obelisk_ops.durable.flow.functions import Workflow
+from obelisk_ops.errors import FunctionNotFound
+
+
+def load_workflow(target: str) -> Workflow[Any, Any]:
+    """
+    Return the workflow that ``MODULE:NAME`` or ``FILE.py:NAME`` names.
+
+    Raises:
+        FunctionNotFound: There is no such file, module or workflow.
+    """
+    place, _, name = target.rpartition(":")
+    if not place:
+        raise FunctionNotFound(
+            f"{target!r} names no function",
+            hint="write pkg.module:function or file.py:function",
+        )
+    module = load_module(place)
+    found: object = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, Workflow):
+        return found
+    known = sorted(k for k, v in vars(module).items() if isinstance(v, Workflow))
+    raise FunctionNotFound(
+        f"{place} has no workflow {name!r}",
+        hint=f"it has: {', '.join(known)}" if known else "decorate a function with @workflow",
+    )
+
+
+def load_served(target: str) -> Workflow[Any, Any] | ModuleType:
+    """Return one workflow (with ``:NAME``), or a module with all that it holds."""
+    return load_workflow(target) if ":" in target else load_module(target)
+
+
+def load_named(target: str | None, name: str) -> Workflow[Any, Any]:
+    """
+    Return the workflow known as *name*.
+
+    Args:
+        target: The module or file that has it, or ``…:FUNCTION``, which counts whatever
+            its name; None for the module that *name* begins with.
+        name: As it stands in a log.
+
+    Raises:
+        FunctionNotFound: There is no such workflow.
+    """
+    if target is not None and ":" in target:
+        return load_workflow(target)
+    place = target or _place_of(name)
+    module = load_module(place)
+    for found in vars(module).values():
+        if isinstance(found, Workflow) and found.name == name:
+            return found
+    raise FunctionNotFound(
+        f"{place} has no workflow {name!r}",
+        hint="name the function that is to run: file.py:function",
+    )
+
+
+def _place_of(name: str) -> str:
+    module = name.rpartition(".")[0]
+    file = Path(f"{module}.py")
+    return str(file) if file.is_file() else module
+
+
+def load_module(place: str) -> ModuleType:
+    """
+    Import ``pkg.mod``, or a file by its path; a file is known by its stem.
+
+    Raises:
+        FunctionNotFound: There is no such file or module, or importing it fails.
+    """
+    try:
+        if place.endswith(".py") or "/" in place:
+            return _load_file(Path(place).absolute())
+        _look_in(Path.cwd())
+        return importlib.import_module(place)
+    except FunctionNotFound:
+        raise
+    except ModuleNotFoundError as error:
+        raise FunctionNotFound(
+            f"{place} cannot be imported: {error}",
+            hint="run it where the code can be imported, or give the path of a .py file",
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise FunctionNotFound(
+            f"importing {place} failed: {type(error).__name__}: {error}",
+            hint=f"try: python -c 'import {Path(place).stem}'",
+        ) from error
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise FunctionNotFound(f"there is no file {path}")
+    name = path.stem
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        if Path(getattr(loaded, "__file__", None) or "").absolute() == path:
+            return loaded
+        raise FunctionNotFound(
+            f"{path.name} cannot be loaded: another module is named {name!r}",
+            hint="rename the file",
+        )
+    _look_in(path.parent)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise FunctionNotFound(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _look_in(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))

@@ -1,0 +1,123 @@
+"""Which code belongs to which name, in one engine."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+from typing import Any
+
+from msgspec import Raw
+
+from obelisk_ops.core import events
+from obelisk_ops.durable.flow.digests import is_full, names_in
+from obelisk_ops.durable.flow.functions import Activity, Workflow
+from obelisk_ops.durable.flow.watch import Watch
+from obelisk_ops.errors import WorkflowMisuse
+
+
+class Registry:
+    """
+    Workflows by name. Activities are not looked up: workflows hold them.
+
+    Attributes:
+        watch: Sees what their code calls, in tests and development.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Workflow[Any, Any] | ModuleType] = (),
+        watch: Watch | None = None,
+    ) -> None:
+        self.watch = watch
+        self._known: dict[str, Workflow[Any, Any] | Activity[Any, Any]] = {}
+        self._looked_beside: dict[Workflow[Any, Any], int] = {}  # and how much was there
+        for item in items:
+            self.add(item)
+
+    def get(self, name: str) -> Workflow[Any, Any] | None:
+        """Return the workflow of this name, if it is served here."""
+        found = self._known.get(name)
+        return found if isinstance(found, Workflow) else None
+
+    def created(self, function: str, given: Raw, **more: Any) -> events.Created:  # noqa: ANN401
+        """Return the ``created`` event of a new execution; *more* are its other fields."""
+        known = self.get(function)
+        if known is None:
+            return events.Created(fn=function, input=given, **more)
+        return created(known, given, **more)
+
+    def add(self, item: Workflow[Any, Any] | Activity[Any, Any] | ModuleType) -> list[str]:
+        """
+        Serve a workflow, or all of a module; return the names that are new.
+
+        With a workflow come the child workflows that its code names.
+
+        Raises:
+            WorkflowMisuse: Two functions have one name.
+        """
+        if isinstance(item, ModuleType):
+            return self._add_all(vars(item).values())
+        return self._add_all([item])
+
+    def add_with_module(self, item: Workflow[Any, Any]) -> list[str]:
+        """Serve a workflow, and what its module holds: its children among them."""
+        beside = _globals(item)
+        if self._looked_beside.get(item) == len(beside):
+            return []  # at every submit: a module may be long
+        new = self._add_all([item, *beside.values()])
+        self._looked_beside[item] = len(beside)
+        return new
+
+    def _add_all(self, items: Iterable[object]) -> list[str]:
+        new: list[str] = []
+        todo = deque(items)
+        while todo:
+            item = todo.popleft()
+            if isinstance(item, Workflow | Activity) and self._add_one(item):
+                new.append(item.name)
+                todo.extend(_children(item))
+        return new
+
+    def _add_one(self, item: Workflow[Any, Any] | Activity[Any, Any]) -> bool:
+        is_new = item.name not in self._known
+        known = self._known.setdefault(item.name, item)
+        if known.function is not item.function:
+            raise WorkflowMisuse(
+                f"two functions are named {item.name}",
+                hint="give one of them another name: @workflow(name=…), @activity(name=…)",
+            )
+        return is_new
+
+
+def created(function: Workflow[Any, Any], given: Raw, **more: Any) -> events.Created:  # noqa: ANN401
+    """Return the ``created`` event of a new execution of a workflow."""
+    return events.Created(
+        fn=function.name,
+        input=given,
+        timeout=function.timeout_ms,
+        cancellable=function.cancellable is not False,
+        digest=function.digest,
+        **more,
+    )
+
+
+def _children(item: Workflow[Any, Any] | Activity[Any, Any]) -> Iterator[Workflow[Any, Any]]:
+    """Find ``child``, in the function's module or around it, and ``module.child``."""
+    if not isinstance(item, Workflow):
+        return
+    code = getattr(item.function, "__code__", None)  # none, if it is a callable object
+    names = set(names_in(code)) if code else set()
+    cells = getattr(item.function, "__closure__", None) or ()
+    seen = [cell.cell_contents for cell in cells if is_full(cell)]
+    seen += [value for name, value in _globals(item).items() if name in names]
+    for value in seen:
+        inside = [getattr(value, name, None) for name in names]
+        for found in (value, *(inside if isinstance(value, ModuleType) else ())):
+            if isinstance(found, Workflow):
+                yield found
+
+
+def _globals(item: Workflow[Any, Any]) -> dict[str, object]:
+    found: dict[str, object] = getattr(item.function, "__globals__", {})
+    return found

@@ -1,0 +1,1 @@
+"""Attempts of activities: queues, slots, threads, child processes, heartbeats, output."""

@@ -1,0 +1,238 @@
+"""Where attempts are made: places and lines for them, heartbeats, what they print."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from obelisk_ops.core.clock import Clock
+from obelisk_ops.core.ports import LogStore, Write
+from obelisk_ops.core.words import counted
+from obelisk_ops.durable.alarms import Alarms
+from obelisk_ops.durable.flow.attempt import Attempt, Key
+from obelisk_ops.durable.flow.functions import Activity
+from obelisk_ops.durable.flow.options import DEFAULT_QUEUE
+from obelisk_ops.durable.flow.pending import Pending
+from obelisk_ops.durable.work.attempts import Attempts, Report
+from obelisk_ops.durable.work.beats import Beats
+from obelisk_ops.durable.work.crashes import refuse_crash_loop
+from obelisk_ops.durable.work.output import LIMIT_BYTES, Capture, Output, rows
+from obelisk_ops.durable.work.queues import Queue
+from obelisk_ops.durable.work.waiting import Waiting
+
+if TYPE_CHECKING:
+    from obelisk_ops.durable.execution import Execution
+
+_COROUTINES_MAX = 10_000
+_ALARM = "queues"
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """
+    How much may run at the same time.
+
+    Attributes:
+        threads: ``def`` activities.
+        queues: Which queues are served, and their limits.
+        output_bytes: How much of what one attempt prints is kept.
+        max_crashes: How often a call may end with the process before it is parked.
+    """
+
+    threads: int = 64
+    queues: tuple[Queue, ...] = (Queue(DEFAULT_QUEUE),)
+    output_bytes: int = LIMIT_BYTES
+    max_crashes: int = 10
+
+
+class Workshop:
+    """See the module. Used by the loop's thread."""
+
+    def __init__(
+        self, bench: Bench, clock: Clock, alarms: Alarms, *, report: Report,
+        post: Callable[..., None], start_next: Callable[[Execution, int], None],
+    ) -> None:  # fmt: skip
+        """
+        Open, with nothing to do.
+
+        Args:
+            bench: How much may run at the same time.
+            clock: For rates, and the moments of what is written down.
+            alarms: To be woken when a rate allows more.
+            report: Told of each outcome that counts.
+            post: Does something in the next round, before its commit.
+            start_next: Records and starts the next attempt of a call, if it is open.
+        """
+        loop = asyncio.get_running_loop()
+        self._clock = clock
+        self._alarms = alarms
+        self._post = post
+        self._start_next = start_next
+        self._output_bytes = bench.output_bytes
+        self._max_crashes = bench.max_crashes
+        self.follows_crash = False  # whether the last owner of the database was killed
+        self._attempts = Attempts(
+            loop, report, self._has_left, self._has_freed, threads=bench.threads
+        )
+        self._waiting: Waiting[tuple[Execution, int]] = Waiting(
+            bench.queues, clock, threads=bench.threads, coroutines=_COROUTINES_MAX
+        )
+        self._behind: dict[Key, Execution] = {}  # each waits for its own last attempt to end
+        self._beats = Beats(loop, clock, lambda: post(_nothing))
+        self._capture = Capture()
+        # Bound once, not for each attempt: this is on the way of every step.
+        self._heard, self._noted = self._beats.heard, self._wrote
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs whose outcome still counts."""
+        return self._attempts.is_idle
+
+    def load(self, store: LogStore) -> None:
+        """Take over the heartbeats that the last process has left."""
+        beats = store.last_beats()
+        if beats:
+            self._beats.load(beats, [row.key for row in store.unfinished()])
+
+    async def close(self, grace_s: float) -> None:
+        """Start nothing new; give what runs *grace_s* seconds to end."""
+        try:
+            await self._attempts.close(grace_s)
+        finally:
+            self._beats.stop()
+            self._capture.end()
+
+    # -- places ------------------------------------------------------------------------
+
+    def enter(self, function: Activity[Any, Any], key: Key) -> bool:
+        """Take a place for an attempt; False when it has to wait for one."""
+        attempts = self._attempts
+        if attempts.is_closing or attempts.is_in_the_way(function, key):
+            return False
+        return self._waiting.enter(function, key)
+
+    def leave(self, function: Activity[Any, Any]) -> None:
+        """Give back a place that was taken for an attempt which is not made."""
+        self._waiting.leave(function)
+        if self._waiting:
+            self._post(self._fill)
+
+    def wait(self, execution: Execution, n: int, function: Activity[Any, Any]) -> None:
+        """Let a call stand in line; it is started when it is its turn."""
+        key = (execution.key, n)
+        if self._attempts.is_in_the_way(function, key):
+            self._behind[key] = execution
+        elif self._waiting.wait(function, key, (execution, n)):
+            self._post(self._fill)  # a place was freed while this became durable
+        else:
+            self._wake_for_rates()
+
+    def why(self, key: Key) -> str | None:
+        """Say what a call waits for that wants to start, or None."""
+        if key in self._behind:
+            return "the thread of its last attempt, which was given up, still runs"
+        reason, lingering = self._waiting.why(key), len(self._attempts.lingering())
+        if reason is not None and lingering:
+            many = counted(lingering, "attempt")
+            runs = "runs" if lingering == 1 else "run"
+            return f"{reason}; {many} of calls that were given up {runs} on"
+        return reason
+
+    def lingering(self) -> list[Attempt]:
+        """Return the attempts that go on although nobody waits for them."""
+        return self._attempts.lingering()
+
+    # -- attempts ----------------------------------------------------------------------
+
+    def start(self, attempt: Attempt) -> None:
+        """Run an attempt whose place was taken, and that is on record as started."""
+        if not self._capture.has_begun:
+            self._capture.begin()
+        attempt.on_beat = self._heard
+        attempt.on_output = self._noted
+        if self._beats.has_any:
+            attempt.last_details = self._beats.last(attempt.key)
+        self._attempts.start(attempt)
+
+    def is_running(self, key: Key, number: int) -> bool:
+        """Return whether this attempt of a call runs, and its outcome counts."""
+        return self._attempts.is_running(key, number)
+
+    def note_crash(self, call_id: str, pending: Pending, *, was_parked: bool) -> None:
+        """
+        Take over a call whose attempt did not end before its process did.
+
+        Args:
+            call_id: Its id.
+            pending: The call.
+            was_parked: Whether its execution was parked since: the crash is not the last
+                owner's, and still not on record.
+
+        Raises:
+            CrashLoop: That was once too often.
+        """
+        pending.crashes += self.follows_crash or was_parked
+        refuse_crash_loop(call_id, pending, self._max_crashes)
+
+    def drop(self, key: Key) -> None:
+        """Forget a call that nobody waits for any more."""
+        self._attempts.cancel(key)
+        self._waiting.drop(key)
+        self._behind.pop(key, None)
+        self._beats.dropped(key)
+
+    # -- what is written besides -------------------------------------------------------
+
+    def ended(self, attempt: Attempt, write: Write, *, is_open: bool) -> None:
+        """Add to the write of an outcome what was said; *is_open*: another attempt follows."""
+        attempt.over = attempt.over or "this attempt has ended"
+        if attempt.output is not None:
+            pieces = attempt.output.close()
+            write.outputs = [*write.outputs, *rows(attempt.key, attempt.number, pieces)]
+        if attempt.details is not None or self._beats.has_any:
+            self._beats.ended(attempt, write, is_open=is_open)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a commit could take heartbeats along."""
+        return self._beats.has_news
+
+    def ride(self, write: Write) -> None:
+        """Let heartbeats ride along."""
+        self._beats.ride(write, last=self._attempts.is_closing)
+
+    # -- inside ------------------------------------------------------------------------
+
+    def _has_left(self, attempt: Attempt) -> None:
+        self._waiting.leave(attempt.function)
+
+    def _has_freed(self, attempt: Attempt) -> None:
+        execution = self._behind.pop(attempt.key, None) if self._behind else None
+        if execution is not None:
+            self._post(self._start_next, execution, attempt.key[1])
+        if self._waiting:
+            self._post(self._fill)
+
+    def _fill(self) -> None:
+        if self._attempts.is_closing:
+            return
+        for execution, n in self._waiting.admit():
+            self._start_next(execution, n)
+        self._wake_for_rates()
+
+    def _wake_for_rates(self) -> None:
+        wait_ms = self._waiting.opens_in_ms() if self._waiting else None
+        if wait_ms is not None:
+            due_ms = self._clock.now_ms() + wait_ms
+            self._alarms.set(_ALARM, due_ms, lambda: self._post(self._fill))
+
+    def _wrote(self, attempt: Attempt, stream: str, text: str) -> None:
+        if attempt.output is None:
+            attempt.output = Output(self._output_bytes)
+        attempt.output.add(stream, self._clock.now_ms(), text)
+
+
+def _nothing() -> None:
+    """Be a reason to commit."""
