@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from obelisk_ops.core.interruptions import Cancelled, TimedOut
     from obelisk_ops.core.retry import Retry
+    from obelisk_ops.durable.engine import Engine
     from obelisk_ops.durable.flow.activities import activity
     from obelisk_ops.durable.flow.context import execution_id, now, random, sleep, uuid4
-    from obelisk_ops.durable.engine import Engine
     from obelisk_ops.durable.flow.functions import stub, workflow
-    from obelisk_ops.durable.handle import Handle
     from obelisk_ops.durable.flow.joins import first, gather, join_set
     from obelisk_ops.durable.flow.onward import continue_as_new, patched, schedule
-    from obelisk_ops.durable.work.queues import Queue
-    from obelisk_ops.durable.scheduling import Schedule
     from obelisk_ops.durable.flow.scopes import saga, timeout
-    from obelisk_ops.durable.script import run
     from obelisk_ops.durable.flow.signals import Signal
+    from obelisk_ops.durable.handle import Handle
+    from obelisk_ops.durable.scheduling import Schedule
+    from obelisk_ops.durable.script import run
+    from obelisk_ops.durable.work.queues import Queue
     from obelisk_ops.errors import (
         ActivityFailed,
         ActivityTimedOut,
