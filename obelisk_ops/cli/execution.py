@@ -163,12 +163,12 @@ def events(
     """Print the log of one execution, oldest event first."""
     with open_reader_of(config, database) as reader:
         log = reader.log(find(reader, execution_id, database).key)
-    chosen = [event for event in log if event.version > after][:limit]
+        chosen = [event for event in log if event.version > after][:limit]
+        bodies = [msgspec.json.decode(e.body, type=dict) for e in chosen if as_json]
     if as_json:
         shown = [
-            {"version": e.version, "at": iso(e.at), "kind": e.kind}
-            | msgspec.json.decode(e.body)
-            for e in chosen
+            {"version": e.version, "at": iso(e.at), "kind": e.kind} | body
+            for e, body in zip(chosen, bodies, strict=True)
         ]
         print_json({"execution_id": execution_id, "events": shown})
     else:

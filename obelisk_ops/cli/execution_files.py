@@ -70,7 +70,8 @@ def fork(  # noqa: PLR0913 - one for each option
         name = forking.default_id(execution_id, from_version) if new_id is None else new_id
         with open_reader_of(config, database) as reader:
             origin = history_in(reader, find(reader, execution_id, database))
-        plant(target.absolute(), [forking.fork(origin, from_version, ids.checked(name))])
+            forked = forking.fork(origin, from_version, ids.checked(name))
+        plant(target.absolute(), [forked])
     if as_json:
         shown = {"execution_id": name, "forked_from": execution_id, "version": from_version}
         print_json(shown | {"path": str(target.absolute()) if target else None})
@@ -86,7 +87,10 @@ def fork(  # noqa: PLR0913 - one for each option
     "-o", "--output", "file", type=click.Path(path_type=Path), metavar="FILE",
     help="The file to write; stdout if left out.",
 )  # fmt: skip
-def export(config: Path | None, execution_id: str, database: str, file: Path | None) -> None:
+@json_option
+def export(
+    config: Path | None, execution_id: str, database: str, file: Path | None, *, as_json: bool
+) -> None:
     """
     Write the history of an execution to a file, with the child workflows below it.
 
@@ -107,7 +111,11 @@ def export(config: Path | None, execution_id: str, database: str, file: Path | N
     except OSError as error:
         raise StorageUnavailable(f"{file} cannot be written: {error.strerror}") from error
     events = sum(len(one.events) for one in histories)
-    note(f"{counted(len(histories), 'execution')}, {counted(events, 'event')}")
+    if as_json:
+        names = [one.execution_id for one in histories]
+        print_json({"path": str(file.absolute()), "executions": names, "events": events})
+    else:
+        note(f"{counted(len(histories), 'execution')}, {counted(events, 'event')}")
 
 
 @click.command("import")

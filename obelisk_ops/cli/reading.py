@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from click.shell_completion import CompletionItem
 
 from obelisk_ops.cli.databases import readable
 from obelisk_ops.core.clock import SystemClock, iso
 from obelisk_ops.core.ports import ExecutionFilter, LogReader, StateRow
 from obelisk_ops.core.when import At, parse
-from obelisk_ops.errors import ExecutionNotFound, InvalidWhen
+from obelisk_ops.errors import CorruptDatabase, ExecutionNotFound, InvalidWhen
 from obelisk_ops.inspect.opening import open_read_only
 from obelisk_ops.storage import open_reader
 from obelisk_ops.storage.unbegun import WholeReader
@@ -53,13 +54,30 @@ def open_reader_of(
 
     Without a trace, or with *follow* as its owner goes on.
     """
-    with readable(database, config) as (path, _origin):
+    with readable(database, config) as (path, _origin), damage_named(database):
         if follow:
             with closing(open_reader(path)) as reader:
                 yield WholeReader(reader)
         else:
             with open_read_only(path, limit_s=_READ_S) as connection:
                 yield WholeReader(open_reader(path, connection))
+
+
+@contextmanager
+def damage_named(database: str) -> Iterator[None]:
+    """
+    Say of which database it is that something in it cannot be read.
+
+    Raises:
+        CorruptDatabase: It holds what nobody has written there.
+    """
+    try:
+        yield
+    except msgspec.DecodeError as error:
+        raise CorruptDatabase(
+            f"{database} holds an event that cannot be read: {error}",
+            hint="look at an older state: --db NAME@WHEN, or restore NAME --at WHEN",
+        ) from error
 
 
 def find(reader: LogReader, execution_id: str, database: str) -> StateRow:

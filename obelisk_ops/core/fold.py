@@ -13,6 +13,9 @@ from typing import Any
 import msgspec
 
 from obelisk_ops.core.events import COMMANDS, Event
+from obelisk_ops.errors import VerificationFailed
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @dataclass(slots=True)
@@ -98,14 +101,26 @@ def began_at(log: Iterable[Event]) -> int | None:
 
 
 def fold(log: Iterable[Event]) -> Story:
-    """Tell the story of a log, or of the beginning of one."""
+    """
+    Tell the story of a log, or of the beginning of one.
+
+    Raises:
+        VerificationFailed: It is no log that anybody wrote.
+        msgspec.DecodeError: An event is damaged.
+    """
     story = Story()
     for event in log:
-        body = msgspec.json.decode(event.body)
+        body = _decode(event.body)
         story.has_begun = story.has_begun or event.kind in COMMANDS
         step = _STEPS.get(event.kind)
         if step is not None:
-            step(story, body, event.at)
+            try:
+                step(story, body, event.at)
+            except KeyError as missing:
+                raise VerificationFailed(
+                    f"version {event.version} of a log, {event.kind!r}, does not fit what is "
+                    f"before it: {missing}"
+                ) from None
     return story
 
 

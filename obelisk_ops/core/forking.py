@@ -71,7 +71,7 @@ def _prefix(origin: History, version: int) -> Sequence[Event]:
 
 def _inbox(origin: History, prefix: Sequence[Event]) -> dict[int, InboxItem]:
     """Return what had arrived by then."""
-    told = [msgspec.json.decode(event.body).get("seq", 0) for event in prefix]
+    told = [msgspec.json.decode(event.body, type=dict).get("seq", 0) for event in prefix]
     last, end = max(told, default=0), prefix[-1].at
     kept: dict[int, InboxItem] = {}
     for seq, item in sorted(origin.inbox.items()):

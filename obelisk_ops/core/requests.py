@@ -157,11 +157,17 @@ def _create(target: str, body: str, facts: Facts) -> bool:
     return False
 
 
-def _plant(target: str, _body: str, facts: Facts) -> bool:
+def _fork(target: str, _body: str, facts: Facts) -> bool:
+    return _plant(target, facts, "fork under another id: --id NEW")
+
+
+def _import(target: str, _body: str, facts: Facts) -> bool:
+    return _plant(target, facts, "import into another database")
+
+
+def _plant(target: str, facts: Facts, hint: str) -> bool:
     if facts.state is not None:
-        raise ExecutionExists(
-            f"execution {target!r} exists", hint="fork under another id: --id NEW"
-        )
+        raise ExecutionExists(f"execution {target!r} exists", hint=hint)
     return True
 
 
@@ -218,8 +224,8 @@ def _stub(target: str, body: str, facts: Facts) -> bool:
 
 _RULES: Final = {
     "create": _create,
-    "fork": _plant,
-    "import": _plant,
+    "fork": _fork,
+    "import": _import,
     "cancel": _cancel,
     "pause": _pause,
     "unpause": _unpause,
@@ -232,7 +238,7 @@ def _refuse_nobody(execution_id: str, facts: Facts) -> None:
     if facts.state is None:
         raise ExecutionNotFound(
             f"there is no execution {execution_id!r}",
-            hint="see what there is: obelisk-ops execution list",
+            hint="see what there is: obelisk-ops execution list --db DB",
         )
 
 

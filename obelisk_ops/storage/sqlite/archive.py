@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import msgspec
 
 from obelisk_ops.core.ports import Result, State, StateRow
+from obelisk_ops.errors import CorruptDatabase
+
+E = TypeVar("E", bound=StrEnum)
 
 #: statements that take rows of Write.pruned, in this order
 PRUNING = (
@@ -64,6 +68,17 @@ def _below(execution_id: str) -> tuple[str, str]:
     return f"{execution_id}/", f"{execution_id}0"  # "0" comes after "/"
 
 
+def _known(kind: type[E], text: str, execution_id: str) -> E:
+    try:
+        return kind(text)
+    except ValueError:
+        what = f"{kind.__name__.lower()} {text!r}"
+        raise CorruptDatabase(
+            f"execution {execution_id!r} has the {what}, which is not known",
+            hint="a later version of this program may have written it",
+        ) from None
+
+
 def state_row(row: Sequence[Any]) -> StateRow:
     """Make a row of the table of executions."""
     key, name, parent, parent_n, function, state, result, created, finished, error = row
@@ -73,8 +88,8 @@ def state_row(row: Sequence[Any]) -> StateRow:
         parent=parent,
         parent_n=parent_n,
         function=function,
-        state=State(state),
-        result=Result(result) if result else None,
+        state=_known(State, state, name),
+        result=_known(Result, result, name) if result else None,
         created_at=created,
         finished_at=finished,
         error=error,

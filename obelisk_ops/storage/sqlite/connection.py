@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
@@ -49,9 +50,9 @@ def open_owner(path: Path) -> apsw.Connection:
         )
     try:
         _make_private(path)
-        connection = apsw.Connection(str(path))
-        connection.set_busy_timeout(BUSY_MS)
-        _prepare(connection, path)
+        with closed_if_refused(apsw.Connection(str(path))) as connection:
+            connection.set_busy_timeout(BUSY_MS)
+            _prepare(connection, path)
     except apsw.Error as error:
         raise translate(error, path) from error
     return connection
@@ -73,14 +74,24 @@ def open_shared(path: Path, *, readonly: bool) -> apsw.Connection:
         )
     flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
     try:
-        connection = apsw.Connection(str(path), flags=flags)
-        connection.set_busy_timeout(BUSY_MS)
-        refuse_foreign(connection, path)
-        if not readonly:
-            connection.pragma("synchronous", "full")
+        with closed_if_refused(apsw.Connection(str(path), flags=flags)) as connection:
+            connection.set_busy_timeout(BUSY_MS)
+            refuse_foreign(connection, path)
+            if not readonly:
+                connection.pragma("synchronous", "full")
     except apsw.Error as error:
         raise translate(error, path) from error
     return connection
+
+
+@contextmanager
+def closed_if_refused(connection: apsw.Connection) -> Iterator[apsw.Connection]:
+    """Leave no open file, and no sidecars, of a database that is not to be used."""
+    try:
+        yield connection
+    except BaseException:
+        connection.close()
+        raise
 
 
 def refuse_foreign(connection: apsw.Connection, path: Path) -> None:
