@@ -71,7 +71,8 @@ class Cold:
         assert outcome.error
         change = StateChange(
             key=row.key, state=State.FINISHED, result=Result(outcome.result or "error"),
-            finished_at=now_ms, error=f"{outcome.error.type}: {outcome.error.message}",
+            finished_at=self._ends[row.key].at,
+            error=f"{outcome.error.type}: {outcome.error.message}",
         )  # fmt: skip
         self._states[row.key] = State.FINISHED
         turn.write.changed = [*turn.write.changed, change]

@@ -113,16 +113,16 @@ class MovableClock:
         await self._advance_to(due)
         return self.now()
 
-    async def jump(self, delta: timedelta) -> None:
+    async def jump(self, delta: timedelta, *, wait: bool = True) -> None:
         """
         Set the clock, forwards or backwards, as an administrator or NTP would.
 
         What is due by then happens at once, not one after the other.
         """
-        await self._settle()
+        await self._settle(wait=wait)
         self._now_ms += delta // timedelta(milliseconds=1)
         self._ring()
-        await self._settle()
+        await self._settle(wait=wait)
 
     def join(self, engine: Settles) -> None:
         """Wait for *engine* whenever the clock is moved."""

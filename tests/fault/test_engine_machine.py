@@ -25,6 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from obelisk_ops import Cancelled, Handle, Signal, activity, sleep, stub, workflow
 from obelisk_ops.errors import (
     AlreadyAnswered,
+    Conflict,
     ExecutionEnded,
     ExecutionExists,
     ExecutionNotFound,
@@ -94,14 +95,19 @@ class Known:
     received: list[int] = field(default_factory=list)
     signal_ids: set[str] = field(default_factory=set)
     answer: int | None = None
+    is_leaving: bool = False
+    has_begun: bool = False
+    is_over: bool = False  # the first nap
     end: tuple[str, Any] | None = None
 
     def begin(self, now: datetime) -> None:
         """Let its code begin: its time counts from here."""
+        self.has_begun = True
         self.due = max(self.created, now) + timedelta(minutes=self.number)
 
     def go_on(self, now: datetime) -> None:
         """Do what can be done, if it may."""
+        self.is_over |= self.has_begun and (now >= self.due or self.number == 0)
         if self.end is not None or self.is_paused:
             return
         match self.kind:
@@ -112,10 +118,8 @@ class Known:
                     self.end = ("ok", self.received)
             case "ask" if self.answer is not None:
                 self.end = ("ok", self.number + self.answer)
-            case "nap" | "family" if now >= self.due:
-                self.end = ("ok", self.number)
-            case "leaving" if now >= self.due:
-                self.end = ("cancelled", None)
+            case "nap" | "family" if self.is_over:
+                self.end = ("cancelled", None) if self.is_leaving else ("ok", self.number)
             case _:
                 pass
 
@@ -149,7 +153,8 @@ class EngineMachine(RuleBasedStateMachine):
         old = self.known.get(id_)
         if old is None:
             self.known[id_] = Known(kind, number, now, now, is_paused=paused)
-            self.known[id_].begin(now)
+            if not paused:
+                self.known[id_].begin(now)
             assert isinstance(found, Handle), found
         elif (old.kind, old.number) == (kind, number):
             assert isinstance(found, Handle), found
@@ -162,6 +167,8 @@ class EngineMachine(RuleBasedStateMachine):
         known = self.known.get(id_)
         body = f'{{"name":"news","value":{value},"id":"{signal_id}"}}'
         found = self.outcome(self.here.ask("signal", id_, body))
+        if known is not None and signal_id in known.signal_ids and found is False:
+            return  # it was sent before: whatever has become of the execution
         if self.is_refused(known, found):
             return
         assert known is not None
@@ -191,8 +198,8 @@ class EngineMachine(RuleBasedStateMachine):
         found = self.outcome(self.here.ask("pause", id_))
         if not self.is_refused(known, found):
             assert known is not None
-            self.expect(found, not known.is_paused)
-            known.is_paused = True
+            self.expect(found, Conflict if known.is_leaving else not known.is_paused)
+            known.is_paused = not known.is_leaving
 
     @rule(id_=IDS)
     def unpause(self, id_: str) -> None:
@@ -217,11 +224,13 @@ class EngineMachine(RuleBasedStateMachine):
         if known.kind == "nap":
             assert found is NotCancellable
             return
-        self.expect(found, wanted=True)
+        self.expect(found, wanted=not known.is_leaving)
         known.is_paused = False
-        if known.kind == "family" and has_begun:
-            known.kind = "leaving"  # its child is not cancellable: it is waited for
-        else:
+        if has_begun and known.kind != "family":
+            known.go_on(self.here.clock.now())  # with what came during a pause
+        if known.kind == "family" and has_begun and not known.is_over:
+            known.is_leaving = True  # its child is not cancellable: it is waited for
+        elif known.end is None:
             known.end = ("cancelled", None)
 
     # -- what happens

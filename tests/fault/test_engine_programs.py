@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ from tests.programs import (
 )
 
 STEPS_MAX = 300
+#: by how many minutes the clock is set, in which step
+JUMPS = st.lists(st.tuples(st.integers(0, 6), st.sampled_from([-90, -1, 1, 90])), max_size=2)
 #: what a long pause changes: a limit passes during it
 LIMITED = ("race", "late", "intime", "drop", "receive")
 
@@ -48,7 +52,12 @@ def store_of(engine: EngineForTests) -> LogStore:
     return engine._owner.store
 
 
-async def play(engine: EngineForTests, program: Program, pauses: list[int]) -> dict[str, Any]:
+async def play(
+    engine: EngineForTests,
+    program: Program,
+    pauses: Sequence[int] = (),
+    jumps: Sequence[tuple[int, int]] = (),
+) -> dict[str, Any]:
     """Let a program run to its end, with all that it started; return the answers."""
     await engine.submit(interpret, program, id="p")
     await send_signals(engine, "p", program)
@@ -57,6 +66,7 @@ async def play(engine: EngineForTests, program: Program, pauses: list[int]) -> d
         await until(lambda: only_hangs(engine), "activities end")
         await engine.settle(wait=False)
         the_tables_fit_the_logs(store_of(engine))
+        await set_clock(engine, dict(jumps).get(step, 0), may_be_late=not has_limits)
         if step in pauses:
             await turn_over(engine)
             continue
@@ -71,6 +81,12 @@ async def play(engine: EngineForTests, program: Program, pauses: list[int]) -> d
         elif is_held:
             await turn_over(engine)
     return {name: await answer(engine, name) for name in expected("p", program)}
+
+
+async def set_clock(engine: EngineForTests, minutes: int, *, may_be_late: bool) -> None:
+    """Set the clock back, or on, where no limit would pass by that."""
+    if minutes < 0 or (minutes and may_be_late):
+        await engine.clock.jump(timedelta(minutes=minutes), wait=False)
 
 
 async def answer(engine: EngineForTests, name: str) -> Any:
@@ -103,7 +119,11 @@ async def turn_over(engine: EngineForTests) -> None:
 
 
 async def run_program(
-    program: Program, deaths: list[tuple[bool, int]], pauses: list[int], keep_loaded: int
+    program: Program,
+    deaths: list[tuple[bool, int]],
+    pauses: list[int],
+    jumps: list[tuple[int, int]],
+    keep_loaded: int,
 ) -> None:
     with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
         file = Path(folder) / "p.db"
@@ -112,7 +132,7 @@ async def run_program(
         ) as engine:
             for is_before, which in deaths:
                 (engine.crash_before if is_before else engine.crash_after)(which)
-            answers = await play(engine, program, pauses)
+            answers = await play(engine, program, pauses, jumps)
             for name, wanted in expected("p", program).items():
                 assert same_answer(answers[name], wanted, program), (answers[name], wanted)
             the_logs_fit_the_code(engine)
@@ -127,13 +147,21 @@ def the_logs_fit_the_code(engine: EngineForTests) -> None:
 
 
 def check(
-    program: Program, deaths: list[tuple[bool, int]], pauses: list[int], keep_loaded: int
+    program: Program,
+    deaths: list[tuple[bool, int]],
+    pauses: list[int],
+    jumps: list[tuple[int, int]],
+    keep_loaded: int,
 ) -> None:
-    asyncio.run(run_program(program, deaths, pauses, keep_loaded))
+    asyncio.run(run_program(program, deaths, pauses, jumps, keep_loaded))
 
 
 programs = given(
-    program=PROGRAMS, deaths=DEATHS, pauses=PAUSES, keep_loaded=st.sampled_from([0, 1000])
+    program=PROGRAMS,
+    deaths=DEATHS,
+    pauses=PAUSES,
+    jumps=JUMPS,
+    keep_loaded=st.sampled_from([0, 1000]),
 )
 how: dict[str, Any] = {
     "deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True,
@@ -144,9 +172,13 @@ how: dict[str, Any] = {
 @programs
 @settings(max_examples=100, derandomize=True, **how)
 def test_some_programs(
-    program: Program, deaths: list[tuple[bool, int]], pauses: list[int], keep_loaded: int
+    program: Program,
+    deaths: list[tuple[bool, int]],
+    pauses: list[int],
+    jumps: list[tuple[int, int]],
+    keep_loaded: int,
 ) -> None:
-    check(program, deaths, pauses, keep_loaded)
+    check(program, deaths, pauses, jumps, keep_loaded)
 
 
 @pytest.mark.chaos
@@ -155,6 +187,10 @@ def test_some_programs(
 @programs
 @settings(max_examples=1000, **how)
 def test_many_programs(
-    program: Program, deaths: list[tuple[bool, int]], pauses: list[int], keep_loaded: int
+    program: Program,
+    deaths: list[tuple[bool, int]],
+    pauses: list[int],
+    jumps: list[tuple[int, int]],
+    keep_loaded: int,
 ) -> None:
-    check(program, deaths, pauses, keep_loaded)
+    check(program, deaths, pauses, jumps, keep_loaded)
