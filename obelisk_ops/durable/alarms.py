@@ -21,6 +21,7 @@ from obelisk_ops.core.clock import Clock, HandMoved
 _LOOK_AGAIN_MS = 1000
 _JUMP_MS = 20
 _DEAD_MAX = 64  # dropped ones that stay in the heap
+_GRAIN_MS = 1
 
 
 @dataclass(slots=True, eq=False)
@@ -108,9 +109,13 @@ class Alarms:
     def ring(self) -> None:
         """Make the calls that are due by now, and wait for the next one."""
         self._believe_the_clock()
-        elapsed_ms = self._elapsed()
+        elapsed_ms, now_ms = self._elapsed(), self._clock.now_ms()
         while self._heap and self._heap[0].rings_at <= elapsed_ms:
             alarm = heapq.heappop(self._heap)
+            if 0 < alarm.due_ms - now_ms <= _GRAIN_MS:  # two clocks, each cut to milliseconds
+                alarm.rings_at = elapsed_ms + alarm.due_ms - now_ms
+                heapq.heappush(self._heap, alarm)
+                continue
             call, alarm.call = alarm.call, None
             if call is not None:
                 del self._by_key[alarm.key]
