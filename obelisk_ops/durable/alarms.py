@@ -62,10 +62,10 @@ class Alarms:
             self._moved_by.attach(self)
 
     def next_due(self) -> int | None:
-        """Return when the next alarm rings, UTC milliseconds; None when there is none."""
+        """Return when the next alarm rings, by a clock that is moved; None if none does."""
         while self._heap and self._heap[0].call is None:
             heapq.heappop(self._heap)
-        return self._heap[0].due_ms if self._heap else None
+        return self._heap[0].rings_at if self._heap else None
 
     def set(
         self, key: Hashable, due_ms: int, call: Callable[[], None], *, since_ms: int = 0
