@@ -25,6 +25,7 @@ COMMANDS = {
     "supervise": "obelisk_ops.cli.supervise:supervise",
     "status": "obelisk_ops.cli.supervise:status",
     "config": "obelisk_ops.cli.config:config",
+    "policy": "obelisk_ops.cli.policy:policy",
     "replica": "obelisk_ops.cli.replica:replica",
     "restore": "obelisk_ops.cli.restore:restore",
     "inspect": "obelisk_ops.cli.inspect:inspect",

@@ -3,6 +3,7 @@ The keys of a replica. Nothing else in the program spells one.
 
     <prefix>/<name>/_obelisk/e0001.json                   marker: who opened it, and where
     <prefix>/<name>/e0001/0000/<min txid>-<max txid>.ltx  what Litestream writes, by level
+    <prefix>/_obelisk/check/<id>/                         what `check` puts there, and removes
 
 A marker sorts before every LTX file of its replica, so one page of a listing
 finds it.
@@ -14,6 +15,8 @@ import re
 from dataclasses import dataclass
 
 MARKERS_FOLDER = "_obelisk"
+HOSTS_FOLDER = f"{MARKERS_FOLDER}/hosts"
+CHECK_FOLDER = f"{MARKERS_FOLDER}/check"
 SNAPSHOT_LEVEL = 9
 
 _MARKER = re.compile(r"e(\d{4,})\.json")
