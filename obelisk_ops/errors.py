@@ -14,6 +14,7 @@ Every error this package raises on purpose.
     ├── Unavailable                     unavailable          6
     │   ├── StorageUnavailable          storage_unavailable  6   disk full, locked, I/O error
     │   ├── S3Unavailable               s3_unavailable       6
+    │   ├── ReplicationTimeout          replication_timeout  6   not in the bucket in time
     │   ├── BucketMissing               bucket_missing       6
     │   └── ProgramMissing              program_missing      6   no Litestream, or one too old
     ├── NotFound                        not_found            7
@@ -69,332 +70,228 @@ class OpsError(Exception):
     code: ClassVar[str] = "internal"
     exit_status: ClassVar[int] = 1
 
+    def __init_subclass__(cls, *, code: str = "", exit_status: int | None = None) -> None:
+        """Give a kind of error its code and its status, where they are not its parent's."""
+        super().__init_subclass__()
+        cls.code = code or cls.code
+        if exit_status is not None:
+            cls.exit_status = exit_status
+
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
 
 
-class UsageError(OpsError):
+class UsageError(OpsError, code="usage", exit_status=2):
     """The command or call cannot mean what was written."""
 
-    code = "usage"
-    exit_status = 2
 
-
-class InvalidInput(UsageError):
+class InvalidInput(UsageError, code="invalid_input"):
     """A value does not fit the signature of the function it is for."""
 
-    code = "invalid_input"
 
-
-class InvalidWhen(UsageError):
+class InvalidWhen(UsageError, code="invalid_when"):
     """A moment is not written in a way that is understood."""
 
-    code = "invalid_when"
 
-
-class FunctionNotFound(UsageError):
+class FunctionNotFound(UsageError, code="function_not_found"):
     """No workflow or activity has this name, or its file cannot be loaded."""
 
-    code = "function_not_found"
 
-
-class WorkflowMisuse(UsageError):
+class WorkflowMisuse(UsageError, code="workflow_misuse"):
     """A call that is not possible in this place; the message names the right one."""
 
-    code = "workflow_misuse"
 
-
-class ConfigError(OpsError):
+class ConfigError(OpsError, code="config", exit_status=3):
     """The settings are wrong; nothing has been started."""
 
-    code = "config"
-    exit_status = 3
 
-
-class Unproven(OpsError):
+class Unproven(OpsError, code="unknown", exit_status=4):
     """The answer could not be proven in time; it is not known to be bad."""
 
-    code = "unknown"
-    exit_status = 4
 
-
-class NotFinished(Unproven):
+class NotFinished(Unproven, code="not_finished"):
     """The execution has no result yet."""
 
-    code = "not_finished"
 
-
-class Degraded(OpsError):
+class Degraded(OpsError, code="degraded", exit_status=5):
     """It works, but data is not where it should be by now."""
 
-    code = "degraded"
-    exit_status = 5
 
-
-class Unavailable(OpsError):
+class Unavailable(OpsError, code="unavailable", exit_status=6):
     """Something that is needed cannot be reached; the same call may succeed later."""
 
-    code = "unavailable"
-    exit_status = 6
 
-
-class StorageUnavailable(Unavailable):
+class StorageUnavailable(Unavailable, code="storage_unavailable"):
     """The database cannot be read or written now: disk full, locked, I/O error."""
 
-    code = "storage_unavailable"
 
-
-class S3Unavailable(Unavailable):
+class S3Unavailable(Unavailable, code="s3_unavailable"):
     """The object store does not answer, or answers that it cannot serve."""
 
-    code = "s3_unavailable"
+
+class ReplicationTimeout(Unavailable, code="replication_timeout"):
+    """It is on this disk, and could not be proven to be in the bucket in time."""
 
 
-class BucketMissing(Unavailable):
+class BucketMissing(Unavailable, code="bucket_missing"):
     """The bucket does not exist."""
 
-    code = "bucket_missing"
 
-
-class ProgramMissing(Unavailable):
+class ProgramMissing(Unavailable, code="program_missing"):
     """A program that is needed is not installed, or is too old."""
 
-    code = "program_missing"
 
-
-class NotFound(OpsError):
+class NotFound(OpsError, code="not_found", exit_status=7):
     """The thing asked for does not exist."""
 
-    code = "not_found"
-    exit_status = 7
 
-
-class ExecutionNotFound(NotFound):
+class ExecutionNotFound(NotFound, code="execution_not_found"):
     """No execution has this id."""
 
-    code = "execution_not_found"
 
-
-class StubNotFound(NotFound):
+class StubNotFound(NotFound, code="stub_not_found"):
     """No call has this id, or it is not one whose result comes from outside."""
 
-    code = "stub_not_found"
 
-
-class ScheduleNotFound(NotFound):
+class ScheduleNotFound(NotFound, code="schedule_not_found"):
     """No schedule has this id."""
 
-    code = "schedule_not_found"
 
-
-class DatabaseNotFound(NotFound):
+class DatabaseNotFound(NotFound, code="database_not_found"):
     """There is no database at this path."""
 
-    code = "database_not_found"
 
-
-class ObjectNotFound(NotFound):
+class ObjectNotFound(NotFound, code="object_not_found"):
     """No object has this key."""
 
-    code = "object_not_found"
 
-
-class ReplicaNotFound(NotFound):
+class ReplicaNotFound(NotFound, code="replica_not_found"):
     """The bucket holds no backup of this name."""
 
-    code = "replica_not_found"
 
-
-class RestorePointNotFound(NotFound):
+class RestorePointNotFound(NotFound, code="restore_point_not_found"):
     """The moment is before the first restore point, or in the future."""
 
-    code = "restore_point_not_found"
 
-
-class Conflict(OpsError):
+class Conflict(OpsError, code="conflict", exit_status=8):
     """The call contradicts what already is."""
 
-    code = "conflict"
-    exit_status = 8
 
-
-class ExecutionExists(Conflict):
+class ExecutionExists(Conflict, code="execution_exists"):
     """An execution with this id was created with another function or input."""
 
-    code = "execution_exists"
 
-
-class ExecutionEnded(Conflict):
+class ExecutionEnded(Conflict, code="execution_ended"):
     """The execution is finished and takes no more requests."""
 
-    code = "execution_ended"
 
-
-class ScheduleExists(Conflict):
+class ScheduleExists(Conflict, code="schedule_exists"):
     """A schedule with this id does something else, or at another time."""
 
-    code = "schedule_exists"
 
-
-class NotCancellable(Conflict):
+class NotCancellable(Conflict, code="not_cancellable"):
     """The execution's workflow does not let itself be cancelled."""
 
-    code = "not_cancellable"
 
-
-class AlreadyAnswered(Conflict):
+class AlreadyAnswered(Conflict, code="already_answered"):
     """The call was answered before with another result, or is not wanted any more."""
 
-    code = "already_answered"
 
-
-class VersionConflict(Conflict):
+class VersionConflict(Conflict, code="version_conflict"):
     """Another writer appended first; reread the log and decide again."""
 
-    code = "version_conflict"
 
-
-class PreconditionFailed(Conflict):
+class PreconditionFailed(Conflict, code="precondition_failed"):
     """Another writer changed or created the object first."""
 
-    code = "precondition_failed"
 
-
-class TargetExists(Conflict):
+class TargetExists(Conflict, code="target_exists"):
     """The file to write exists; nothing that exists is overwritten."""
 
-    code = "target_exists"
 
-
-class StaleSidecar(Conflict):
+class StaleSidecar(Conflict, code="stale_sidecar"):
     """A -wal, -shm or -journal file beside the target would change what is restored."""
 
-    code = "stale_sidecar"
 
-
-class Fenced(OpsError):
+class Fenced(OpsError, code="fenced", exit_status=9):
     """Another owner has the right to write."""
 
-    code = "fenced"
-    exit_status = 9
 
-
-class DatabaseLocked(Fenced):
+class DatabaseLocked(Fenced, code="database_locked"):
     """Another process of this machine owns the database."""
 
-    code = "database_locked"
 
-
-class VerificationFailed(OpsError):
+class VerificationFailed(OpsError, code="verification_failed", exit_status=10):
     """What was read is not what must have been written."""
 
-    code = "verification_failed"
-    exit_status = 10
 
-
-class CorruptDatabase(VerificationFailed):
+class CorruptDatabase(VerificationFailed, code="corrupt_database"):
     """SQLite's own check finds the file damaged, or it is no database."""
 
-    code = "corrupt_database"
 
-
-class DamagedObject(VerificationFailed):
+class DamagedObject(VerificationFailed, code="damaged_object"):
     """An object of a replica is truncated or fails its checksum."""
 
-    code = "damaged_object"
 
-
-class ReplicaGap(VerificationFailed):
+class ReplicaGap(VerificationFailed, code="replica_gap"):
     """Transactions are missing between the objects of a replica."""
 
-    code = "replica_gap"
 
-
-class CredentialsError(OpsError):
+class CredentialsError(OpsError, code="credentials", exit_status=11):
     """The credentials are missing, wrong, or not allowed to do this."""
 
-    code = "credentials"
-    exit_status = 11
 
-
-class ClockError(OpsError):
+class ClockError(OpsError, code="clock", exit_status=12):
     """The clock of this machine differs too much from the object store's."""
 
-    code = "clock"
-    exit_status = 12
 
-
-class ExecutionError(OpsError):
+class ExecutionError(OpsError, code="execution", exit_status=13):
     """The code that was run failed, not the machinery around it."""
-
-    code = "execution"
-    exit_status = 13
 
     def __init__(self, message: str, *, error_type: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.error_type = error_type
 
 
-class ExecutionFailed(ExecutionError):
+class ExecutionFailed(ExecutionError, code="execution_failed"):
     """The workflow ended with an error; ``error_type`` names its class."""
 
-    code = "execution_failed"
 
-
-class ExecutionCancelled(ExecutionFailed):
+class ExecutionCancelled(ExecutionFailed, code="execution_cancelled"):
     """The execution was cancelled, and its code let that happen."""
 
-    code = "execution_cancelled"
 
-
-class ExecutionTimedOut(ExecutionFailed):
+class ExecutionTimedOut(ExecutionFailed, code="execution_timed_out"):
     """The execution took longer than its workflow's timeout."""
 
-    code = "execution_timed_out"
 
-
-class ActivityFailed(ExecutionError):
+class ActivityFailed(ExecutionError, code="activity_failed"):
     """An activity failed for good; ``error_type`` names the class of its last error."""
 
-    code = "activity_failed"
 
-
-class ActivityTimedOut(ExecutionError):
+class ActivityTimedOut(ExecutionError, code="activity_timed_out"):
     """An attempt took longer than the activity's timeout."""
 
-    code = "activity_timed_out"
 
-
-class HeartbeatTimedOut(ActivityTimedOut):
+class HeartbeatTimedOut(ActivityTimedOut, code="heartbeat_timed_out"):
     """A running attempt gave no heartbeat for too long."""
 
-    code = "heartbeat_timed_out"
 
-
-class OutcomeUnknown(ExecutionError):
+class OutcomeUnknown(ExecutionError, code="outcome_unknown"):
     """An at-most-once activity was cut short: it may have happened, and is not run again."""
 
-    code = "outcome_unknown"
 
-
-class NotSerialisable(ExecutionError):
+class NotSerialisable(ExecutionError, code="not_serialisable"):
     """A value cannot be written as JSON, or does not fit its annotation."""
 
-    code = "not_serialisable"
 
-
-class Nondeterminism(OpsError):
+class Nondeterminism(OpsError, code="nondeterminism", exit_status=14):
     """The code asked for something else than its log says; the execution is parked."""
 
-    code = "nondeterminism"
-    exit_status = 14
     version: int | None = None  # of the event that does not fit, where that is known
 
 
-class CrashLoop(OpsError):
+class CrashLoop(OpsError, code="crash_loop", exit_status=14):
     """One call has ended together with its process again and again; the execution is parked."""
-
-    code = "crash_loop"
-    exit_status = 14
