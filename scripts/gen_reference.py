@@ -26,7 +26,7 @@ from obelisk_ops.cli import main as root_command
 from obelisk_ops.core import events
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
-_BEHAVIOURS = str(Path(__file__).with_name("behaviours.py"))
+_CATALOGUES = str(Path(__file__).with_name("catalogues.py"))
 _NOTE = (
     "<!-- Written by scripts/gen_reference.py (`make fmt`); change the code, not this page. -->"
 )
@@ -35,7 +35,8 @@ _NOTE = (
 def pages() -> dict[Path, str]:
     """Return every generated page by its path."""
     made = {"cli.md": cli_page(), "errors.md": errors_page(), "events.md": events_page()}
-    made["behaviours.md"] = runpy.run_path(_BEHAVIOURS)["page"]()
+    found = runpy.run_path(_CATALOGUES)
+    made |= {"behaviours.md": found["BEHAVIOURS"].page(), "faults.md": found["FAULTS"].page()}
     return {REFERENCE / name: f"{_NOTE}\n\n{text.strip()}\n" for name, text in made.items()}
 
 

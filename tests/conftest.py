@@ -16,6 +16,7 @@ import pytest
 from obelisk_ops.objectstore import ObjectStore, open_store
 from obelisk_ops.objectstore.embedded import READ_ONLY, S3Server
 from obelisk_ops.settings import ReplicaSettings
+from tests.matrix import Matrix
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -157,6 +158,11 @@ def _external(endpoint: str, folder: Path) -> S3:
         region=region,
         credentials_file=file,
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the account of the fault matrix."""
+    config.pluginmanager.register(Matrix(config), "fault-matrix")
 
 
 def _could_not_run(config: pytest.Config) -> list[str]:

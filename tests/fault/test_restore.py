@@ -101,6 +101,7 @@ DAMAGE = [
 ]  # fmt: skip
 
 
+@pytest.mark.fault(12, 13)
 def test_a_damaged_object_is_named_and_nothing_is_left(
     database: ReplicatedDatabase, source: Source, out: Path
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_damaged_object_is_named_and_nothing_is_left(
     assert restored(source, out / "copy.db") == 20
 
 
+@pytest.mark.fault(12)
 def test_damage_in_an_object_that_is_not_needed(s3: S3, tmp_path: Path, out: Path) -> None:
     made = ReplicatedDatabase(tmp_path / "src", s3.replica())
     for flags in ([], ["-force-snapshot"]):
@@ -133,6 +135,7 @@ def test_damage_in_an_object_that_is_not_needed(s3: S3, tmp_path: Path, out: Pat
     assert restored(open_source(made.place, "run"), out / "copy.db") == 10
 
 
+@pytest.mark.fault(14)
 def test_a_lost_object_is_a_gap_and_never_an_older_state(
     database: ReplicatedDatabase, source: Source, out: Path
 ) -> None:
@@ -167,6 +170,7 @@ class Retention:
         return self._store.folders(prefix)
 
 
+@pytest.mark.fault(36)
 def test_retention_in_the_middle_of_a_restore(s3: S3, tmp_path: Path, out: Path) -> None:
     made = ReplicatedDatabase(tmp_path / "src", s3.replica())
     made.fill(5)
@@ -206,6 +210,7 @@ def test_the_target_appears_meanwhile(source: Source, out: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["link", "fsync", "flock"])
+@pytest.mark.fault(28)
 def test_a_disk_that_refuses_leaves_nothing(
     source: Source, out: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
@@ -238,6 +243,7 @@ def test_a_disk_that_refuses_leaves_nothing(
     assert left_in(out) == [".copy.db-obelisk", "copy.db"]
 
 
+@pytest.mark.fault(9)
 def test_who_may_only_read_can_restore(
     embedded_s3: S3Server, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +260,7 @@ def test_who_may_only_read_can_restore(
     assert rows == 5
 
 
+@pytest.mark.fault(27)
 def test_too_little_space_is_seen_before_anything_is_written(source: Source, out: Path) -> None:
     plan = make_plan(source, Latest(), CLOCK)
     huge: Plan = replace(plan, database_bytes=1 << 60)

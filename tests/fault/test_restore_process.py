@@ -64,6 +64,7 @@ def slowed(database: ReplicatedDatabase) -> Iterator[ReplicaSettings]:
         yield replace(database.place, endpoint=line.endpoint)
 
 
+@pytest.mark.fault(27)
 def test_a_full_disk_leaves_nothing(
     larger: ReplicatedDatabase, tmp_path: Path, out: Path
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_full_disk_leaves_nothing(
     assert left_in(out) == []
 
 
+@pytest.mark.fault(29)
 def test_a_killed_restore_leaves_all_or_nothing(
     larger: ReplicatedDatabase, tmp_path: Path, out: Path
 ) -> None:

@@ -68,6 +68,7 @@ class Writing:
         ),
     ],
 )
+@pytest.mark.fault(1, 2)
 def test_an_outage_is_seen_said_and_survived(
     mode: Mode, why: str, outage_s: float, supervised: Supervised, proxy: Proxy
 ) -> None:
@@ -106,6 +107,7 @@ def assert_lagging(supervised: Supervised, outage_s: float) -> None:
     assert outage_s - 4 < row.rpo_seconds < outage_s + 5
 
 
+@pytest.mark.fault(24)
 def test_a_stop_without_s3_says_that_it_is_not_proven(
     supervised: Supervised, proxy: Proxy
 ) -> None:
@@ -124,6 +126,7 @@ def test_a_stop_without_s3_says_that_it_is_not_proven(
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.fault(25)
 def test_a_second_signal_stops_at_once(supervised: Supervised, proxy: Proxy) -> None:
     database = supervised.database("a")
     supervised.start()
@@ -142,6 +145,7 @@ def test_a_second_signal_stops_at_once(supervised: Supervised, proxy: Proxy) -> 
     assert not child.is_running()
 
 
+@pytest.mark.fault(6, 9)
 def test_keys_that_may_no_longer_write_are_seen(
     tmp_path: Path, embedded_s3: S3Server, s3: S3
 ) -> None:
@@ -164,6 +168,7 @@ def test_keys_that_may_no_longer_write_are_seen(
 
 
 @pytest.mark.chaos
+@pytest.mark.fault(22)
 def test_a_frozen_litestream_is_replaced(supervised: Supervised) -> None:
     database = supervised.database("a")
     supervised.start()
@@ -178,6 +183,7 @@ def test_a_frozen_litestream_is_replaced(supervised: Supervised) -> None:
     supervised.until_safe("a")
 
 
+@pytest.mark.fault(23)
 def test_a_process_that_keeps_dying_becomes_fatal_and_the_others_live(
     supervised: Supervised,
 ) -> None:

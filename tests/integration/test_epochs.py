@@ -167,6 +167,7 @@ def test_objects_that_nobody_marked_are_left_alone(
     assert read_epochs(store, keys) == []
 
 
+@pytest.mark.fault(31)
 def test_what_litestream_kept_of_another_history_is_removed(
     store: ObjectStore, keys: ReplicaKeys, tmp_path: Path
 ) -> None:

@@ -256,6 +256,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.fault(34)
 def test_a_hostile_database_is_harmless(workflow: Path, name: str) -> None:
     """It ends in time, with an error of ours or an answer, and nothing was written."""
     connection = apsw.Connection(str(workflow))

@@ -165,6 +165,7 @@ def test_refuses_and_leaves_nothing(
         ("c.db-journal", 8, "stale_sidecar"),
     ],
 )
+@pytest.mark.fault(30)
 def test_nothing_that_exists_is_touched(
     commands: Commands, tmp_path: Path, present: str, status: int, code: str
 ) -> None:

@@ -109,6 +109,7 @@ def test_nothing_secret_is_written_and_nothing_is_open_to_others(
     assert addresses == {"127.0.0.1"}
 
 
+@pytest.mark.fault(20)
 def test_a_killed_litestream_is_back_within_a_second(supervised: Supervised) -> None:
     database = supervised.database("a")
     database.write()
@@ -126,6 +127,7 @@ def test_a_killed_litestream_is_back_within_a_second(supervised: Supervised) -> 
     supervised.until("a", lambda row: row.replica_txid == 2, 10, "goes on")
 
 
+@pytest.mark.fault(32)
 def test_another_file_in_its_place_gets_its_own_epoch(
     supervised: Supervised, replica: ReplicaSettings
 ) -> None:
@@ -195,6 +197,7 @@ def test_a_stop_proves_what_was_sent_and_the_next_start_goes_on(
     assert [marker.epoch for marker in read_epochs(open_store(replica), keys)] == [1]
 
 
+@pytest.mark.fault(21)
 def test_children_die_with_a_killed_supervisor_and_its_epoch_goes_on(
     supervised: Supervised,
 ) -> None:
@@ -236,6 +239,7 @@ def test_one_supervisor_per_state_folder_and_per_database(
     assert (row["state"], row["reason"]) == ("fenced", "database_locked")
 
 
+@pytest.mark.fault(25)
 def test_hangup_reads_the_configuration_again(
     supervised: Supervised, replica: ReplicaSettings
 ) -> None:

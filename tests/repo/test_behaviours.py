@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = runpy.run_path(str(ROOT / "scripts" / "behaviours.py"))
-CATALOGUE: dict[str, dict[str, str]] = SCRIPT["catalogue"]()
-HOLDERS: dict[str, list[str]] = SCRIPT["holders"]()
+BEHAVIOURS = runpy.run_path(str(ROOT / "scripts" / "catalogues.py"))["BEHAVIOURS"]
+CATALOGUE: dict[str, dict[str, str]] = BEHAVIOURS.entries()
+HOLDERS: dict[str, list[str]] = BEHAVIOURS.holders()
 FILES = sorted((ROOT / "tests" / "behaviours").glob("test_*.py"))
 
 
