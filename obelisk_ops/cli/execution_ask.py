@@ -46,7 +46,7 @@ def submit(
     Ask the owner of a database to run a workflow, and return at once.
 
     Prints one line of JSON: the id, and whether it is new. The request is durable when
-    the command returns, also while no worker runs.
+    the command returns, also while no worker runs. A database that does not exist is made.
     """
     function = load_workflow(target)
     text = read_json_input(function, list(values))

@@ -71,7 +71,8 @@ def replay(  # noqa: PLR0913 - one for each option
     if as_json:
         print_json(_shape(history, stop))
     else:
-        click.echo(f"{execution_id}: the code fits versions 0 to {stop.version}")
+        if stop.version or not stop.cut_short:
+            click.echo(f"{execution_id}: the code fits versions 0 to {stop.version}")
         _tell(stop)
 
 
@@ -84,6 +85,7 @@ def _shape(history: History, stop: Stop) -> dict[str, Any]:
         "function": history.function,
         "version": stop.version,
         "finished": stop.has_finished,
+        "cut_short": stop.cut_short or None,
         "asks_for": stop.asks,
         "waits_for": stop.waits,
         "stack": [
@@ -98,6 +100,8 @@ def _tell(stop: Stop) -> None:
         click.echo(f"  asks for {asked}")
     for waited in stop.waits:
         click.echo(f"  waits for {waited}")
+    if stop.cut_short:
+        click.echo(f"  {stop.cut_short}: the end in its log is not its code's")
     if stop.has_finished:
         click.echo("  it has come to its end")
     if stop.places:
@@ -113,7 +117,7 @@ def _debug(stop: Stop) -> None:
     if stop.error is not None:
         click.echo(stop.error.message, err=True)
     if trace is None:
-        click.echo("the code is nowhere: it has come to its end", err=True)
+        click.echo("the code is nowhere: it has come to its end, or never began", err=True)
     else:
         pdb.post_mortem(trace)
 

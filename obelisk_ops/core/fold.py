@@ -6,7 +6,7 @@ Tolerant where the engine is strict: a post-mortem reads what can be read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,6 +98,22 @@ class Story:
 def began_at(log: Iterable[Event]) -> int | None:
     """Return when the code began, UTC milliseconds; None if it has not."""
     return next((event.at for event in log if event.kind in COMMANDS), None)
+
+
+def last_told(log: Sequence[Event]) -> int | None:
+    """
+    Return the last version that code has to do with, if the engine wrote the end of a log.
+
+    An execution that is cancelled before its code began (then 0), or while it is parked,
+    ends without its code. None for every other log.
+    """
+    end = log[-1]
+    if end.kind != "finished" or _decode(end.body).get("result") != "cancelled":
+        return None
+    if all(event.kind not in COMMANDS for event in log[:-1]):
+        return 0
+    rests = [event for event in log if event.kind in ("parked", "resumed")]
+    return rests[-1].version if rests and rests[-1].kind == "parked" else None
 
 
 def fold(log: Iterable[Event]) -> Story:

@@ -15,8 +15,9 @@ from obelisk_ops.core import events, failures, forking, ids, requests
 from obelisk_ops.core.clock import Clock, SystemClock
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.history import history_of
-from obelisk_ops.core.ports import ExecutionFilter, LogReader, Mailbox, State, StateRow
+from obelisk_ops.core.ports import ExecutionFilter, LogReader, State, StateRow
 from obelisk_ops.core.values import Codec, to_json
+from obelisk_ops.durable.client import Client
 from obelisk_ops.durable.commits import closed_error
 from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.durable.flow.machine import report
@@ -25,7 +26,6 @@ from obelisk_ops.durable.flow.registry import created as created_event
 from obelisk_ops.durable.flow.watch import Watch, is_wanted
 from obelisk_ops.durable.handle import Handle, ending
 from obelisk_ops.durable.housekeeping import Housekeeping
-from obelisk_ops.durable.mailroom import wake_owner
 from obelisk_ops.durable.owner import Limits, Owner
 from obelisk_ops.durable.scheduling import Scheduling
 from obelisk_ops.durable.work.crashes import why_parked
@@ -38,8 +38,7 @@ from obelisk_ops.errors import (
     NotFinished,
     WorkflowMisuse,
 )
-from obelisk_ops.storage import as_path, open_mailbox
-from obelisk_ops.storage.unbegun import WholeReader
+from obelisk_ops.storage import as_path
 
 R = TypeVar("R")
 
@@ -110,15 +109,13 @@ class Engine(Scheduling, Housekeeping):
             storage_timeout_s=storage_timeout, keep_loaded=keep_loaded,
         )  # fmt: skip
         self._owner: Owner | None = None
-        self._mailbox: Mailbox | None = None
-        self._whole: LogReader | None = None  # the mailbox, with what waits in it
+        self._client: Client | None = None  # one of the two, while it runs
 
     async def __aenter__(self) -> Self:
         if self._serve:
             self._owner = self._take()
         else:
-            self._mailbox = open_mailbox(self.path)
-            self._whole = WholeReader(self._mailbox)
+            self._client = Client(self.path, self._clock)
         return self
 
     async def __aexit__(
@@ -129,9 +126,9 @@ class Engine(Scheduling, Housekeeping):
     ) -> None:
         if self._owner is not None:
             await self._owner.close()
-        if self._mailbox is not None:
-            self._mailbox.close()
-        self._owner = self._mailbox = self._whole = None
+        if self._client is not None:
+            self._client.close()
+        self._owner = self._client = None
 
     async def submit(
         self,
@@ -297,7 +294,7 @@ class Engine(Scheduling, Housekeeping):
             await self._wait_for_owner(execution_id)
         elif (seen := await self._owner.wait(execution_id)) is not None:
             return seen
-        if self._owner is None and self._mailbox is None:
+        if self._owner is None and self._client is None:
             raise closed_error()  # while this was waiting
         execution_id = self._latest(execution_id)
         row = self.row(execution_id)
@@ -346,9 +343,13 @@ class Engine(Scheduling, Housekeeping):
     def _reader(self) -> LogReader:
         if self._owner is not None:
             return self._owner.store
-        if self._whole is not None:
-            return self._whole
-        raise WorkflowMisuse(
+        if self._client is not None:
+            return self._client.reader()
+        raise self._not_running()
+
+    @staticmethod
+    def _not_running() -> WorkflowMisuse:
+        return WorkflowMisuse(
             "the engine is not running", hint="use it inside 'async with Engine(…) as engine:'"
         )
 
@@ -357,12 +358,9 @@ class Engine(Scheduling, Housekeeping):
         return known.codec if known else None
 
     def _post(self, kind: str, target: str, body: str) -> bool:
-        if self._mailbox is None:
-            self._reader()
-        assert self._mailbox is not None
-        is_news = self._mailbox.ask(kind, target, body, now_ms=self._clock.now_ms())
-        wake_owner(self.path)
-        return is_news
+        if self._client is None:
+            raise self._not_running()
+        return self._client.post(kind, target, body)
 
     def list(
         self,

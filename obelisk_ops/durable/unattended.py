@@ -14,7 +14,7 @@ from obelisk_ops.durable.flow.registry import Registry
 from obelisk_ops.durable.owner import Limits, Owner
 from obelisk_ops.durable.work.workshop import Bench
 from obelisk_ops.errors import DatabaseLocked, TargetExists
-from obelisk_ops.storage import open_mailbox, open_store
+from obelisk_ops.storage import make_if_missing, open_mailbox
 from obelisk_ops.storage.sqlite import beside
 
 _LIMITS = Limits(bench=Bench(threads=1), grace_s=0.0, storage_timeout_s=5.0)
@@ -64,7 +64,7 @@ def plant(database: Path, histories: Sequence[History]) -> None:
     """
     if database.exists():
         raise TargetExists(f"{database} exists", hint="choose another path")
-    open_store(database).close()
+    make_if_missing(database)
     root = histories[0].execution_id
     with closing(open_mailbox(database)) as mailbox:
         mailbox.ask("import", root, bundle.to_json(histories), now_ms=SystemClock().now_ms())

@@ -9,7 +9,15 @@ from obelisk_ops.core.archive import Archive, ArchiveStore
 from obelisk_ops.core.ports import LogReader, Mailbox
 from obelisk_ops.errors import ConfigError
 
-__all__ = ["as_path", "open_archive", "open_mailbox", "open_reader", "open_store"]
+__all__ = [
+    "as_path",
+    "is_missing",
+    "make_if_missing",
+    "open_archive",
+    "open_mailbox",
+    "open_reader",
+    "open_store",
+]
 
 
 def as_path(database: str | Path) -> Path:
@@ -53,6 +61,20 @@ def open_archive(path: Path) -> Archive:
     from obelisk_ops.storage.sqlite.store import SqliteReader  # noqa: PLC0415 - only when used
 
     return SqliteReader(path)
+
+
+def is_missing(path: Path) -> bool:
+    """Tell whether nothing is there, or only a file that was never filled."""
+    from obelisk_ops.storage.sqlite import making  # noqa: PLC0415 - only when used
+
+    return making.is_missing(path)
+
+
+def make_if_missing(path: Path) -> None:
+    """Make a database, unless it is there; many may do so at the same time."""
+    from obelisk_ops.storage.sqlite import making  # noqa: PLC0415 - only when used
+
+    making.make_if_missing(path)
 
 
 def open_mailbox(path: Path) -> Mailbox:

@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from obelisk_ops.core.events import KINDS, Body, Event
 from obelisk_ops.core.failures import rebuild
+from obelisk_ops.core.fold import last_told
 from obelisk_ops.core.history import History, from_json, history_of
 from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.durable.flow.functions import Workflow
@@ -30,7 +31,8 @@ class Replayed:
 
     Attributes:
         execution_id: Whose log it was.
-        has_finished: Whether the code came to its end.
+        has_finished: Whether the code came to its end; not if the execution was cancelled
+            before its code began, or while it was parked.
         value: What it returned.
         error: What it raised.
         asks_for: What the code asks for beyond the log, as kinds of events: nothing, when
@@ -89,11 +91,15 @@ def replay(
             f"not of {workflow.name}",
             hint="give the workflow its old name: @workflow(name=…)",
         )
+    told = last_told(known.events)
+    if told == 0:
+        return Replayed(known.execution_id)
     reader = _Reader()
     created = known.created
     machine = Machine(known.execution_id, workflow, created, at=known.events[0].at, host=reader)
     try:
-        machine.replay(known.events[1:], known.inbox)
+        end = len(known.events) if told is None else told + 1
+        machine.replay(known.events[1:end], known.inbox)
     except Nondeterminism as error:
         error.add_note(_around(known.events, error))
         raise

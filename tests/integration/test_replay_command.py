@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from obelisk_ops import Engine
 from obelisk_ops.cli import main
+from obelisk_ops.durable.flow.functions import Workflow
+from obelisk_ops.durable.flow.loader import load_workflow
+from tests.engines import until
 from tests.integration.test_operating import CODE, Commands
 
+WAITS = """
+from obelisk_ops import Signal, workflow
+
+@workflow(name="waits")
+async def waits() -> None:
+    await Signal("{}", bool).receive()
+"""
 CHANGED = (
     CODE.read_text()
     .replace("await double(first)", "await double(first + 1)")
@@ -35,6 +48,13 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{file}:adds"
 
 
+async def serve_until_at_rest(db: Path, function: Workflow[..., Any]) -> None:
+    async with Engine(db, workflows=[function]) as engine:
+        if engine.find("w") is None:
+            await engine.submit(function, id="w")
+        await until(lambda: engine.row("w").state in ("blocked", "parked"), "it rests")
+
+
 def typed(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
 
@@ -51,7 +71,7 @@ def test_code_that_fits_is_told_so_and_nothing_is_written(
 
     assert told == {
         "execution_id": "a", "function": "operated.adds", "version": 5, "finished": True,
-        "asks_for": [], "waits_for": [], "stack": [],
+        "cut_short": None, "asks_for": [], "waits_for": [], "stack": [],
     }  # fmt: skip
     after = {path: path.read_bytes() for path in ops.db.parent.rglob("*") if path.is_file()}
     assert after == before
@@ -158,3 +178,36 @@ def test_a_debugger_opens_at_the_mismatch(
     assert done.status == 14
     assert "second = await double(first + 1)" in done.out
     assert "('first is', 6)" in done.out
+
+
+def test_what_ended_without_its_code_is_told_so(ops: Commands, changed: str) -> None:
+    ops.submit("adds", 3, name="early", more=("--paused",))
+    ops("cancel", "early")
+
+    told = ops("replay", "early", CODE)
+
+    assert (told["version"], told["finished"], told["asks_for"]) == (0, False, [])
+    assert told["cut_short"] == "it was cancelled before its code began"
+    said = ops.run("replay", "early", changed, json=False)
+    assert (said.status, said.out) == (
+        0, "  it was cancelled before its code began: the end in its log is not its code's\n"
+    )  # fmt: skip
+
+
+def test_what_was_cancelled_while_it_was_parked_is_compared_up_to_there(
+    ops: Commands, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old_code.py", tmp_path / "new_code.py"
+    for file, text in ((old, "yes"), (new, "no")):
+        file.write_text(WAITS.format(text))
+        asyncio.run(serve_until_at_rest(ops.db, load_workflow(f"{file}:waits")))
+    assert ops.state("w") == "parked"
+    ops("cancel", "w")
+    assert ops("show", "w")["result"] == "cancelled"
+
+    told = ops("replay", "w", old)
+
+    parked = ops.kinds("w").index("parked")
+    assert (told["version"], told["finished"]) == (parked, False)
+    assert told["cut_short"] == "it was cancelled while it was parked"
+    assert ops.run("replay", "w", new).status == 14

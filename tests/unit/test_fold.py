@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from obelisk_ops.core.events import BODIES, COMMANDS, KINDS, RESPONSES, Event, decode, encode
-from obelisk_ops.core.fold import fold
+from obelisk_ops.core.fold import fold, last_told
 
 ERROR = {"type": "E", "message": "no"}
 
@@ -122,3 +122,32 @@ def test_every_kind_is_written_and_read() -> None:
 )
 def test_what_is_on_disk_reads_and_writes_the_same(event: Event) -> None:
     assert msgspec.json.decode(encode(decode(event))) == msgspec.json.decode(event.body)
+
+
+PARKED = ("parked", {"error": ERROR})
+RESUMED: tuple[str, dict[str, Any]] = ("resumed", {})
+CANCELLED = ("finished", {"error": ERROR, "result": "cancelled"})
+
+
+@pytest.mark.parametrize(
+    ("events", "version"),
+    [
+        ([CANCELLED], 0),
+        ([("paused", {}), CANCELLED], 0),
+        ([INTENDED], None),
+        ([INTENDED, CANCELLED], None),
+        ([INTENDED, PARKED], None),
+        ([INTENDED, PARKED, CANCELLED], 2),
+        ([INTENDED, PARKED, ("cancel_requested", {}), CANCELLED], 2),
+        ([INTENDED, PARKED, RESUMED, CANCELLED], None),
+        ([INTENDED, PARKED, RESUMED, PARKED, CANCELLED], 4),
+        ([INTENDED, PARKED, RESUMED, ("finished", {"ok": 1})], None),
+    ],
+)
+def test_whose_end_it_is(events: list[Any], version: int | None) -> None:
+    log = [
+        Event(n, n, kind, msgspec.json.encode(body).decode())
+        for n, (kind, body) in enumerate([CREATED, *events])
+    ]
+
+    assert last_told(log) == version

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from obelisk_ops.core.events import Body, Event
+from obelisk_ops.core.fold import last_told
 from obelisk_ops.core.history import History
 from obelisk_ops.durable.flow.compare import describe
 from obelisk_ops.durable.flow.functions import Workflow
@@ -27,6 +28,8 @@ from obelisk_ops.durable.flow.tasks import Task, Tasks
 from obelisk_ops.errors import Nondeterminism
 
 _OURS = "obelisk_ops.durable."
+_BEFORE = "it was cancelled before its code began"
+_PARKED = "it was cancelled while it was parked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Stop:
         waits: What it waits for, in words.
         error: Why it does not fit.
         has_finished: Whether it came to its end.
+        cut_short: How the execution ended without its code, in words; empty if it did not.
         places: Where it is, from the outermost function to the innermost.
     """
 
@@ -67,6 +71,7 @@ class Stop:
     waits: list[str] = field(default_factory=list)
     error: Nondeterminism | None = None
     has_finished: bool = False
+    cut_short: str = ""
     places: list[Place] = field(default_factory=list)
 
     def traceback(self) -> TracebackType | None:
@@ -85,7 +90,13 @@ def replay_to(history: History, function: Workflow[Any, Any], version: int) -> S
     Raises:
         CorruptHistory: The log cannot be read by this version of the program.
     """
+    told = last_told(history.events)
     stop = Stop(version=version)
+    if told is not None and version > told:
+        stop = Stop(version=told, cut_short=_BEFORE if told == 0 else _PARKED)
+        if told == 0:
+            return stop  # its code never ran: there is nothing to compare
+        version = told
     machine = _Machine(history, function, stop)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what code prints is not our answer

@@ -70,7 +70,8 @@ def open_shared(path: Path, *, readonly: bool) -> apsw.Connection:
     if not path.exists():
         raise DatabaseNotFound(
             f"there is no database at {path}",
-            hint="its owner makes it: obelisk-ops worker TARGET --db PATH, or run",
+            hint="it is made by the first to submit to it, or to serve it: obelisk-ops "
+            "execution submit TARGET --db PATH, run, worker",
         )
     flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
     try:

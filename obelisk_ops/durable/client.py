@@ -1,0 +1,64 @@
+"""What an engine is that owns nothing: a reader of the file, and a sender of letters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from obelisk_ops.core import schedules
+from obelisk_ops.core.clock import Clock
+from obelisk_ops.core.ports import LogReader, Mailbox
+from obelisk_ops.durable.mailroom import wake_owner
+from obelisk_ops.storage import is_missing, make_if_missing, open_mailbox
+from obelisk_ops.storage.unbegun import WholeReader
+
+#: what may be the first thing that a database is asked for
+_FOUNDING = frozenset({"create", schedules.KIND})
+
+
+class Client:
+    """One database that another process owns, or nobody."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        """
+        Open the database, if there is one.
+
+        Raises:
+            CorruptDatabase: It is no SQLite database.
+            ConfigError: It is another program's database, or one of a newer version.
+        """
+        self._path = path
+        self._clock = clock
+        self._mailbox: Mailbox | None = None
+        self._whole: LogReader | None = None
+        if not is_missing(path):  # else the first to submit makes it
+            self._open()
+
+    def reader(self) -> LogReader:
+        """
+        Return what reads the database, with what waits in its mailbox.
+
+        Raises:
+            DatabaseNotFound: There is none yet.
+        """
+        if self._whole is None:
+            self._whole = WholeReader(self._open())
+        return self._whole
+
+    def post(self, kind: str, target: str, body: str) -> bool:
+        """Put a letter into the mailbox; return whether it changes anything."""
+        if kind in _FOUNDING and self._mailbox is None:
+            make_if_missing(self._path)
+        mailbox = self._open()
+        is_news = mailbox.ask(kind, target, body, now_ms=self._clock.now_ms())
+        wake_owner(self._path)
+        return is_news
+
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._mailbox is not None:
+            self._mailbox.close()
+
+    def _open(self) -> Mailbox:
+        if self._mailbox is None:
+            self._mailbox = open_mailbox(self._path)
+        return self._mailbox
