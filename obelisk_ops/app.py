@@ -12,10 +12,17 @@ from obelisk_ops.errors import DatabaseNotFound, OpsError
 from obelisk_ops.litestream.config import to_yaml
 from obelisk_ops.objectstore import open_store
 from obelisk_ops.replica.layout import ReplicaKeys
-from obelisk_ops.settings import Settings, credentials, expand_databases, load
+from obelisk_ops.settings import (
+    Settings,
+    credentials,
+    expand_databases,
+    load,
+    service_manager,
+)
 from obelisk_ops.supervise.bucket import TIMEOUT_S
 from obelisk_ops.supervise.launch import litestream_config, replica_of
 from obelisk_ops.supervise.log import json_log
+from obelisk_ops.supervise.notify import Notifier
 from obelisk_ops.supervise.ownership import FIRST_EPOCH
 from obelisk_ops.supervise.report import report
 from obelisk_ops.supervise.sidecar import Sidecar
@@ -25,13 +32,14 @@ from obelisk_ops.supervise.supervisor import Outcome, Supervisor
 
 def supervisor(config: Path | None) -> Callable[[bool], Outcome]:
     """Return what supervises the databases of a configuration; call it with ``once``."""
-    settings = load(config)
+    settings, clock = load(config), SystemClock()
     service = Supervisor(
         settings,
         reload=lambda: load(settings.path),
         open_store=lambda replica: open_store(replica, timeout_s=TIMEOUT_S, attempts=1),
-        clock=SystemClock(),
+        clock=clock,
         log=json_log(sys.stderr, secrets=_secrets(settings)),
+        notifier=Notifier(service_manager(), clock),
     )
     return lambda once: asyncio.run(service.run(once=once))
 

@@ -80,6 +80,7 @@ class Supervised:
         *,
         state_dir: str = ".obelisk-ops",
         databases: Sequence[Mapping[str, str]] = ({"path": "runs/*.db", "name": "{stem}"},),
+        **more: object,
     ) -> None:
         """Write the configuration."""
         place = {"url": replica.url, "endpoint": replica.endpoint, "region": replica.region}
@@ -87,6 +88,7 @@ class Supervised:
             "replica": place | {"credentials": replica.credentials},
             "databases": [dict(entry) for entry in databases],
             "state_dir": state_dir,
+            **more,
         }
         self.config.write_text(yaml.safe_dump(settings))
 
@@ -134,6 +136,11 @@ class Supervised:
         """Ask it to stop; return its exit status and what it printed."""
         assert self._process is not None
         self._process.terminate()
+        return self.ended(timeout_s)
+
+    def ended(self, timeout_s: float = 60) -> tuple[int, str]:
+        """Wait for its end; return its exit status and what it printed."""
+        assert self._process is not None
         status = self._process.wait(timeout_s)
         return status, self._log.with_suffix(".out").read_text()
 

@@ -59,6 +59,7 @@ def _shown(settings: Settings) -> dict[str, Any]:
                 "retention": format_duration(litestream.snapshot_retention_s),
             },
         },
+        "stop_timeout": format_duration(settings.stop_timeout_s),
         "lease": {"ttl": format_duration(settings.lease_ttl_s)},
         "drill": {"every": format_duration(settings.drill_every_s)},
     }

@@ -59,6 +59,11 @@ class SystemClock:
         return time.clock_gettime_ns(clock_id) // 1_000_000
 
 
+def monotonic_us() -> int:
+    """Return microseconds of CLOCK_MONOTONIC: the clock that a service manager compares."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000
+
+
 def iso(at_ms: int) -> str:
     """Write *at_ms* (UTC milliseconds since the Unix epoch) as ISO 8601 with ``Z``."""
     moment = _EPOCH_START + timedelta(milliseconds=at_ms)  # exact, unlike a float of seconds

@@ -12,7 +12,14 @@ from obelisk_ops.settings.credentials import (
     credentials,
 )
 from obelisk_ops.settings.databases import check_name, expand_databases
-from obelisk_ops.settings.environment import child_environment, variable, variables
+from obelisk_ops.settings.environment import (
+    ServiceManager,
+    child_environment,
+    for_command,
+    service_manager,
+    variable,
+    variables,
+)
 from obelisk_ops.settings.reading import check_bucket, load
 from obelisk_ops.settings.values import (
     DatabaseSettings,
@@ -27,6 +34,7 @@ __all__ = [
     "DatabaseSettings",
     "LitestreamSettings",
     "ReplicaSettings",
+    "ServiceManager",
     "Settings",
     "Topology",
     "check_bucket",
@@ -35,7 +43,9 @@ __all__ = [
     "credential_environment",
     "credentials",
     "expand_databases",
+    "for_command",
     "load",
+    "service_manager",
     "variable",
     "variables",
 ]

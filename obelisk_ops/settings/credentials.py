@@ -118,7 +118,7 @@ def _read(file: Path, *, private: bool = False) -> str:
     try:
         with file.open(encoding="utf-8-sig") as stream:
             mode = os.fstat(stream.fileno()).st_mode
-            if private and stat.S_IMODE(mode) & 0o077:
+            if private and stat.S_IMODE(mode) & _others(file):
                 raise CredentialsError(
                     f"{file} can be read by others (mode {stat.S_IMODE(mode):04o})",
                     hint=f"chmod 600 {file}, and change the keys if others had access",
@@ -130,6 +130,13 @@ def _read(file: Path, *, private: bool = False) -> str:
             f"no credentials: {file} cannot be read: {why}",
             hint="check the path in replica.credentials",
         ) from None
+
+
+def _others(file: Path) -> int:
+    # systemd keeps what LoadCredential= gives in a folder that the service alone can enter, and
+    # lets it read by an access control list, which shows as a right of the group.
+    kept = variable("CREDENTIALS_DIRECTORY")
+    return 0o007 if kept and file.is_relative_to(kept) else 0o077
 
 
 def _parse(file: Path, text: str) -> configparser.ConfigParser:

@@ -6,6 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ from obelisk_ops.settings.environment import variable
 from obelisk_ops.settings.section import CREDENTIALS_HINT, Section, absolute
 from obelisk_ops.settings.values import (
     DAY_S,
+    STOP_TIMEOUT_S,
+    SYNC_SHARE,
     DatabaseSettings,
     LitestreamSettings,
     ReplicaSettings,
@@ -29,7 +32,9 @@ _BYTES_MAX = 256 * 1024
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
-_TOP_KEYS = ("replica", "databases", "state_dir", "litestream", "lease", "drill")
+_TOP_KEYS = (
+    "replica", "databases", "state_dir", "litestream", "stop_timeout", "lease", "drill",
+)  # fmt: skip
 _LITESTREAM_KEYS = ("topology", "sync_interval", "snapshot")
 
 
@@ -91,16 +96,19 @@ def _text(file: Path) -> str:
 
 
 def _settings(document: object, file: Path) -> Settings:
-    top = Section(
-        document, "", ("replica", "databases", "state_dir", "litestream", "lease", "drill")
-    )
+    top = Section(document, "", _TOP_KEYS)
     folder = file.parent
+    stop_timeout_s = top.duration("stop_timeout", STOP_TIMEOUT_S, least=2.0)
     return Settings(
         path=file,
         replica=_replica(top.given["replica"], folder) if "replica" in top.given else None,
         databases=tuple(_databases(top.given.get("databases", []), folder)),
         state_dir=Path(absolute(top.text("state_dir", ".obelisk-ops"), folder, "state_dir")),
-        litestream=_litestream(top.section("litestream", _LITESTREAM_KEYS)),
+        litestream=replace(
+            _litestream(top.section("litestream", _LITESTREAM_KEYS)),
+            shutdown_sync_s=stop_timeout_s * SYNC_SHARE,
+        ),
+        stop_timeout_s=stop_timeout_s,
         lease_ttl_s=top.section("lease", ("ttl",)).duration("ttl", 30.0, least=1.0),
         drill_every_s=top.section("drill", ("every",)).duration("every", DAY_S, least=1.0),
     )

@@ -8,6 +8,11 @@ from typing import Literal
 
 DAY_S = 86_400.0
 
+#: Fits into the 30 s that Kubernetes gives a pod, with a margin for what ends after us.
+STOP_TIMEOUT_S = 25.0
+#: The share of a stop that a last sync may take: there are two, and then we look.
+SYNC_SHARE = 0.4
+
 Topology = Literal["per-database", "shared"]
 
 
@@ -43,6 +48,7 @@ class LitestreamSettings:
     sync_interval_s: float = 1.0
     snapshot_interval_s: float = 6 * 3_600.0
     snapshot_retention_s: float = 30 * DAY_S
+    shutdown_sync_s: float = 10.0  # a share of stop_timeout: how long its last sync may take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,5 +60,6 @@ class Settings:
     databases: tuple[DatabaseSettings, ...] = ()
     state_dir: Path
     litestream: LitestreamSettings = field(default_factory=LitestreamSettings)
+    stop_timeout_s: float = STOP_TIMEOUT_S
     lease_ttl_s: float = 30.0
     drill_every_s: float = DAY_S

@@ -47,13 +47,14 @@ class Keeper:
         health: The last verdict.
         tracker: Its positions; None until its epoch is known.
         doubts: What puts its replica in doubt.
+        looked_ms: When it last looked and acted, by ``Clock.elapsed_ms``.
     """
 
     def __init__(self, name: str, path: Path, fleet: Fleet) -> None:
         self.name, self.path = name, path
         self.health = Health(state=State.STARTING)
         self.tracker: Tracker | None = None
-        self.since_ms = fleet.clock.elapsed_ms()
+        self.since_ms = self.looked_ms = fleet.clock.elapsed_ms()
         self._fleet = fleet
         self._keys = ReplicaKeys(prefix=fleet.replica.prefix, name=name)
         self._sidecar = Sidecar(path)
@@ -92,6 +93,7 @@ class Keeper:
                 await self.tick()
             except Exception as bug:  # noqa: BLE001 - one database's bug must not stop the others
                 self._fail(bug)
+            self.looked_ms = self._fleet.clock.elapsed_ms()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._pause_s()):
                     await self._wake.wait()

@@ -22,9 +22,6 @@ from obelisk_ops.settings import (
 from obelisk_ops.supervise.child import Launch
 from obelisk_ops.supervise.sidecar import private_folder, write_private
 
-#: How long Litestream tries to ship the rest when it is told to stop.
-SHUTDOWN_SYNC_S = 10.0
-
 _LOOPBACK = "127.0.0.1"
 
 
@@ -72,7 +69,7 @@ def litestream_config(
         metrics=f"{_LOOPBACK}:9090",
         snapshot_interval_s=litestream.snapshot_interval_s,
         snapshot_retention_s=litestream.snapshot_retention_s,
-        shutdown_sync_s=SHUTDOWN_SYNC_S,
+        shutdown_sync_s=litestream.shutdown_sync_s,
     )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from obelisk_ops.core.clock import iso
+from obelisk_ops.core.words import counted
 from obelisk_ops.litestream.config import L0_CHECK_S
 from obelisk_ops.supervise.farewell import Farewell
 from obelisk_ops.supervise.fleet import Fleet
-from obelisk_ops.supervise.health import State, exit_status
+from obelisk_ops.supervise.health import Health, State, exit_status
 from obelisk_ops.supervise.keeper import Keeper
 from obelisk_ops.supervise.ownership import Owner
 from obelisk_ops.supervise.tracker import (
@@ -25,6 +27,8 @@ from obelisk_ops.supervise.tracker import (
 _DAY_MS = 86_400_000
 #: One upload, and its share of the compactions that follow.
 _REQUESTS_PER_TRANSACTION = 1.3
+
+_WELL = frozenset({State.OK, State.STARTING, State.STOPPED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +118,17 @@ def farewell_row(row: Row, farewell: Farewell) -> Row:
 def fleet_exit(rows: Iterable[Row]) -> int:
     """Return the exit status that the databases together call for."""
     return exit_status((row.state, row.reason) for row in rows)
+
+
+def summary(verdicts: Iterable[Health]) -> str:
+    """Return one line on all databases: how many are in which state, the worst case named."""
+    found = list(verdicts)
+    counts = Counter(health.state.value for health in found)
+    if not found:
+        return "no databases yet"
+    listed = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    first = next((health.detail for health in found if health.state not in _WELL), "")
+    return f"{counted(len(found), 'database')}: {listed}" + (f"; {first}" if first else "")
 
 
 def restorable(tracker: Tracker) -> Window:

@@ -26,15 +26,18 @@ from obelisk_ops.settings import (
 )
 from obelisk_ops.supervise.bucket import Bucket
 from obelisk_ops.supervise.control import ControlServer
-from obelisk_ops.supervise.farewell import PROVEN, UNKNOWN, UNSENT, Farewell, end, finish
+from obelisk_ops.supervise.farewell import PROVEN, UNKNOWN, UNSENT, Farewell, take_leave
 from obelisk_ops.supervise.fleet import Fleet, Log
 from obelisk_ops.supervise.health import State
 from obelisk_ops.supervise.keeper import Keeper
 from obelisk_ops.supervise.launch import replica_of
+from obelisk_ops.supervise.notify import Notifier
 from obelisk_ops.supervise.places import Places
-from obelisk_ops.supervise.status import Row, farewell_row, fleet_exit, row_of
+from obelisk_ops.supervise.status import Row, farewell_row, fleet_exit, row_of, summary
 
 _RESCAN_S = 1.0
+#: Behind the stop of all databases: requests that are under way end, and the process.
+_AFTER_STOP_S = 4.0
 #: ``--once`` gives up when nothing has moved for so long.
 _ONCE_PATIENCE_MS = 30_000
 _ONCE_LOOK_S = 0.1
@@ -61,16 +64,20 @@ class Supervisor:
         open_store: Callable[[ReplicaSettings], ObjectStore],
         clock: Clock,
         log: Log,
+        notifier: Notifier | None = None,
     ) -> None:
         self._settings = settings
         self._reload = reload
         self._open_store = open_store
         self._clock, self._log = clock, log
+        self._notifier = notifier or Notifier(None, clock)
         self._keepers: dict[str, Keeper] = {}
         self._retired: list[Keeper] = []
         self._tasks: dict[Keeper, asyncio.Task[None]] = {}
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._stop_by_ms: int | None = None
+        self._scanned_ms = clock.elapsed_ms()
         self._scan_trouble = ""
 
     async def run(self, *, once: bool = False) -> Outcome:
@@ -98,6 +105,7 @@ class Supervisor:
                 await server.stop()
         finally:
             places.release()
+            self._notifier.close()
 
     async def _supervise(self, version: str, *, once: bool) -> Outcome:
         topology = self._settings.litestream.topology
@@ -107,15 +115,18 @@ class Supervisor:
         self._rescan()
         self._log.info("ready", databases=len(self._keepers), litestream=version)
         scanning = asyncio.ensure_future(self._keep_scanning())
+        telling = asyncio.ensure_future(self._keep_telling())
         try:
             if once:
                 await self._until_proven()
             else:
                 await self._stop.wait()
+            scanning.cancel()
+            rows = self._rows()
+            farewells = await self._say_farewell()
         finally:
             scanning.cancel()
-        rows = self._rows()
-        farewells = await self._say_farewell()
+            telling.cancel()
         return _outcome(rows, farewells, once=once)
 
     # -- which databases there are ------------------------------------------------------
@@ -124,6 +135,21 @@ class Supervisor:
         while True:
             await asyncio.sleep(_RESCAN_S)
             self._rescan()
+            self._scanned_ms = self._clock.elapsed_ms()
+
+    async def _keep_telling(self) -> None:
+        """Tell the service manager how it is, and that it lives, while its work goes on."""
+        self._notifier.ready()
+        while True:
+            worked_ms = [keeper.looked_ms for keeper in self._tasks]
+            # While it stops nobody looks any more, and the stop has a limit of its own.
+            is_alive = self._stop.is_set() or self._notifier.is_alive(
+                [self._scanned_ms, *worked_ms]
+            )
+            self._notifier.pulse(
+                summary(k.health for k in self._keepers.values()), is_alive=is_alive
+            )
+            await asyncio.sleep(self._notifier.pause_s)
 
     def _rescan(self) -> None:
         try:
@@ -163,6 +189,11 @@ class Supervisor:
         return True
 
     def _hang_up(self) -> None:
+        self._notifier.reloading()
+        self._read_again()
+        self._notifier.ready()
+
+    def _read_again(self) -> None:
         try:
             settings = self._reload()
             wanted = expand_databases(settings)
@@ -230,6 +261,9 @@ class Supervisor:
     def _asked_to_stop(self) -> None:
         if self._stop.is_set():
             self._hurry.set()
+        else:
+            limit_ms = round(self._settings.stop_timeout_s * 1000)
+            self._stop_by_ms = self._clock.elapsed_ms() + limit_ms
         self._log.info("stopping", at_once=self._hurry.is_set())
         self._stop.set()
 
@@ -248,30 +282,16 @@ class Supervisor:
     async def _say_farewell(self) -> dict[str, Farewell]:
         for task in self._tasks.values():
             task.cancel()
-        everybody = [*self._keepers.values(), *self._retired]
-        saying = asyncio.ensure_future(self._finish_all())
-        hurrying = asyncio.ensure_future(self._hurry.wait())
-        await asyncio.wait({saying, hurrying}, return_when=asyncio.FIRST_COMPLETED)
-        hurrying.cancel()
-        if not saying.done():
-            saying.cancel()
-            for keeper in everybody:
-                if keeper.process:
-                    keeper.process.kill()
-        with suppress(asyncio.CancelledError):
-            return await saying
-        for keeper in everybody:
-            keeper.release()
-        return {}
-
-    async def _finish_all(self) -> dict[str, Farewell]:
-        keepers = list(self._keepers.values())
-        leavers = [keeper.process for keeper in self._retired if keeper.process]
-        ends = [end(process) for process in leavers]
-        farewells = await asyncio.gather(*(finish(k, self._fleet) for k in keepers), *ends)
-        found = {k.name: f for k, f in zip(keepers, farewells, strict=False) if f is not None}
-        for keeper in (*keepers, *self._retired):
-            keeper.release()
+        now_ms, limit_ms = self._clock.elapsed_ms(), round(self._settings.stop_timeout_s * 1000)
+        within_s = max(0, (self._stop_by_ms or now_ms + limit_ms) - now_ms) / 1000
+        self._notifier.stopping(within_s + _AFTER_STOP_S)
+        found = await take_leave(
+            list(self._keepers.values()),
+            self._retired,
+            self._fleet,
+            hurry=self._hurry,
+            within_s=within_s,
+        )
         for name, farewell in found.items():
             log = self._log.info if farewell.exit_status == PROVEN else self._log.warning
             log("stopped", database=name, detail=farewell.detail)

@@ -126,21 +126,54 @@ def test_a_stop_without_s3_says_that_it_is_not_proven(
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.fault(24)
+def test_a_stop_has_a_limit_and_then_says_what_is_unsent(
+    tmp_path: Path, proxy: Proxy, replica: ReplicaSettings
+) -> None:
+    with Supervised(tmp_path, replica) as supervised:
+        # The limit is shorter than one request that is not answered.
+        place = replace(replica, endpoint=proxy.endpoint)
+        supervised.configure(place, stop_timeout="2s")
+        database = supervised.database("a")
+        supervised.start()
+        supervised.until_safe("a")
+        child = psutil.Process(supervised.litestreams["a"])
+        proxy.set("blackhole")
+        database.write(3)
+        supervised.until("a", lambda row: row.unsent_transactions, 5, "something is unsent")
+        began = time.monotonic()
+
+        status, said = supervised.stop()
+
+        assert status == 4
+        assert said.startswith(("a: 1 transaction", "a: 3 transactions"))
+        assert said.endswith(" not proven; 2 s to stop are over\n")
+        assert time.monotonic() - began < 2 + 5
+        assert not child.is_running()
+
+
 @pytest.mark.fault(25)
-def test_a_second_signal_stops_at_once(supervised: Supervised, proxy: Proxy) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_second_signal_stops_at_once(
+    number: signal.Signals, supervised: Supervised, proxy: Proxy
+) -> None:
     database = supervised.database("a")
     supervised.start()
     supervised.until_safe("a")
     child = psutil.Process(supervised.litestreams["a"])
     proxy.set("refuse")
     database.write()
-    supervised.tell(signal.SIGTERM)
+    supervised.until("a", lambda row: row.unsent_transactions, 5, "something is unsent")
+    supervised.tell(number)
     wait_until(lambda: supervised.logged("stopping"), 5, "it stops")
     began = time.monotonic()
 
-    status, _ = supervised.stop()
+    supervised.tell(number)
+    status, said = supervised.ended()
 
     assert status == 4
+    assert said.startswith("a: ")
+    assert said.endswith(" not proven; stopped at once\n")
     assert time.monotonic() - began < 5
     assert not child.is_running()
 

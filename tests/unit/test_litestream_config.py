@@ -111,15 +111,6 @@ def test_a_new_key_pair_or_interval_makes_another_process_necessary() -> None:
     assert digest(replace(EXAMPLE, snapshot_interval_s=60), env) != before
 
 
-def test_the_unit_waits_longer_than_a_stop_may_take() -> None:
-    unit = (FOLDER / "obelisk-ops-supervise.service").read_text().splitlines()
-    settings = dict(line.split("=", 1) for line in unit if "=" in line and line[0] != "#")
-
-    # The sync, the end of the process with its margin, the listing, and some air.
-    assert int(settings["TimeoutStopSec"]) >= 10 + 10 + 5 + 5 + 10
-    assert settings["KillMode"] == "mixed"
-
-
 def _keys(node: object) -> list[str]:
     if isinstance(node, dict):
         return [*map(str, node), *(key for value in node.values() for key in _keys(value))]

@@ -84,6 +84,21 @@ def test_from_a_file_of_ones_own(tmp_path: Path) -> None:
     assert credentials(come_from(f"file:{file}")) == PAIR
 
 
+@pytest.mark.parametrize(("mode", "is_taken"), [(0o400, True), (0o440, True), (0o444, False)])
+def test_what_systemd_hands_over_shows_its_access_list_as_a_group(
+    tmp_path: Path, mode: int, monkeypatch: pytest.MonkeyPatch, *, is_taken: bool
+) -> None:
+    file = private_file(tmp_path, f"[default]\n{KEYS}")
+    file.chmod(mode)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+
+    if is_taken:
+        assert credentials(come_from(f"file:{file}")) == PAIR
+        return
+    with pytest.raises(CredentialsError, match="read by others"):
+        credentials(come_from(f"file:{file}"))
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     file = private_file(tmp_path, f"[default]\n{KEYS}")

@@ -45,6 +45,7 @@ def test_it_shows_what_was_left_out_too(file: Path) -> None:
             "sync_interval": "1m30s",
             "snapshot": {"interval": "6h", "retention": "30d"},
         },
+        "stop_timeout": "25s",
         "lease": {"ttl": "30s"},
         "drill": {"every": "1d"},
     }
