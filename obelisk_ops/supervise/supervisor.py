@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,9 +80,11 @@ class Supervisor:
         self._scanned_ms = clock.elapsed_ms()
         self._scan_trouble = ""
 
-    async def run(self, *, once: bool = False) -> Outcome:
+    async def run(self, *, once: bool = False, hears_signals: bool = True) -> Outcome:
         """
-        Supervise until a signal says stop, or with *once* until everything is proven.
+        Supervise until told to stop, or with *once* until everything is proven.
+
+        Without *hears_signals*, whoever runs it calls ``stop`` and ``hang_up``.
 
         Raises:
             ConfigError: There is no replica, or a database cannot be named.
@@ -99,7 +101,7 @@ class Supervisor:
             server = ControlServer(places.control, {"status": self._status})
             await server.start()
             try:
-                with self._signals():
+                with self._signals() if hears_signals else nullcontext():
                     return await self._supervise(version, once=once)
             finally:
                 await server.stop()
@@ -120,9 +122,9 @@ class Supervisor:
             if once:
                 await self._until_proven()
             else:
-                await self._stop.wait()
+                await self._until_stopped(scanning)
             scanning.cancel()
-            rows = self._rows()
+            rows = self.rows()
             farewells = await self._say_farewell()
         finally:
             scanning.cancel()
@@ -188,7 +190,8 @@ class Supervisor:
         keeper.release()
         return True
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
+        """Read the configuration again, and replace what it changes."""
         self._notifier.reloading()
         self._read_again()
         self._notifier.ready()
@@ -246,9 +249,9 @@ class Supervisor:
     def _signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         handlers = {
-            signal.SIGTERM: self._asked_to_stop,
-            signal.SIGINT: self._asked_to_stop,
-            signal.SIGHUP: self._hang_up,
+            signal.SIGTERM: self.stop,
+            signal.SIGINT: self.stop,
+            signal.SIGHUP: self.hang_up,
         }
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
@@ -258,14 +261,23 @@ class Supervisor:
             for number in handlers:
                 loop.remove_signal_handler(number)
 
-    def _asked_to_stop(self) -> None:
+    def stop(self, within_s: float | None = None) -> None:
+        """Stop within so many seconds, by default ``stop_timeout``; called again, at once."""
         if self._stop.is_set():
             self._hurry.set()
         else:
-            limit_ms = round(self._settings.stop_timeout_s * 1000)
-            self._stop_by_ms = self._clock.elapsed_ms() + limit_ms
+            limit_s = self._settings.stop_timeout_s if within_s is None else within_s
+            self._stop_by_ms = self._clock.elapsed_ms() + round(limit_s * 1000)
         self._log.info("stopping", at_once=self._hurry.is_set())
         self._stop.set()
+
+    async def _until_stopped(self, scanning: asyncio.Task[None]) -> None:
+        stopping = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({stopping, scanning}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if scanning.done():
+            # It ends only by a bug: new databases would be missed without a word.
+            await scanning
 
     async def _until_proven(self) -> None:
         seen, since_ms = None, self._clock.elapsed_ms()
@@ -298,9 +310,10 @@ class Supervisor:
         return found
 
     def _status(self) -> object:
-        return {"databases": self._rows()}
+        return {"databases": self.rows()}
 
-    def _rows(self) -> list[Row]:
+    def rows(self) -> list[Row]:
+        """Return the present verdict on every database, by name."""
         keepers = sorted(self._keepers.values(), key=lambda keeper: keeper.name)
         return [row_of(k, self._fleet, databases=len(keepers)) for k in keepers]
 
