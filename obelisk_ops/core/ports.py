@@ -10,7 +10,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from obelisk_ops.core.events import Event
-from obelisk_ops.core.rows import CronRow, PrunedRow
+from obelisk_ops.core.rows import CronRow, PrunedRow, StartRow
 from obelisk_ops.errors import OpsError
 
 
@@ -172,6 +172,8 @@ class Write(Struct):
     beats_done: Sequence[tuple[int, int]] = ()
     outputs: Sequence[OutputRow] = ()
     pruned: Sequence[PrunedRow] = ()
+    starts: Sequence[StartRow] = ()
+    starts_gone: Sequence[tuple[str, int]] = ()
 
     @property
     def is_log_only(self) -> bool:
@@ -180,6 +182,7 @@ class Write(Struct):
             self.created or self.changed or self.inbox or self.timers
             or self.timers_done or self.letters_done or self.crons or self.crons_gone
             or self.beats or self.beats_done or self.outputs or self.pruned
+            or self.starts or self.starts_gone
         )  # fmt: skip
 
     @property
@@ -346,6 +349,14 @@ class LogStore(LogReader, Protocol):
 
     def last_beats(self) -> list[BeatRow]:
         """Return the last heartbeat of every call that has one."""
+        ...
+
+    def starts(self) -> list[StartRow]:
+        """
+        Return when attempts of queues with a rate were started, by queue and time.
+
+        ``Write.starts`` adds to them, ``starts_gone`` drops those of a queue and a moment.
+        """
         ...
 
     def ends(self, key: int) -> tuple[int, int]:

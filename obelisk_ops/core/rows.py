@@ -37,3 +37,9 @@ class CronRow:
 
 PrunedRow = tuple[int, int, int]
 """execution, and the version and inbox seq from which on its rows go; 0, 0: all of it"""
+
+StartRow = tuple[str, int, int, int]
+"""
+queue, at (UTC milliseconds), elapsed (milliseconds that only move forward, see
+``Clock.elapsed_ms``), and how many attempts of the queue were started then
+"""

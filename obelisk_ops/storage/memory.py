@@ -26,7 +26,7 @@ from obelisk_ops.core.ports import (
     TimerRow,
     Write,
 )
-from obelisk_ops.core.rows import CronRow
+from obelisk_ops.core.rows import CronRow, StartRow
 from obelisk_ops.errors import ExecutionExists, ExecutionNotFound, OpsError, VersionConflict
 from obelisk_ops.storage.unbegun import matches
 
@@ -48,6 +48,7 @@ class _Tables:
     beats: dict[tuple[int, int], BeatRow] = field(default_factory=dict)
     outputs: dict[tuple[int, int, int, int], OutputRow] = field(default_factory=dict)
     leftover: dict[int, None] = field(default_factory=dict)
+    starts: dict[tuple[str, int], StartRow] = field(default_factory=dict)
 
     def apply(self, write: Write) -> None:
         for execution, version, at, kind, body in write.log:
@@ -74,6 +75,11 @@ class _Tables:
             self.beats.pop(call, None)
         for row in write.outputs:
             _insert(self.outputs, row[:4], row)
+        for queue, at, elapsed, many in write.starts:
+            before = self.starts[queue, at][3] if (queue, at) in self.starts else 0
+            self.starts[queue, at] = (queue, at, elapsed, before + many)
+        for place in write.starts_gone:
+            self.starts.pop(place, None)
 
     def _prune(self, key: int, version: int, seq: int) -> None:
         self.states.pop(key, None)
@@ -232,6 +238,10 @@ class MemoryStore(Archive):
     def last_beats(self) -> list[BeatRow]:
         """See LogStore.last_beats."""
         return [row for _, row in sorted(self._tables.beats.items())]
+
+    def starts(self) -> list[StartRow]:
+        """See LogStore.starts."""
+        return [row for _, row in sorted(self._tables.starts.items())]
 
     def outputs(self, key: int) -> list[Output]:
         """See LogReader.outputs."""

@@ -34,3 +34,14 @@ def test_output_is_read_attempt_by_attempt_in_its_order(store: LogStore) -> None
         Output(1, 2, "stdout", 9, "again\n"),
     ]
     assert store.outputs(2) == []
+
+
+def test_starts_of_one_moment_add_up_until_they_are_dropped(store: LogStore) -> None:
+    store.commit([Write(0, [], starts=[("api", 7, 70, 2), ("api", 5, 50, 1)])])
+    store.commit([Write(0, [], starts=[("api", 7, 71, 1), ("gpu", 7, 71, 1)])])
+
+    assert store.starts() == [("api", 5, 50, 1), ("api", 7, 71, 3), ("gpu", 7, 71, 1)]
+
+    store.commit([Write(1, [event(1, 0)], starts_gone=[("api", 7), ("gpu", 5)])])
+
+    assert store.starts() == [("api", 5, 50, 1), ("gpu", 7, 71, 1)]

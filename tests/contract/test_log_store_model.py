@@ -54,6 +54,9 @@ CRON_ROWS = st.builds(
 )  # fmt: skip
 TIMER_ROWS = st.tuples(KEYS, st.integers(1, 9), st.integers(0, 99))
 BEAT_ROWS = st.tuples(KEYS, st.integers(1, 4), st.integers(1, 3), st.integers(0, 9), BODIES)
+START_ROWS = st.tuples(
+    st.sampled_from(["p", "q"]), st.integers(0, 3), st.integers(0, 9), st.integers(1, 3)
+)
 OUTPUT_ROWS = st.tuples(
     KEYS, st.integers(1, 4), st.integers(1, 2), st.integers(1, 3), st.just("stdout"),
     st.integers(0, 9), BODIES,
@@ -75,12 +78,14 @@ LONE = st.builds(Write, KEYS, st.lists(LOG_ROWS, max_size=3))
 CREATING = st.builds(
     Write, KEYS, few(LOG_ROWS), created=few(ROWS), inbox=few(INBOX_ROWS),
     timers=few(TIMER_ROWS), crons=few(CRON_ROWS), beats=few(BEAT_ROWS),
+    starts=few(START_ROWS),
 )  # fmt: skip
 CHANGING = st.builds(
     Write, KEYS, few(LOG_ROWS), changed=few(CHANGES), inbox=few(INBOX_ROWS),
     timers_done=few(st.tuples(KEYS, st.integers(1, 9))), letters_done=few(st.integers(1, 4)),
     crons_gone=few(SCHEDULES), beats_done=few(st.tuples(KEYS, st.integers(1, 4))),
     outputs=few(OUTPUT_ROWS),
+    starts_gone=few(st.tuples(st.sampled_from(["p", "q"]), st.integers(0, 3))),
 )  # fmt: skip
 FILTERS = st.builds(
     ExecutionFilter, state=st.none() | STATES, function=st.none() | FUNCTIONS,
@@ -139,6 +144,7 @@ class LogStoreMachine(RuleBasedStateMachine):
         self.same(lambda store: store.last_key())
         self.same(lambda store: store.crons())
         self.same(lambda store: store.last_beats())
+        self.same(lambda store: store.starts())
         self.same(lambda store: store.leftovers())
         self.same(lambda store: store.finished_roots(1, 4))
         self.same(lambda store: store.newest_roots(2))

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obelisk_ops import activity
+from obelisk_ops.core.ports import Write
 from obelisk_ops.durable.flow.functions import Activity
 from obelisk_ops.durable.work.queues import Queue, parse_queue, read_queues
+from obelisk_ops.durable.work.rates import age_ms
 from obelisk_ops.durable.work.waiting import Waiting
 from obelisk_ops.errors import ConfigError
 
@@ -298,3 +300,38 @@ def test_queues_that_make_no_sense_are_refused(queues: Any, said: str) -> None:
         read_queues(
             queues if isinstance(queues, str) else [q() if callable(q) else q for q in queues]
         )
+
+
+@pytest.mark.parametrize(
+    ("by_the_wall", "elapsed", "age"),
+    [
+        (700, 700, 700),
+        (-5000, 700, 0),  # the clock of the wall was set back
+        (9000, 700, 700),  # set forward
+        (700, -100_000, 700),  # the machine was started again
+        (700, 90_000, 700),  # another machine, that has run for longer
+        (-1, -1, 0),
+    ],
+)
+def test_how_long_ago_something_was_at_least(by_the_wall: int, elapsed: int, age: int) -> None:
+    assert age_ms(by_the_wall, elapsed) == age
+
+
+def test_a_rate_counts_what_was_started_before_it_and_forgets_what_is_past() -> None:
+    clock = HandClock()
+    queue = Queue("api", rate=3, per=timedelta(seconds=1))
+    room: Waiting[str] = Waiting([queue], clock, threads=9, coroutines=9)
+    room.load([("api", clock.ms - 400, clock.ms - 400, 2), ("other", clock.ms, clock.ms, 9)])
+    asks = work.options(queue="api")
+
+    assert [room.enter(asks, (1, n)) for n in range(2)] == [True, False]
+    first = Write(0, [])
+    room.ride(first)
+    assert first.starts == [("api", clock.ms, clock.ms, 1)]
+    assert (first.starts_gone, room.has_news) == ([], False)
+
+    clock.ms += 600
+    assert room.enter(asks, (1, 5))
+    second = Write(0, [])
+    room.ride(second)
+    assert second.starts_gone == [("api", clock.ms - 1000)]

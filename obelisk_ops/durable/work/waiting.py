@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from obelisk_ops.core.clock import Clock
+from obelisk_ops.core.ports import Write
+from obelisk_ops.core.rows import StartRow
 from obelisk_ops.durable.flow.attempt import Key
 from obelisk_ops.durable.flow.functions import Activity
 from obelisk_ops.durable.work.queues import Queue
+from obelisk_ops.durable.work.rates import Rate
 
 T = TypeVar("T")
 
@@ -86,13 +89,13 @@ class Lane(Generic[T]):
         self.has_limits = queue.concurrency is not None or queue.rate is not None
         self.running = 0
         self.lines: dict[bool, Line[T]] = {True: Line(), False: Line()}  # by is_async
-        self._starts: deque[int] = deque()
+        self.rate = None if queue.rate is None else Rate(queue.name, queue.rate, queue.per_ms)
 
-    def start(self, now_ms: int) -> None:
+    def start(self, clock: Clock, elapsed_ms: int) -> None:
         """Count an attempt that starts."""
         self.running += 1
-        if self.queue.rate is not None:
-            self._starts.append(now_ms)
+        if self.rate is not None:
+            self.rate.note(clock.now_ms(), elapsed_ms)
 
     def has_place(self) -> bool:
         """Tell whether its concurrency allows one more."""
@@ -101,12 +104,7 @@ class Lane(Generic[T]):
 
     def opens_in_ms(self, now_ms: int) -> int:
         """Return when its rate allows one more; 0 for now."""
-        rate, starts = self.queue.rate, self._starts
-        if rate is None:
-            return 0
-        while starts and starts[0] <= now_ms - self.queue.per_ms:
-            starts.popleft()
-        return 0 if len(starts) < rate else starts[0] + self.queue.per_ms - now_ms
+        return 0 if self.rate is None else self.rate.opens_in_ms(now_ms)
 
     def is_open(self, now_ms: int) -> bool:
         """Tell whether one more may start now."""
@@ -128,6 +126,25 @@ class Waiting(Generic[T]):
         self._count = 0
         self._passed = 0
         self._called: Key | None = None
+        self._rates = [lane.rate for lane in self._order if lane.rate is not None]
+
+    def load(self, starts: Sequence[StartRow]) -> None:
+        """Count what the processes before this one have started."""
+        now_ms, elapsed_ms = self._clock.now_ms(), self._clock.elapsed_ms()
+        for rate in self._rates:
+            mine = [row for row in starts if row[0] == rate.queue]
+            rate.load(mine, now_ms, elapsed_ms)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether attempts start that rates count, and that are not on record."""
+        return bool(self._rates) and any(rate.has_news for rate in self._rates)
+
+    def ride(self, write: Write) -> None:
+        """Put them into the write that is made before they start."""
+        for rate in self._rates:
+            if rate.has_news:
+                rate.ride(write)
 
     def __bool__(self) -> bool:
         return self._in_line > 0
@@ -144,7 +161,7 @@ class Waiting(Generic[T]):
             now_ms = self._clock.elapsed_ms()
             if not lane.is_open(now_ms):
                 return False
-            lane.start(now_ms)
+            lane.start(self._clock, now_ms)
         self._room[is_async] -= 1
         if self._where:
             self.drop(key)

@@ -91,7 +91,8 @@ class Workshop:
         return self._attempts.is_idle
 
     def load(self, store: LogStore) -> None:
-        """Take over the heartbeats that the last process has left."""
+        """Take over the heartbeats that the last process has left, and what it has started."""
+        self._waiting.load(store.starts())
         beats = store.last_beats()
         if beats:
             self._beats.load(beats, [row.key for row in store.unfinished()])
@@ -196,12 +197,15 @@ class Workshop:
 
     @property
     def has_news(self) -> bool:
-        """Whether a commit could take heartbeats along."""
-        return self._beats.has_news
+        """Whether a commit could take something along."""
+        return self._beats.has_news or self._waiting.has_news
 
     def ride(self, write: Write) -> None:
-        """Let heartbeats ride along."""
-        self._beats.ride(write, last=self._attempts.is_closing)
+        """Let heartbeats, and the starts that rates count, ride along."""
+        if self._waiting.has_news:
+            self._waiting.ride(write)
+        if self._beats.has_news:
+            self._beats.ride(write, last=self._attempts.is_closing)
 
     # -- inside ------------------------------------------------------------------------
 

@@ -39,3 +39,12 @@ CREATE TABLE IF NOT EXISTS cron (
 CREATE TABLE IF NOT EXISTS leftover (
     key INTEGER PRIMARY KEY
 ) STRICT;
+
+-- When attempts of queues with a rate were started, as far as the rate counts them.
+CREATE TABLE IF NOT EXISTS start (
+    queue   TEXT    NOT NULL,
+    at      INTEGER NOT NULL,
+    elapsed INTEGER NOT NULL,          -- by a clock that is never set, until a reboot
+    many    INTEGER NOT NULL,
+    PRIMARY KEY (queue, at)
+) STRICT, WITHOUT ROWID;

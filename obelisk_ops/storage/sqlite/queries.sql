@@ -47,6 +47,21 @@ INSERT INTO output (execution, n, attempt, seq, stream, at, body)
 SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6
 FROM json_each(?);
 
+-- name: put_starts
+-- When attempts of queues with a rate were started.
+INSERT INTO start (queue, at, elapsed, many)
+SELECT value->>0, value->>1, value->>2, value->>3 FROM json_each(?) WHERE TRUE
+ON CONFLICT (queue, at)
+DO UPDATE SET elapsed = excluded.elapsed, many = many + excluded.many;
+
+-- name: drop_starts
+-- Those that no rate counts any more.
+DELETE FROM start WHERE (queue, at) IN (SELECT value->>0, value->>1 FROM json_each(?));
+
+-- name: list_starts
+-- All that are kept, by queue and time.
+SELECT queue, at, elapsed, many FROM start ORDER BY queue, at;
+
 -- name: post_letter
 -- Ask the owner for something.
 INSERT INTO mailbox (at, kind, target, body) VALUES (?, ?, ?, ?);

@@ -24,7 +24,7 @@ from obelisk_ops.core.ports import (
     TimerRow,
     Write,
 )
-from obelisk_ops.core.rows import CronRow
+from obelisk_ops.core.rows import CronRow, StartRow
 from obelisk_ops.errors import ExecutionNotFound, OpsError
 from obelisk_ops.storage.sqlite import beside
 from obelisk_ops.storage.sqlite.archive import PRUNING, Archive, state_row
@@ -225,6 +225,10 @@ class SqliteStore(SqliteReader):
         """See LogStore.last_beats."""
         return list(self._rows("last_beats"))
 
+    def starts(self) -> list[StartRow]:
+        """See LogStore.starts."""
+        return list(self._rows("list_starts"))
+
     def ends(self, key: int) -> tuple[int, int]:
         """See LogStore.ends."""
         events, seq = self._rows("ends", (key,))[0]
@@ -300,6 +304,8 @@ class SqliteStore(SqliteReader):
         self._many("put_beats", [row for write in writes for row in write.beats])
         self._many("drop_beats", [row for write in writes for row in write.beats_done])
         self._many("add_outputs", [row for write in writes for row in write.outputs])
+        self._many("put_starts", [row for write in writes for row in write.starts])
+        self._many("drop_starts", [row for write in writes for row in write.starts_gone])
         pruned = list(chain.from_iterable(w.pruned for w in writes))
         for name in PRUNING:
             self._many(name, pruned)
