@@ -53,7 +53,14 @@ def _shown(settings: Settings) -> dict[str, Any]:
         "state_dir": str(settings.state_dir),
         "litestream": {
             "topology": litestream.topology,
+            "profile": litestream.profile,
             "sync_interval": format_duration(litestream.sync_interval_s),
+            "list_interval": format_duration(litestream.list_interval_s),
+            "levels": [format_duration(interval) for interval in litestream.levels_s],
+            "l0": {
+                "retention": format_duration(litestream.l0_retention_s),
+                "check": format_duration(litestream.l0_check_s),
+            },
             "snapshot": {
                 "interval": format_duration(litestream.snapshot_interval_s),
                 "retention": format_duration(litestream.snapshot_retention_s),

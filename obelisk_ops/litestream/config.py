@@ -19,9 +19,6 @@ _BANNER = (
     "# the process gets them by its environment. Run it with -no-expand-env.\n"
 )
 
-#: Every such check lists the bucket twice for each database, busy or not.
-L0_CHECK_S = 300
-
 #: A character that Litestream, a shell or an S3 server may read as something else.
 _FORBIDDEN = frozenset("\0\n\r")
 
@@ -74,7 +71,8 @@ class Config:
         snapshot_retention_s: How far back the replica can be restored.
         levels_s: Time between compactions; the first is the precision of old restore points.
         l0_retention_s: How long every single shipped file stays restorable.
-        l0_check_s: Time between looks for such files that are old enough to go.
+        l0_check_s: Time between looks for such files that are old enough to go. Each lists
+            the bucket twice for each database, busy or not.
         shutdown_sync_s: How long it tries to ship the rest when it is told to stop.
     """
 
@@ -85,7 +83,7 @@ class Config:
     snapshot_retention_s: float = 30 * 86400
     levels_s: tuple[float, ...] = (30, 300, 3600)
     l0_retention_s: float = 600
-    l0_check_s: float = L0_CHECK_S
+    l0_check_s: float = 600
     shutdown_sync_s: float = 10
 
 

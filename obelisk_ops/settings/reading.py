@@ -17,10 +17,13 @@ from obelisk_ops.settings.environment import variable
 from obelisk_ops.settings.section import CREDENTIALS_HINT, Section, absolute
 from obelisk_ops.settings.values import (
     DAY_S,
+    PROFILE_NAMES,
+    PROFILES,
     STOP_TIMEOUT_S,
     SYNC_SHARE,
     DatabaseSettings,
     LitestreamSettings,
+    Profile,
     ReplicaSettings,
     Settings,
 )
@@ -35,7 +38,11 @@ _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _TOP_KEYS = (
     "replica", "databases", "state_dir", "litestream", "stop_timeout", "lease", "drill",
 )  # fmt: skip
-_LITESTREAM_KEYS = ("topology", "sync_interval", "snapshot")
+_LITESTREAM_KEYS = (
+    "topology", "profile", "sync_interval", "list_interval", "levels", "l0", "snapshot"
+)  # fmt: skip
+#: Litestream has levels 1 to 8 for compacted files.
+_LEVELS_MAX = 8
 
 
 def load(path: Path | None = None) -> Settings:
@@ -200,16 +207,22 @@ def _databases(document: object, folder: Path) -> Iterator[DatabaseSettings]:
 
 
 def _litestream(section: Section) -> LitestreamSettings:
-    defaults = LitestreamSettings()
+    defaults = PROFILES[_profile(section)]
     snapshot = section.section("snapshot", ("interval", "retention"))
+    l0 = section.section("l0", ("retention", "check"))
     topology = section.text("topology", defaults.topology)
     if topology not in {"per-database", "shared"}:
         raise ConfigError(
             f"litestream.topology: {topology!r} is unknown", hint="write per-database or shared"
         )
-    made = LitestreamSettings(
+    made = replace(
+        defaults,
         topology="shared" if topology == "shared" else "per-database",
         sync_interval_s=section.duration("sync_interval", defaults.sync_interval_s, least=0.01),
+        list_interval_s=section.duration("list_interval", defaults.list_interval_s, least=0.1),
+        levels_s=section.durations("levels", defaults.levels_s, least=0.1),
+        l0_retention_s=l0.duration("retention", defaults.l0_retention_s, least=1.0),
+        l0_check_s=l0.duration("check", defaults.l0_check_s, least=1.0),
         snapshot_interval_s=snapshot.duration(
             "interval", defaults.snapshot_interval_s, least=1.0
         ),
@@ -217,9 +230,28 @@ def _litestream(section: Section) -> LitestreamSettings:
             "retention", defaults.snapshot_retention_s, least=1.0
         ),
     )
+    _check_litestream(made)
+    return made
+
+
+def _profile(section: Section) -> Profile:
+    wanted = section.text("profile", "balanced")
+    found = next((name for name in PROFILE_NAMES if name == wanted), None)
+    if found is None:
+        raise ConfigError(
+            f"litestream.profile: {wanted!r} is unknown", hint="write cost, balanced or tight"
+        )
+    return found
+
+
+def _check_litestream(made: LitestreamSettings) -> None:
     if made.snapshot_retention_s < made.snapshot_interval_s:
         raise ConfigError(
             "litestream.snapshot.retention: shorter than litestream.snapshot.interval",
             hint="keep snapshots at least until the next one is made",
         )
-    return made
+    if len(made.levels_s) > _LEVELS_MAX or sorted(set(made.levels_s)) != list(made.levels_s):
+        raise ConfigError(
+            "litestream.levels: must be at most 8 durations, each longer than the one before",
+            hint="like [30s, 5m, 1h]",
+        )

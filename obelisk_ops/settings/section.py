@@ -42,31 +42,55 @@ class Section:
 
     def text(self, key: str, default: str | None = None) -> str:
         """Return the text under *key*; without a default it must be there."""
-        value = self.given.get(key, default)
-        if value is None:
-            raise ConfigError(f"{self.at(key)}: is missing")
-        if not isinstance(value, str) or (not value and key in self.given):
-            raise ConfigError(f"{self.at(key)}: must be a text that is not empty")
-        if not value.isprintable():
-            raise ConfigError(f"{self.at(key)}: holds a control character")
-        return value
+        if key not in self.given and default == "":
+            return default
+        return _text(self.given.get(key, default), self.at(key))
 
     def duration(self, key: str, default_s: float, *, least: float) -> float:
         """Return the seconds under *key*, which must be a duration with units."""
-        value = self.given.get(key)
         if key not in self.given:
             return default_s
+        return self._seconds(self.given[key], self.at(key), least=least)
+
+    def durations(
+        self, key: str, default_s: tuple[float, ...], *, least: float
+    ) -> tuple[float, ...]:
+        """Return the seconds of each entry of the list under *key*."""
+        if key not in self.given:
+            return default_s
+        listed = self.given[key]
+        if not isinstance(listed, list) or not listed:
+            raise ConfigError(f"{self.at(key)}: must be a list", hint="like [30s, 5m, 1h]")
+        places = (f"{self.at(key)}[{index}]" for index in range(len(listed)))
+        return tuple(
+            self._seconds(value, place, least=least)
+            for value, place in zip(listed, places, strict=True)
+        )
+
+    @staticmethod
+    def _seconds(value: object, place: str, *, least: float) -> float:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             raise ConfigError(
-                f"{self.at(key)}: {value} has no unit", hint=f"write {value}s for seconds"
+                f"{place}: {value} has no unit", hint=f"write {value}s for seconds"
             )
+        text = _text(value, place)
         try:
-            seconds = parse_duration(self.text(key))
+            seconds = parse_duration(text)
         except ValueError as wrong:
-            raise ConfigError(f"{self.at(key)}: {value!r} is {wrong}") from None
+            raise ConfigError(f"{place}: {value!r} is {wrong}") from None
         if not least <= seconds <= 3_650 * DAY_S:
-            raise ConfigError(f"{self.at(key)}: {value} is out of range ({least:g}s to 3650d)")
+            raise ConfigError(f"{place}: {value} is out of range ({least:g}s to 3650d)")
         return seconds
+
+
+def _text(value: object, place: str) -> str:
+    if value is None:
+        raise ConfigError(f"{place}: is missing")
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{place}: must be a text that is not empty")
+    if not value.isprintable():
+        raise ConfigError(f"{place}: holds a control character")
+    return value
 
 
 def _unknown_key(key: str, place: str, keys: tuple[str, ...]) -> ConfigError:

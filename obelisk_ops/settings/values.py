@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, get_args
 
 DAY_S = 86_400.0
 
@@ -14,6 +16,7 @@ STOP_TIMEOUT_S = 25.0
 SYNC_SHARE = 0.4
 
 Topology = Literal["per-database", "shared"]
+Profile = Literal["cost", "balanced", "tight"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +45,51 @@ class DatabaseSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LitestreamSettings:
-    """How Litestream runs."""
+    """
+    How Litestream runs, and how closely it is watched.
+
+    Attributes:
+        topology: How many databases one process serves.
+        profile: Where the values come from that the file leaves out.
+        sync_interval_s: How often changes are looked for and shipped.
+        list_interval_s: How often the objects of a database at rest are listed.
+        levels_s: Time between compactions; the first is the precision of old restore points.
+        l0_retention_s: How long every single shipped file stays restorable.
+        l0_check_s: Time between looks for such files that are old enough to go.
+        snapshot_interval_s: Time between full copies.
+        snapshot_retention_s: How far back a backup can be restored.
+    """
 
     topology: Topology = "per-database"
+    profile: Profile = "balanced"
     sync_interval_s: float = 1.0
+    list_interval_s: float = 60.0
+    levels_s: tuple[float, ...] = (30.0, 300.0, 3_600.0)
+    l0_retention_s: float = 600.0
+    l0_check_s: float = 600.0
     snapshot_interval_s: float = 6 * 3_600.0
     snapshot_retention_s: float = 30 * DAY_S
     shutdown_sync_s: float = 10.0  # a share of stop_timeout: how long its last sync may take
+
+
+#: What each profile means. The requests that each costs are in docs/reference/configuration.md.
+PROFILES: Mapping[Profile, LitestreamSettings] = MappingProxyType(
+    {
+        "cost": LitestreamSettings(
+            profile="cost",
+            sync_interval_s=10.0,
+            list_interval_s=120.0,
+            levels_s=(300.0, 3_600.0),
+            l0_retention_s=1_800.0,
+            l0_check_s=1_800.0,
+        ),
+        "balanced": LitestreamSettings(),
+        "tight": LitestreamSettings(
+            profile="tight", sync_interval_s=0.25, levels_s=(10.0, 60.0, 600.0, 3_600.0)
+        ),
+    }
+)
+PROFILE_NAMES: tuple[Profile, ...] = get_args(Profile)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 from obelisk_ops.core.clock import iso
 from obelisk_ops.core.words import counted
-from obelisk_ops.litestream.config import L0_CHECK_S
 from obelisk_ops.supervise.farewell import Farewell
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Health, State, exit_status
@@ -145,7 +144,7 @@ def requests_per_day(tracker: Tracker, fleet: Fleet, *, databases: int) -> int |
     if moved is None:
         return None
     # Litestream lists two levels per check, busy or not.
-    checks = 2 * _DAY_MS / (L0_CHECK_S * 1000)
+    checks = 2 * _DAY_MS / (fleet.litestream.l0_check_s * 1000)
     ours = _DAY_MS / IDLE_MS + _DAY_MS / MARKERS_MS + _DAY_MS / QUIET_MS / max(1, databases)
     listed = min(moved, _DAY_MS / max(1, pending_pause_ms(fleet.sync_interval_ms)))
     return round(checks + ours + moved * _REQUESTS_PER_TRANSACTION + listed)

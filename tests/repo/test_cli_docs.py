@@ -144,7 +144,7 @@ def test_every_configuration_key_stands_in_the_reference(tmp_path: Path) -> None
     assert {"replica.url", "databases[].path", "litestream.snapshot.retention"} <= keys
 
     page = (REFERENCE / "configuration.md").read_text().split("\n## ")[1]
-    documented = set(re.findall(r"^\| `([a-z_.\[\]]+)` \|", page, re.MULTILINE))
+    documented = set(re.findall(r"^\| `([a-z0-9_.\[\]]+)` \|", page, re.MULTILINE))
 
     assert documented == keys
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from obelisk_ops.errors import ConfigError
 from obelisk_ops.settings import DatabaseSettings, LitestreamSettings, ReplicaSettings, load
+from obelisk_ops.settings.values import PROFILES
 
 FULL = """
 replica:
@@ -69,6 +71,17 @@ def test_what_is_left_out_has_its_default(tmp_path: Path, text: str) -> None:
     assert settings.state_dir == tmp_path / ".obelisk-ops"
     assert settings.litestream == LitestreamSettings()
     assert (settings.lease_ttl_s, settings.drill_every_s) == (30, 86_400)
+
+
+def test_a_profile_sets_what_is_left_out(tmp_path: Path) -> None:
+    text = "litestream: {profile: cost, list_interval: 5m, levels: [1m], l0: {check: 1h}}\n"
+
+    settings = load(write(tmp_path, text))
+
+    assert settings.litestream == replace(
+        PROFILES["cost"], list_interval_s=300.0, levels_s=(60.0,), l0_check_s=3_600.0
+    )
+    assert settings.litestream.sync_interval_s == 10
 
 
 def test_region_and_endpoint_come_from_the_environment_when_left_out(
@@ -133,6 +146,11 @@ def test_region_and_endpoint_come_from_the_environment_when_left_out(
             "litestream.snapshot.retention: shorter than",
         ),
         ("litestream: {topology: both}", "litestream.topology: 'both' is unknown"),
+        ("litestream: {profile: fast}", "litestream.profile: 'fast' is unknown"),
+        ("litestream: {levels: 30s}", "litestream.levels: must be a list"),
+        ("litestream: {levels: []}", "litestream.levels: must be a list"),
+        ("litestream: {levels: [30s, 5]}", "litestream.levels[1]: 5 has no unit"),
+        ("litestream: {levels: [5m, 30s]}", "litestream.levels: must be at most 8"),
         # the place in the bucket
         ("replica: {}", "replica.url: is missing"),
         (

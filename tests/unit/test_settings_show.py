@@ -42,7 +42,11 @@ def test_it_shows_what_was_left_out_too(file: Path) -> None:
         "state_dir": f"{file.parent}/.obelisk-ops",
         "litestream": {
             "topology": "per-database",
+            "profile": "balanced",
             "sync_interval": "1m30s",
+            "list_interval": "1m",
+            "levels": ["30s", "5m", "1h"],
+            "l0": {"retention": "10m", "check": "10m"},
             "snapshot": {"interval": "6h", "retention": "30d"},
         },
         "stop_timeout": "25s",
