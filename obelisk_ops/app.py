@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Generator
+from functools import partial
 from pathlib import Path
 
+from obelisk_ops.check.finding import Finding
+from obelisk_ops.check.service import findings
+from obelisk_ops.check.site import Reach, Site
 from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.errors import DatabaseNotFound, OpsError
 from obelisk_ops.litestream.config import to_yaml
-from obelisk_ops.objectstore import open_store
+from obelisk_ops.objectstore import open_rules, open_store
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.settings import (
     Settings,
@@ -52,6 +56,20 @@ def fleet_status(settings: Settings) -> tuple[list[Row], int]:
         Unproven: A supervisor runs, and does not answer.
     """
     return report(settings)
+
+
+def checks(
+    config: Path | None, *, only: Collection[str] = (), without: Collection[str] = ()
+) -> Generator[Finding]:
+    """
+    Check the path from here to the bucket, and yield what each check tells.
+
+    Raises:
+        UsageError: There is no check of such a name.
+    """
+    reach = Reach(store=partial(open_store, attempts=1), rules=open_rules)
+    site = Site(partial(load, config), reach, SystemClock())
+    return findings(site, only=only, without=without)
 
 
 def litestream_config_text(settings: Settings, name: str) -> str:

@@ -24,6 +24,7 @@ COMMANDS = {
     "schedule": "obelisk_ops.cli.schedule:schedule",
     "supervise": "obelisk_ops.cli.supervise:supervise",
     "status": "obelisk_ops.cli.supervise:status",
+    "check": "obelisk_ops.cli.check:check",
     "config": "obelisk_ops.cli.config:config",
     "policy": "obelisk_ops.cli.policy:policy",
     "replica": "obelisk_ops.cli.replica:replica",

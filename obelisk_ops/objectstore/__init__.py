@@ -7,9 +7,10 @@ Importing this is cheap: boto3 is loaded by the first ``open_store``.
 from __future__ import annotations
 
 from obelisk_ops.objectstore.port import Fetched, ObjectInfo, ObjectStore
+from obelisk_ops.objectstore.rules import BucketRules
 from obelisk_ops.settings import ReplicaSettings
 
-__all__ = ["Fetched", "ObjectInfo", "ObjectStore", "open_store"]
+__all__ = ["BucketRules", "Fetched", "ObjectInfo", "ObjectStore", "open_rules", "open_store"]
 
 ATTEMPTS = 2
 
@@ -34,3 +35,15 @@ def open_store(
     from obelisk_ops.objectstore.s3 import S3Store  # noqa: PLC0415 — boto3 takes 0.2 s to import
 
     return S3Store(replica, timeout_s=timeout_s, attempts=attempts)
+
+
+def open_rules(replica: ReplicaSettings, *, timeout_s: float = 5.0) -> BucketRules:
+    """
+    Return what tells the settings of the bucket that holds *replica*; nothing is sent yet.
+
+    Raises:
+        CredentialsError: There are none.
+    """
+    from obelisk_ops.objectstore.s3 import S3Store  # noqa: PLC0415 — see open_store
+
+    return S3Store(replica, timeout_s=timeout_s, attempts=1)

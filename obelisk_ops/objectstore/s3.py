@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -24,6 +24,7 @@ from obelisk_ops.errors import (
 )
 from obelisk_ops.objectstore.failures import Answer, translate
 from obelisk_ops.objectstore.port import Fetched, ObjectInfo
+from obelisk_ops.objectstore.rules import LifecycleRule, Lock, Versioning, lifecycle_rules
 from obelisk_ops.settings import ReplicaSettings, credentials
 
 if TYPE_CHECKING:
@@ -41,10 +42,13 @@ _NO_CREDENTIALS = (
 #: a KeyError is an answer in which S3 would have said more
 _NOT_S3 = (ResponseParserError, KeyError)
 _FAILURES = (driver.ClientError, driver.BotoCoreError, *_NOT_S3)
+_VERSIONING: dict[str, Versioning] = {"Enabled": "enabled", "Suspended": "suspended"}
+#: said of a bucket that has never been told anything of the kind
+_UNSET = frozenset({"ObjectLockConfigurationNotFoundError", "NoSuchLifecycleConfiguration"})
 
 
 class S3Store:
-    """See ObjectStore. One bucket at one endpoint."""
+    """See ObjectStore and BucketRules. One bucket at one endpoint."""
 
     def __init__(self, replica: ReplicaSettings, *, timeout_s: float, attempts: int) -> None:
         self._bucket = replica.bucket
@@ -129,6 +133,36 @@ class S3Store:
                 raise self._error(failed, "") from failed
         return _ms(parsedate_to_datetime(_date(answer)))
 
+    def versioning(self) -> Versioning:
+        """See BucketRules.versioning."""
+        with self._translated():
+            answer = self._client.get_bucket_versioning(Bucket=self._bucket)
+        return _VERSIONING.get(answer.get("Status", ""), "off")
+
+    def lock(self) -> Lock | None:
+        """See BucketRules.lock."""
+        answer = self._unless_unset(self._client.get_object_lock_configuration)
+        found = answer.get("ObjectLockConfiguration", {})
+        if found.get("ObjectLockEnabled") != "Enabled":
+            return None
+        default = found.get("Rule", {}).get("DefaultRetention", {})
+        days = default.get("Days", default.get("Years", 0) * 365) or None
+        return Lock(days=days, mode=default.get("Mode", ""))
+
+    def lifecycle(self) -> Sequence[LifecycleRule]:
+        """See BucketRules.lifecycle."""
+        answer = self._unless_unset(self._client.get_bucket_lifecycle_configuration)
+        return lifecycle_rules(answer.get("Rules", ()))
+
+    def _unless_unset(self, ask: Callable[..., Any]) -> Mapping[str, Any]:
+        try:
+            answer: Mapping[str, Any] = ask(Bucket=self._bucket)
+        except _FAILURES as failed:
+            if _code(failed) in _UNSET:
+                return {}
+            raise self._error(failed, "") from failed
+        return answer
+
     def _pages(self, **asked: str) -> Iterator[Any]:
         paginator: Any = self._client.get_paginator("list_objects_v2")
         pages = iter(paginator.paginate(Bucket=self._bucket, **asked))
@@ -159,7 +193,7 @@ class S3Store:
         if isinstance(failed, driver.ClientError):
             return translate(
                 Answer(
-                    code=failed.response["Error"].get("Code", ""),
+                    code=_code(failed),
                     status=failed.response["ResponseMetadata"].get("HTTPStatusCode", 0),
                     bucket=self._bucket,
                     endpoint=self._endpoint,
@@ -241,6 +275,11 @@ def _info(key: str, size: int, answer: Any) -> ObjectInfo:  # noqa: ANN401 — t
 def _etag(given: str) -> str:
     # Some servers leave the quotes out in listings; a comparison must not see that.
     return given if given.startswith('"') else f'"{given}"'
+
+
+def _code(failed: Exception) -> str:
+    answer = failed.response if isinstance(failed, driver.ClientError) else {}
+    return str(answer.get("Error", {}).get("Code", ""))
 
 
 def _date(answer: Mapping[str, Any]) -> str:

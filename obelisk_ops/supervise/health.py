@@ -29,7 +29,7 @@ _EXIT_BY_REASON = {
     "program_missing": 6, "unavailable": 6,
 }  # fmt: skip
 #: Of the statuses that the databases of a fleet call for, the first of these is the fleet's.
-_EXIT_ORDER = (9, 11, 12, 10, 6, 4, 5, 1)
+EXIT_ORDER = (9, 11, 12, 10, 6, 4, 5, 1)
 
 
 class State(StrEnum):
@@ -159,7 +159,7 @@ def exit_status(verdicts: Iterable[tuple[str, str]]) -> int:
     for state, reason in verdicts:
         if state != State.OK:
             called_for |= {_EXIT_BY_STATE[State(state)], _EXIT_BY_REASON.get(reason, 0)}
-    return next((status for status in _EXIT_ORDER if status in called_for), 0)
+    return next((status for status in EXIT_ORDER if status in called_for), 0)
 
 
 def words_for_ms(duration_ms: int) -> str:

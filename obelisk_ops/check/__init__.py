@@ -1,0 +1,1 @@
+"""Proves the path from a database here to an object in the bucket, check by check."""
