@@ -40,7 +40,8 @@ Every error this package raises on purpose.
     ├── VerificationFailed              verification_failed  10
     │   ├── CorruptDatabase             corrupt_database     10
     │   ├── DamagedObject               damaged_object       10
-    │   └── ReplicaGap                  replica_gap          10
+    │   ├── ReplicaGap                  replica_gap          10
+    │   └── BackupMissing               backup_missing       10  expected, and not there
     ├── CredentialsError                credentials          11
     ├── ClockError                      clock                12
     ├── ExecutionError                  execution            13
@@ -237,6 +238,10 @@ class DamagedObject(VerificationFailed, code="damaged_object"):
 
 class ReplicaGap(VerificationFailed, code="replica_gap"):
     """Transactions are missing between the objects of a replica."""
+
+
+class BackupMissing(VerificationFailed, code="backup_missing"):
+    """There must be a backup, and the bucket knows nothing of it."""
 
 
 class CredentialsError(OpsError, code="credentials", exit_status=11):

@@ -68,6 +68,7 @@ def _shown(settings: Settings) -> dict[str, Any]:
         },
         "stop_timeout": format_duration(settings.stop_timeout_s),
         "lease": {"ttl": format_duration(settings.lease_ttl_s)},
+        **({"host": settings.host} if settings.host else {}),
         "drill": {"every": format_duration(settings.drill_every_s)},
     }
 

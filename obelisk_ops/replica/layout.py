@@ -1,6 +1,8 @@
 """
 The keys of a replica. Nothing else in the program spells one.
 
+    <prefix>/_obelisk/hosts/<lease>.json                  that a supervisor lives
+    <prefix>/<name>/_obelisk/owner.json                   which of them owns this replica
     <prefix>/<name>/_obelisk/e0001.json                   marker: who opened it, and where
     <prefix>/<name>/e0001/0000/<min txid>-<max txid>.ltx  what Litestream writes, by level
     <prefix>/_obelisk/check/<id>/                         what `check` puts there, and removes
@@ -19,6 +21,7 @@ HOSTS_FOLDER = f"{MARKERS_FOLDER}/hosts"
 CHECK_FOLDER = f"{MARKERS_FOLDER}/check"
 SNAPSHOT_LEVEL = 9
 
+_LEASES = "hosts"
 _MARKER = re.compile(r"e(\d{4,})\.json")
 
 
@@ -45,6 +48,11 @@ class ReplicaKeys:
         """The folder of the epoch markers."""
         return f"{self.root}{MARKERS_FOLDER}/"
 
+    @property
+    def ownership(self) -> str:
+        """The key of the object that says whose this replica is."""
+        return f"{self.markers}owner.json"
+
     def marker(self, epoch: int) -> str:
         """Return the key of the marker of one epoch."""
         return f"{self.markers}{epoch_name(epoch)}.json"
@@ -61,6 +69,21 @@ class ReplicaKeys:
 def folder(prefix: str) -> str:
     """Return *prefix* as the beginning of a key: with one slash at its end, or empty."""
     return f"{prefix}/" if prefix else ""
+
+
+def leases(prefix: str) -> str:
+    """Return the folder of the leases of all supervisors that write below *prefix*."""
+    return f"{folder(prefix)}{MARKERS_FOLDER}/{_LEASES}/"
+
+
+def lease(prefix: str, lease_id: str) -> str:
+    """Return the key of one lease."""
+    return f"{leases(prefix)}{lease_id}.json"
+
+
+def lease_of_key(key: str) -> str:
+    """Return the id of the lease that a key stands for."""
+    return key.rpartition("/")[2].removesuffix(".json")
 
 
 def epoch_name(epoch: int) -> str:

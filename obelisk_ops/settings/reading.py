@@ -34,9 +34,10 @@ DEFAULT_REGION = "us-east-1"
 _BYTES_MAX = 256 * 1024
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _TOP_KEYS = (
-    "replica", "databases", "state_dir", "litestream", "stop_timeout", "lease", "drill",
+    "replica", "databases", "state_dir", "litestream", "stop_timeout", "lease", "drill", "host",
 )  # fmt: skip
 _LITESTREAM_KEYS = (
     "topology", "profile", "sync_interval", "list_interval", "levels", "l0", "snapshot"
@@ -118,7 +119,17 @@ def _settings(document: object, file: Path) -> Settings:
         stop_timeout_s=stop_timeout_s,
         lease_ttl_s=top.section("lease", ("ttl",)).duration("ttl", 30.0, least=1.0),
         drill_every_s=top.section("drill", ("every",)).duration("every", DAY_S, least=1.0),
+        host=_host(top.text("host", variable("OBELISK_OPS_HOST") or "")),
     )
+
+
+def _host(name: str) -> str:
+    if name and not _HOST.fullmatch(name):
+        raise ConfigError(
+            f"host: {name!r} cannot name a machine",
+            hint="1 to 253 letters, digits, '.', '_' and '-'; leave it out for its own name",
+        )
+    return name
 
 
 def _replica(document: object, folder: Path) -> ReplicaSettings:

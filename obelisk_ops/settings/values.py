@@ -103,4 +103,5 @@ class Settings:
     litestream: LitestreamSettings = field(default_factory=LitestreamSettings)
     stop_timeout_s: float = STOP_TIMEOUT_S
     lease_ttl_s: float = 30.0
+    host: str = ""  # the name of this machine; empty: what the system calls it
     drill_every_s: float = DAY_S

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import TypeVar
 
 from obelisk_ops.core.clock import Clock
@@ -29,6 +31,7 @@ T = TypeVar("T")
 TIMEOUT_S = 3.0
 
 _AT_ONCE = 4
+_URGENT_AT_ONCE = 2
 _RETRY_MS = 1_000
 _RETRY_LATER_MS = 5_000
 _SOON_MS = 60_000
@@ -52,6 +55,8 @@ class Bucket:
         self._clock = clock
         self._store: ObjectStore | None = None
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        # A lease is renewed also while a thousand databases stand in line.
+        self._urgent = ThreadPoolExecutor(_URGENT_AT_ONCE, thread_name_prefix="urgent")
         self._in_flight = 0
         self._tried_ms: int | None = None
         self.problem: Problem | None = None
@@ -77,13 +82,20 @@ class Bucket:
         """Read the credentials again with the next request."""
         self._store = None
 
-    async def call(self, request: Callable[[ObjectStore], T], *, is_write: bool = False) -> T:
+    async def call(
+        self,
+        request: Callable[[ObjectStore], T],
+        *,
+        is_write: bool = False,
+        is_urgent: bool = False,
+    ) -> T:
         """
         Make one request in a thread.
 
         Args:
             request: What to do with the store.
             is_write: Whether its refusal says nothing about reading.
+            is_urgent: Whether it passes by all who wait for their turn.
 
         Raises:
             OpsError: What the object store says; also kept as ``problem`` if it
@@ -91,11 +103,13 @@ class Bucket:
         """
         self._in_flight += 1
         try:
-            async with self._slots:
+            async with nullcontext() if is_urgent else self._slots:
                 began_ms = self._tried_ms = self._clock.elapsed_ms()
                 self.requests += 1
                 try:
-                    found = await asyncio.to_thread(self._request, request)
+                    found = await asyncio.get_running_loop().run_in_executor(
+                        self._urgent if is_urgent else None, self._request, request
+                    )
                 except OpsError as error:
                     kinds = (*_ANSWERS, CredentialsError) if is_write else _ANSWERS
                     if isinstance(error, kinds):

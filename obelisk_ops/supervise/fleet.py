@@ -10,6 +10,7 @@ from typing import Protocol
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.settings import LitestreamSettings, ReplicaSettings
 from obelisk_ops.supervise.bucket import Bucket
+from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.plan import Limits
 
 
@@ -32,6 +33,8 @@ class Fleet:
         replica: The bucket, as configured.
         litestream: How Litestream runs.
         bucket: The connection to the bucket.
+        lease: The right to write there.
+        host: The name of this machine.
         program: The Litestream program.
         configs: Where configurations are written.
         sockets: Where the processes listen; a short path.
@@ -44,6 +47,8 @@ class Fleet:
     replica: ReplicaSettings
     litestream: LitestreamSettings
     bucket: Bucket
+    lease: Holder
+    host: str
     program: Path
     configs: Path
     sockets: Path

@@ -20,11 +20,14 @@ HICCUP_MS = 2_000
 START_MAX_MS = 30_000
 
 #: Reasons that end only when a person acts.
-_NEEDS_A_PERSON = frozenset({"credentials", "bucket_missing", "corrupt_database", "config"})
+_NEEDS_A_PERSON = frozenset(
+    {"credentials", "bucket_missing", "backup_missing", "corrupt_database", "config"}
+)
 
 _EXIT_BY_REASON = {
     "fenced": 9, "database_locked": 9, "credentials": 11, "clock": 12,
     "corrupt_database": 10, "verification_failed": 10, "damaged_object": 10,
+    "backup_missing": 10,
     "s3_unavailable": 6, "bucket_missing": 6, "storage_unavailable": 6,
     "program_missing": 6, "unavailable": 6,
 }  # fmt: skip

@@ -60,9 +60,9 @@ def database_id(path: Path) -> str | None:
         return None
 
 
-def host() -> str:
-    """Return the name of this machine."""
-    return platform.node() or "localhost"
+def host(configured: str = "") -> str:
+    """Return the name of this machine: the *configured* one, or what the system calls it."""
+    return configured or platform.node() or "localhost"
 
 
 def boot_id() -> str:

@@ -22,6 +22,7 @@ from obelisk_ops.supervise.doubts import Doubts
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Health, Observations, Problem, State, judge
 from obelisk_ops.supervise.launch import digest, environment, litestream_config
+from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.ownership import Owner
 from obelisk_ops.supervise.plan import Wanted, next_step
 from obelisk_ops.supervise.runner import Runner
@@ -77,9 +78,19 @@ class Keeper:
         return self._tenure.owner
 
     @property
+    def is_undecided(self) -> bool:
+        """Tell whether it is refused for an owner that may be dead."""
+        return self._tenure.is_undecided
+
+    @property
     def process(self) -> Litestream | None:
         """Its Litestream process while it runs."""
         return self._runner.process
+
+    @property
+    def lease(self) -> Holder:
+        """The right that it writes by."""
+        return self._fleet.lease
 
     @property
     def is_at_rest(self) -> bool:
@@ -106,6 +117,8 @@ class Keeper:
         """Look once, decide once, act once."""
         self._look_at_credentials()
         self._look_at_file()
+        if self._tenure.look_at_lease(is_at_rest=self.process is None):
+            self._drop_tracker()
         self._look_at_epoch()
         self._runner.look()
         self._look_at_doubts()
@@ -117,6 +130,11 @@ class Keeper:
         """Read the credentials again; a process with older ones is replaced."""
         if self.owner is not None:
             self._prepare(self.owner)
+
+    def halt(self) -> None:
+        """End the process at once: there is no right to write any more."""
+        self._runner.halt()
+        self._wake.set()
 
     def retire(self) -> None:
         """Stop looking after this database; its process is asked to end."""
@@ -193,10 +211,12 @@ class Keeper:
         self._runner.act(step, wanted, self._start)
 
     def _wanted(self) -> Wanted | None:
-        if self._is_retired or self._tenure.refusal:
+        if self._is_retired:
             return None
-        # Until it is known which epoch the file belongs to, nothing may run for it.
-        return Wanted(config=self._digest, inode=self._inode if self.owner else None)
+        # Until it is known which epoch the file belongs to, nothing may run for it; and what
+        # runs without the right to write is ended without a last sync.
+        may_run = self.owner and not self._tenure.refusal and self.lease.may_write()
+        return Wanted(config=self._digest, inode=self._inode if may_run else None)
 
     async def _look_at_position(self) -> None:
         tracker = self.tracker
@@ -270,7 +290,12 @@ class Keeper:
         tracker, runner = self.tracker, self._runner
         local = tracker.local if tracker else None
         tail = local.tail if local else None
-        own = self._problem or self._tenure.problem or (tracker.problem if tracker else None)
+        own = (
+            self._problem
+            or self._tenure.problem
+            or self.lease.problem
+            or (tracker.problem if tracker else None)
+        )
         return Observations(
             since_ms=self.since_ms,
             sync_interval_ms=self._fleet.sync_interval_ms,

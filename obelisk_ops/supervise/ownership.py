@@ -9,6 +9,7 @@ epoch of its own, so that two histories are never mixed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from obelisk_ops.replica.epochs import EpochMarker, Parent
 
@@ -50,6 +51,12 @@ class Owner:
         restored_at_ms: The restore that this history began with, if with one.
         socket: Where the supervisor listens.
         pid: The supervisor.
+        is_marked: Whether the bucket surely holds its marker.
+        lease: The lease under which the supervisor writes.
+        claim: Which of the claims of this replica is ours.
+        lease_deadline_ms: Until when no other machine can have taken it over, on the clock of
+            this boot that only moves forward; an engine starts nothing after it. 0 is over.
+            None says that no supervisor looks after the file.
     """
 
     name: str
@@ -63,6 +70,10 @@ class Owner:
     restored_at_ms: int | None = None
     socket: str | None = None
     pid: int | None = None
+    is_marked: bool = False
+    lease: str = ""
+    claim: int = 0
+    lease_deadline_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +131,17 @@ class Refuse:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """The file had its epoch, and the bucket knows nothing of it."""
+
+    reason: str
+
+
+#: What becomes of a file.
+Decision: TypeAlias = Continue | OpenNext | Refuse | Missing
+
+
 def decide_epoch(
     file: File,
     *,
@@ -128,7 +150,7 @@ def decide_epoch(
     restored: Restored | None,
     local_txid: int = 0,
     replica_txid: int = 0,
-) -> Continue | OpenNext | Refuse:
+) -> Decision:
     """
     Return the epoch that a file is to be replicated into.
 
@@ -145,26 +167,50 @@ def decide_epoch(
         local_txid: Last transaction of the note's epoch in Litestream's files; 0 if not known.
         replica_txid: Last transaction of that epoch in the bucket; 0 if none.
     """
+    if owner is not None and _speaks_of(owner, file) and not _replaced(owner, file, restored):
+        decision = _by_note(owner, newest, local_txid=local_txid, replica_txid=replica_txid)
+        if decision is not None:
+            return decision
     if newest is None:
         return OpenNext(epoch=FIRST_EPOCH, parent=None)
-    if owner is not None and _speaks_of(owner, file) and not _replaced(owner, file, restored):
-        if newest.epoch > owner.epoch:
-            return Refuse(reason=_superseded(owner, newest))
-        if (owner.epoch, owner.owner) == (newest.epoch, newest.owner):
-            return _go_on(owner, local_txid=local_txid, replica_txid=replica_txid)
     if restored is not None and _is_news(restored, owner, file, newest):
         parent = Parent(epoch=restored.epoch, txid=restored.txid)
         return OpenNext(epoch=newest.epoch + 1, parent=parent, restored_at_ms=restored.at_ms)
     return OpenNext(epoch=newest.epoch + 1, parent=Parent(epoch=newest.epoch, txid=None))
 
 
-def end_if_in_doubt(
-    decision: Continue | OpenNext | Refuse, doubt: Doubt | None
-) -> Continue | OpenNext | Refuse:
+def end_if_in_doubt(decision: Decision, doubt: Doubt | None) -> Decision:
     """Return the decision, but that an epoch in doubt ends where it can last be trusted."""
     if doubt is None or not isinstance(decision, Continue):
         return decision
     return _branch(decision.owner, doubt.trusted_txid)
+
+
+def end_if_claimed(decision: Decision, *, was_others: bool) -> Decision:
+    """
+    Return the decision, but that an epoch which others could have ended ends.
+
+    Args:
+        decision: What the notes call for.
+        was_others: Whether another machine has claimed the replica since the note. It may
+            have read the epoch to its end: what comes now is another chapter.
+    """
+    if not was_others or not isinstance(decision, Continue):
+        return decision
+    return _branch(decision.owner, None)
+
+
+def _by_note(
+    owner: Owner, newest: EpochMarker | None, *, local_txid: int, replica_txid: int
+) -> Decision | None:
+    """Return what the note of the very file calls for; None if it proves nothing."""
+    if newest is not None and newest.epoch > owner.epoch:
+        return Refuse(reason=_superseded(owner, newest))
+    if owner.is_marked and (newest is None or newest.epoch < owner.epoch):
+        return Missing(reason=_missing(owner, newest))
+    if newest is not None and (owner.epoch, owner.owner) == (newest.epoch, newest.owner):
+        return _go_on(owner, local_txid=local_txid, replica_txid=replica_txid)
+    return None
 
 
 def _speaks_of(owner: Owner, file: File) -> bool:
@@ -207,6 +253,14 @@ def _is_news(restored: Restored, owner: Owner | None, file: File, newest: EpochM
     # A restore explains one epoch. The next file in the same place has another origin.
     used = owner is not None and owner.epoch <= newest.epoch
     return not (used and owner is not None and owner.restored_at_ms == restored.at_ms)
+
+
+def _missing(owner: Owner, newest: EpochMarker | None) -> str:
+    there = f"ends with epoch {newest.epoch}" if newest else "holds no backup of this name"
+    return (
+        f"the note beside the file says that epoch {owner.epoch} exists, and the bucket "
+        f"{there}: it is another bucket or prefix, or the backup was deleted"
+    )
 
 
 def _superseded(owner: Owner, newest: EpochMarker) -> str:

@@ -3,6 +3,7 @@ The state folder: lock, generated configurations, sockets.
 
     <state_dir>/supervisor.lock     held by the one supervisor of this folder
     <state_dir>/supervisor.json     where it listens
+    <state_dir>/lease.json          its lease in the bucket, see lease.py
     <state_dir>/litestream/*.yml    generated configurations
     <state_dir>/run/                sockets, if the path is short enough for one
 """
@@ -39,6 +40,7 @@ class Places:
         self._state_dir = state_dir
         private_folder(state_dir)
         self._lock = Lock(state_dir / "supervisor.lock", f"the state folder {state_dir}")
+        self.lease = state_dir / "lease.json"
         self.configs = state_dir / "litestream"
         private_folder(self.configs)
         self.sockets = self._socket_folder()

@@ -119,6 +119,11 @@ class Runner:
             case _:
                 pass
 
+    def halt(self) -> None:
+        """End the process now, whatever was planned."""
+        if self.process is not None:
+            self._stop(is_gentle=False)
+
     def _stop(self, *, is_gentle: bool) -> None:
         process, child = self._process, self.child
         if process is None or child is None:

@@ -14,6 +14,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -56,6 +57,22 @@ class Sidecar:
         """
         private_folder(self.folder)
         write_private(self.folder / "owner.json", msgspec.json.encode(owner))
+
+    def stamp(self, deadline_ms: int | None, boot_id: str) -> None:
+        """
+        Tell the engine in the note until when it may start activities; see Owner.
+
+        Not synced to the disk: it is written again and again, and what a loss of power
+        leaves is of another boot, or no note at all, which proves nothing.
+
+        Raises:
+            StorageUnavailable: It could not be written.
+        """
+        owner = self.owner()
+        if owner is not None:
+            stamped = replace(owner, lease_deadline_ms=deadline_ms, boot_id=boot_id)
+            note = msgspec.json.encode(stamped)
+            write_private(self.folder / "owner.json", note, is_synced=False)
 
     def meta(self, epoch: int) -> Path:
         """Return where Litestream keeps its files of one epoch."""
@@ -151,9 +168,11 @@ def private_folder(folder: Path) -> None:
         raise _storage(folder, error) from None
 
 
-def write_private(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes, *, is_synced: bool = True) -> None:
     """
-    Replace a file by one that only its owner can read; after a crash it is the old or the new.
+    Replace a file by one that only its owner can read.
+
+    After a crash it is the old or the new; after a loss of power too, if it *is_synced*.
 
     Raises:
         StorageUnavailable: It could not be written.
@@ -163,10 +182,12 @@ def write_private(path: Path, content: bytes) -> None:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if is_synced:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.rename(path)
-        _sync_folder(path.parent)
+        if is_synced:
+            _sync_folder(path.parent)
     except OSError as error:
         raise _storage(path, error) from None
 

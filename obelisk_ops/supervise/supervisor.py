@@ -24,6 +24,7 @@ from obelisk_ops.settings import (
     child_environment,
     expand_databases,
 )
+from obelisk_ops.supervise import identity
 from obelisk_ops.supervise.bucket import Bucket
 from obelisk_ops.supervise.control import ControlServer
 from obelisk_ops.supervise.farewell import PROVEN, UNKNOWN, UNSENT, Farewell, take_leave
@@ -31,8 +32,10 @@ from obelisk_ops.supervise.fleet import Fleet, Log
 from obelisk_ops.supervise.health import State
 from obelisk_ops.supervise.keeper import Keeper
 from obelisk_ops.supervise.launch import replica_of
+from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.notify import Notifier
 from obelisk_ops.supervise.places import Places
+from obelisk_ops.supervise.rights import Rights
 from obelisk_ops.supervise.status import Row, farewell_row, fleet_exit, row_of, summary
 
 _RESCAN_S = 1.0
@@ -74,6 +77,7 @@ class Supervisor:
         self._keepers: dict[str, Keeper] = {}
         self._retired: list[Keeper] = []
         self._tasks: dict[Keeper, asyncio.Task[None]] = {}
+        self._rights = Rights(clock, log, on_halt=self._halt)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._stop_by_ms: int | None = None
@@ -95,7 +99,7 @@ class Supervisor:
         version = program.check_version(found, child_environment({}))
         replica_of(self._settings)
         expand_databases(self._settings)
-        places = Places(self._settings.state_dir)
+        places = self._places = Places(self._settings.state_dir)
         try:
             self._fleet = self._make_fleet(found, places)
             server = ControlServer(places.control, {"status": self._status})
@@ -129,6 +133,7 @@ class Supervisor:
         finally:
             scanning.cancel()
             telling.cancel()
+        await self._rights.give_back()
         return _outcome(rows, farewells, once=once)
 
     # -- which databases there are ------------------------------------------------------
@@ -164,6 +169,8 @@ class Supervisor:
             return
         self._scan_trouble = ""
         self._retired = [keeper for keeper in self._retired if not self._is_gone(keeper)]
+        keepers = (*self._keepers.values(), *self._retired)
+        self._rights.give_back_unused({self._fleet.lease, *(k.lease for k in keepers)})
         busy = {keeper.path for keeper in self._retired}
         for name, path in found.items():
             keeper = self._keepers.get(name)
@@ -212,11 +219,13 @@ class Supervisor:
         self._settings = settings
         self._fleet.bucket.reconnect()
         if not same:
+            bucket = self._open_bucket(settings)
             self._fleet = replace(
                 self._fleet,
                 replica=replica_of(settings),
                 litestream=settings.litestream,
-                bucket=self._open_bucket(settings),
+                bucket=bucket,
+                lease=self._rights.obtain(settings, bucket, self._places.lease),
             )
         for keeper in list(self._keepers.values()):
             if not same or wanted.get(keeper.name) != keeper.path:
@@ -229,10 +238,13 @@ class Supervisor:
     # -- from start to stop -------------------------------------------------------------
 
     def _make_fleet(self, found: Path, places: Places) -> Fleet:
+        bucket = self._open_bucket(self._settings)
         return Fleet(
             replica=replica_of(self._settings),
             litestream=self._settings.litestream,
-            bucket=self._open_bucket(self._settings),
+            bucket=bucket,
+            lease=self._rights.obtain(self._settings, bucket, places.lease),
+            host=identity.host(self._settings.host),
             program=found,
             configs=places.configs,
             sockets=places.sockets,
@@ -244,6 +256,11 @@ class Supervisor:
     def _open_bucket(self, settings: Settings) -> Bucket:
         replica = replica_of(settings)
         return Bucket(lambda: self._open_store(replica), self._clock)
+
+    def _halt(self, lease: Holder) -> None:
+        for keeper in (*self._keepers.values(), *self._retired):
+            if keeper.lease is lease:
+                keeper.halt()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -337,6 +354,8 @@ def _last_row(row: Row, farewell: Farewell | None, *, once: bool) -> Row:
 
 
 def _is_done(keeper: Keeper) -> bool:
+    if keeper.is_undecided:
+        return False
     if keeper.health.state in _LOST_CAUSES:
         return True
     if keeper.health.reason == "database_not_found":

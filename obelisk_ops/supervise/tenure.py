@@ -1,23 +1,35 @@
-"""The right to replicate one file: its lock on this machine, its epoch in the bucket."""
+"""The right to replicate one file, on this machine and in the bucket; tells the engine."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from obelisk_ops.errors import CredentialsError, DatabaseLocked, Fenced, OpsError
+from obelisk_ops.errors import (
+    BackupMissing,
+    CredentialsError,
+    DatabaseLocked,
+    Fenced,
+    OpsError,
+    StorageUnavailable,
+)
 from obelisk_ops.replica.layout import ReplicaKeys
+from obelisk_ops.replica.leases import Ownership
 from obelisk_ops.supervise import identity
 from obelisk_ops.supervise.bucket import problem_of
+from obelisk_ops.supervise.claiming import Owned, claim
+from obelisk_ops.supervise.fencing import renew_every_ms
 from obelisk_ops.supervise.fleet import Fleet
-from obelisk_ops.supervise.health import Problem
+from obelisk_ops.supervise.health import Problem, words_for_ms
 from obelisk_ops.supervise.opening import Opened, Presence, settle
 from obelisk_ops.supervise.ownership import File, Owner
 from obelisk_ops.supervise.sidecar import Lock, Sidecar
 
 _RETRY_MS = 2_000
+_SOON_MS = 200
 
 
 class Tenure:
@@ -29,6 +41,7 @@ class Tenure:
         refusal: Why this machine may not replicate it.
         problem: Why its epoch cannot be found out.
         waiting: What has to happen first, if anything has.
+        is_undecided: Whether the owner that it is refused for may be dead.
     """
 
     def __init__(
@@ -44,12 +57,34 @@ class Tenure:
         self.refusal: Problem | None = None
         self.problem: Problem | None = None
         self.waiting = ""
+        self.is_undecided = False
         self._name, self._path = name, path
         self._sidecar, self._fleet = sidecar, fleet
         self._on_news = on_news
         self._lock: Lock | None = None
         self._due_ms = 0
         self._seeking: asyncio.Task[None] | None = None
+        self._stamped: int | None = None
+        self._is_ours = False
+
+    def look_at_lease(self, *, is_at_rest: bool) -> bool:
+        """
+        Tell whether the right was lost, and tell the engine how long it lasts.
+
+        Args:
+            is_at_rest: Whether nothing writes to the replica.
+        """
+        lease, owner = self._fleet.lease, self.owner
+        is_lost = owner is not None and (
+            owner.lease != lease.id or lease.is_revoked(self._name, owner.claim)
+        )
+        if is_lost:
+            self.end()
+            self._refuse("fenced", "another machine may have taken it over")
+        if is_at_rest and self.owner is None:
+            lease.let_go(self._name)
+        self._stamp()
+        return is_lost
 
     def seek(self, inode: int) -> None:
         """Begin to find out the epoch of the file, if it is time to."""
@@ -65,6 +100,7 @@ class Tenure:
         if self._seeking:
             self._seeking.cancel()
         self.owner = self.refusal = self.problem = None
+        self.is_undecided = False
         self._due_ms = 0
 
     def supersede(self, epoch: int) -> None:
@@ -73,9 +109,13 @@ class Tenure:
         self.refusal = self._problem("fenced", text)
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Give the lock back; from now on the engine asks nobody, unless it was fenced."""
         if self._seeking:
             self._seeking.cancel()
+        lease = self._fleet.lease
+        if self._is_ours and lease.is_valid():
+            self._write_stamp(None)
+        lease.let_go(self._name)
         if self._lock:
             self._lock.release()
             self._lock = None
@@ -84,8 +124,9 @@ class Tenure:
         try:
             opened = await self._try(inode)
         except (Fenced, DatabaseLocked) as error:
-            hint = f" ({error.hint})" if error.hint else ""
-            self.refusal = self._problem(error.code, f"{error.message}{hint}")
+            self._refuse(error.code, _with_hint(error))
+        except BackupMissing as error:
+            self.problem = self._problem(error.code, _with_hint(error))
         except OpsError as error:
             # What concerns everybody is kept by the bucket.
             if self._fleet.bucket.problem is None or isinstance(error, CredentialsError):
@@ -93,10 +134,7 @@ class Tenure:
                 self.problem = problem_of(error, since_ms=since_ms)
         else:
             if opened is not None:
-                self.refusal = self.problem = None
-                self.owner = opened.owner
-                event = "epoch_opened" if opened.is_new else "epoch_continued"
-                self._fleet.log.info(event, database=self._name, epoch=self.owner.epoch)
+                self._begin(opened)
         finally:
             self._on_news()
 
@@ -109,22 +147,62 @@ class Tenure:
             text = f"{self._path} is not an SQLite database"
             self.problem = self._problem("corrupt_database", text)
             return None
-        self._take_lock()
         fleet = self._fleet
+        if not fleet.lease.may_write():
+            self.waiting = "this supervisor has no lease yet"
+            self._due_ms = fleet.clock.elapsed_ms() + _SOON_MS
+            return None
+        self._take_lock()
         keys = ReplicaKeys(prefix=fleet.replica.prefix, name=self._name)
+        claimed = await claim(fleet.bucket, keys, fleet.lease, fleet.clock)
+        if isinstance(claimed, Owned):
+            self._refuse_owned(claimed)
+            return None
+        self._is_ours = True
         file = File(
             name=self._name,
-            host=identity.host(),
+            host=fleet.host,
             inode=inode,
             database_id=identity.database_id(self._path),
         )
-        presence = Presence(
+        opened = await settle(fleet.bucket, keys, file, self._sidecar, self._presence(claimed))
+        epoch = opened.owner.epoch
+        fleet.lease.hold(self._name, claim=claimed.claim, epoch=epoch)
+        # If this machine slept since the claim, another one may have taken it meanwhile.
+        await fleet.lease.confirm(self._name, epoch)
+        return opened
+
+    def _presence(self, claimed: Ownership) -> Presence:
+        fleet = self._fleet
+        return Presence(
             boot_id=identity.boot_id(),
             socket=str(fleet.control),
             pid=os.getpid(),
             now_ms=fleet.clock.now_ms(),
+            ownership=claimed,
+            deadline_ms=fleet.lease.deadline_ms,
         )
-        return await settle(fleet.bucket, keys, file, self._sidecar, presence)
+
+    def _begin(self, opened: Opened) -> None:
+        self.refusal = self.problem = None
+        self.is_undecided = False
+        self.owner, self._stamped = opened.owner, opened.owner.lease_deadline_ms
+        event = "epoch_opened" if opened.is_new else "epoch_continued"
+        self._fleet.log.info(event, database=self._name, epoch=self.owner.epoch)
+
+    def _refuse(self, code: str, text: str) -> None:
+        self._is_ours = False
+        self.refusal = self._problem(code, text)
+        self.problem = None
+        self.is_undecided = False
+
+    def _refuse_owned(self, owned: Owned) -> None:
+        look, fleet = owned.look, self._fleet
+        age = words_for_ms(look.age_ms)
+        self._refuse("fenced", f"owned by {owned.host} (its lease was renewed {age} ago)")
+        self.is_undecided = not look.is_proven
+        rest_ms = min(look.rest_ms, renew_every_ms(fleet.lease.party.ttl_ms))
+        self._due_ms = fleet.clock.elapsed_ms() + max(rest_ms, _SOON_MS)
 
     def _take_lock(self) -> None:
         if self._lock is not None and self._lock.is_current():
@@ -135,8 +213,32 @@ class Tenure:
             self._lock = None
         self._lock = self._sidecar.lock()
 
+    # -- what the engine is told --------------------------------------------------------
+
+    def _stamp(self) -> None:
+        if self.refusal:
+            deadline_ms = 0
+        elif self._is_ours:
+            deadline_ms = self._fleet.lease.deadline_ms
+        else:
+            return  # until it is known whose it is, what was told before holds
+        if deadline_ms != self._stamped:
+            self._write_stamp(deadline_ms)
+
+    def _write_stamp(self, deadline_ms: int | None) -> None:
+        self._stamped = deadline_ms
+        if self._lock is None:
+            return  # the note is that of another supervisor
+        # Where it cannot be written, the engine stops when the last one is over.
+        with suppress(StorageUnavailable):
+            self._sidecar.stamp(deadline_ms, identity.boot_id())
+
     def _problem(self, code: str, text: str) -> Problem:
         before = self.problem or self.refusal
         if before is not None and before.code == code:
             return Problem(code=code, text=text, since_ms=before.since_ms)
         return Problem(code=code, text=text, since_ms=self._fleet.clock.elapsed_ms())
+
+
+def _with_hint(error: OpsError) -> str:
+    return f"{error.message} ({error.hint})" if error.hint else error.message

@@ -266,7 +266,7 @@ def test_hangup_reads_the_configuration_again(
     assert "b" in supervised.litestreams
 
 
-def test_hangup_to_another_prefix_moves_every_replica(
+def test_a_hangup_to_another_prefix_begins_nothing_anew_unless_told_to(
     supervised: Supervised, replica: ReplicaSettings
 ) -> None:
     supervised.database("a").write()
@@ -275,9 +275,14 @@ def test_hangup_to_another_prefix_moves_every_replica(
 
     supervised.configure(replace(replica, prefix=f"{replica.prefix}-moved"))
     supervised.tell(signal.SIGHUP)
-    wait_until(lambda: len(supervised.logged("epoch_opened")) == 2, 15, "opened there")
-    supervised.until_safe("a")
+    row = supervised.until("a", lambda row: row.reason == "backup_missing", 15, "refused")
+    assert (row.state, supervised.status()[1]) == ("fatal", 10)
+    note = Sidecar(supervised.folder / "runs" / "a.db").folder / "owner.json"
+    assert str(note) in row.detail
+    assert supervised.litestreams == {}
 
+    note.unlink()
+    supervised.until_safe("a")
     store = open_store(replica)
     keys = ReplicaKeys(prefix=f"{replica.prefix}-moved", name="a")
     assert [marker.epoch for marker in read_epochs(store, keys)] == [1]

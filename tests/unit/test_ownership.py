@@ -12,11 +12,13 @@ from obelisk_ops.supervise.ownership import (
     Continue,
     Doubt,
     File,
+    Missing,
     OpenNext,
     Owner,
     Refuse,
     Restored,
     decide_epoch,
+    end_if_claimed,
     end_if_in_doubt,
 )
 
@@ -27,6 +29,12 @@ NEWEST = EpochMarker(
 )
 RESTORED = Restored(name="db", epoch=1, txid=40, at_ms=99)
 COPY = replace(RESTORED, inode=7)
+MARKED = replace(OWNER, is_marked=True)
+FIRST = OpenNext(epoch=1, parent=None)
+GONE = Missing(
+    reason="the note beside the file says that epoch 2 exists, and the bucket holds no backup "
+    "of this name: it is another bucket or prefix, or the backup was deleted"
+)
 GOES_ON = Continue(owner=OWNER)
 SINCE_NEWEST = OpenNext(epoch=3, parent=Parent(epoch=2, txid=None))
 SINCE_RESTORE = OpenNext(epoch=3, parent=Parent(epoch=1, txid=40), restored_at_ms=99)
@@ -39,8 +47,20 @@ def branch(txid: int) -> OpenNext:
 @pytest.mark.parametrize(
     ("owner", "newest", "restored", "decision"),
     [
-        pytest.param(None, None, None, OpenNext(epoch=1, parent=None), id="the very first"),
-        pytest.param(OWNER, None, None, OpenNext(epoch=1, parent=None), id="an empty bucket"),
+        pytest.param(None, None, None, FIRST, id="the very first"),
+        pytest.param(
+            OWNER, None, None, OpenNext(epoch=1, parent=None),
+            id="the crash came before the first marker",
+        ),
+        pytest.param(MARKED, None, None, GONE, id="an empty bucket"),
+        pytest.param(replace(MARKED, inode=8), None, None, FIRST, id="another file begins"),
+        pytest.param(
+            replace(MARKED, epoch=3), NEWEST, None,
+            replace(GONE, reason=GONE.reason.replace("epoch 2", "epoch 3").replace(
+                "holds no backup of this name", "ends with epoch 2")),
+            id="an older bucket",
+        ),
+        pytest.param(MARKED, NEWEST, None, Continue(owner=MARKED), id="the marker is there"),
         pytest.param(OWNER, NEWEST, None, Continue(owner=OWNER), id="all agree"),
         pytest.param(OWNER, NEWEST, RESTORED, Continue(owner=OWNER), id="restored long ago"),
         pytest.param(None, NEWEST, None, SINCE_NEWEST, id="a file without a note"),
@@ -185,3 +205,18 @@ def test_an_epoch_in_doubt_ends_where_it_can_be_trusted(
     decision: Any, doubt: Doubt | None, found: Any
 ) -> None:
     assert end_if_in_doubt(decision, doubt) == found
+
+
+@pytest.mark.parametrize(
+    ("decision", "was_others", "found"),
+    [
+        pytest.param(GOES_ON, False, GOES_ON, id="nobody was in between"),
+        pytest.param(GOES_ON, True, SINCE_NEWEST, id="somebody may have read it to its end"),
+        pytest.param(branch(2), True, branch(2), id="it ends anyway"),
+        pytest.param(GONE, True, GONE, id="there is nothing to end"),
+    ],
+)
+def test_an_epoch_that_others_could_have_ended_ends(
+    decision: Any, *, was_others: bool, found: Any
+) -> None:
+    assert end_if_claimed(decision, was_others=was_others) == found

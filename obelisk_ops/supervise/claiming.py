@@ -1,0 +1,84 @@
+"""Make a replica ours, by one conditional write, unless somebody else's lease holds it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from obelisk_ops.core.clock import Clock
+from obelisk_ops.errors import Fenced, PreconditionFailed
+from obelisk_ops.replica.layout import ReplicaKeys
+from obelisk_ops.replica.leases import (
+    Ownership,
+    SeenOwnership,
+    read_ownership,
+    write_ownership,
+)
+from obelisk_ops.supervise.bucket import Bucket
+from obelisk_ops.supervise.fencing import Rival
+from obelisk_ops.supervise.lease import Holder
+from obelisk_ops.supervise.rivals import Look
+
+_RACES_MAX = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owned:
+    """Somebody else owns the replica; the look at his lease says how surely."""
+
+    host: str
+    look: Look
+
+
+async def claim(
+    bucket: Bucket, keys: ReplicaKeys, lease: Holder, clock: Clock
+) -> Ownership | Owned:
+    """
+    Claim a replica for *lease*; return that it is ours, or whose it is.
+
+    Raises:
+        Fenced: Another machine is about to take it from us, or others keep claiming it.
+        OpsError: The bucket does not answer.
+    """
+    for _ in range(_RACES_MAX):
+        seen = await bucket.call(lambda store: read_ownership(store, keys))
+        if seen is not None:
+            owned = seen.ownership
+            if owned.lease == lease.id:
+                if not lease.is_revoked(keys.name, owned.claim):
+                    return owned
+                _refuse_revoked(keys.name, lease)
+            else:
+                look = await lease.rivals.look(owned.lease, by=lease.party.host)
+                if look.rival is Rival.LIVES:
+                    return Owned(host=owned.host, look=look)
+        with suppress(PreconditionFailed):
+            return await _take(bucket, keys, _next(seen, lease, clock), seen)
+    raise Fenced(
+        f"others keep claiming '{keys.name}'",
+        hint="find the other machine that replicates a database under this name",
+    )
+
+
+def _refuse_revoked(name: str, lease: Holder) -> None:
+    # Whoever revoked it claims it at once. If he never does, he died in between.
+    if not lease.is_taking_long(name):
+        raise Fenced(f"another machine is about to take over '{name}'")
+
+
+def _next(seen: SeenOwnership | None, lease: Holder, clock: Clock) -> Ownership:
+    before = seen.ownership if seen else None
+    return Ownership(
+        lease=lease.id,
+        host=lease.party.host,
+        claim=before.claim + 1 if before else 1,
+        previous=before.lease if before else "",
+        claimed_at_ms=clock.now_ms(),
+    )
+
+
+async def _take(
+    bucket: Bucket, keys: ReplicaKeys, ours: Ownership, seen: SeenOwnership | None
+) -> Ownership:
+    await bucket.call(lambda store: write_ownership(store, keys, ours, seen), is_write=True)
+    return ours

@@ -1,0 +1,58 @@
+"""The leases that a supervisor holds: one, and for a while two when the bucket is changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from obelisk_ops.core.clock import Clock
+from obelisk_ops.errors import OpsError
+from obelisk_ops.settings import Settings
+from obelisk_ops.supervise import identity
+from obelisk_ops.supervise.bucket import Bucket
+from obelisk_ops.supervise.fleet import Log
+from obelisk_ops.supervise.launch import replica_of
+from obelisk_ops.supervise.lease import Holder
+from obelisk_ops.supervise.party import Party
+
+
+class Rights:
+    """See the module."""
+
+    def __init__(self, clock: Clock, log: Log, *, on_halt: Callable[[Holder], None]) -> None:
+        self._clock, self._log, self._on_halt = clock, log, on_halt
+        self._holding: dict[Holder, asyncio.Task[None]] = {}
+        self._giving_back: set[asyncio.Task[None]] = set()
+
+    def obtain(self, settings: Settings, bucket: Bucket, file: Path) -> Holder:
+        """Begin to hold a lease; its id is kept in *file*."""
+        replica = replica_of(settings)
+        party = Party(
+            prefix=replica.prefix,
+            place=f"{replica.endpoint or 'AWS'} {replica.url}",
+            host=identity.host(settings.host),
+            boot_id=identity.boot_id(),
+            ttl_ms=round(settings.lease_ttl_s * 1000),
+            file=file,
+        )
+        lease = Holder(party, bucket, self._clock, self._log, on_halt=self._on_halt)
+        self._holding[lease] = asyncio.ensure_future(lease.run())
+        return lease
+
+    def give_back_unused(self, used: Iterable[Holder]) -> None:
+        """Give back what nothing is written by any more."""
+        for lease in self._holding.keys() - set(used):
+            giving = asyncio.ensure_future(self._give_back(lease))
+            self._giving_back.add(giving)
+            giving.add_done_callback(self._giving_back.discard)
+
+    async def give_back(self) -> None:
+        """Give everything back; nothing may be writing."""
+        await asyncio.gather(*map(self._give_back, list(self._holding)), *self._giving_back)
+
+    async def _give_back(self, lease: Holder) -> None:
+        self._holding.pop(lease).cancel()
+        with suppress(OpsError):  # it runs out by itself
+            await lease.release()
