@@ -21,6 +21,7 @@ from typing import IO
 #: a started program, for the annotations of those who started it
 Child = subprocess.Popen[bytes]
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -128,3 +129,11 @@ def _die_with_parent() -> None:
     # Runs between fork and exec: one system call on a library loaded before.
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def boot_id() -> str:
+    """Return which run of the machine this process lives in; empty where nothing tells."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

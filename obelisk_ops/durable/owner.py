@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from obelisk_ops.core.archive import ArchiveStore
 from obelisk_ops.core.attach import refuse_other_input
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import State
-from obelisk_ops.durable import enquiry
+from obelisk_ops.durable import enquiry, tether
 from obelisk_ops.durable.commits import closed_error
 from obelisk_ops.durable.flow.lines import hook
 from obelisk_ops.durable.flow.registry import Registry
@@ -106,6 +105,7 @@ class Owner:
         self._letters = Letters(self.store, self._scheduler)
         self._mailroom = Mailroom(path, self.store, self._letters.deliver, self._asked)
         self._scheduler.workshop.follows_crash = not self._lock.last_owner_closed
+        self._scheduler.workshop.tie(tether.tether_of(tether.facts(path), path))
         self._scheduler.nursery.recover()
         self._supervised = False
         self._wal_alarmed = False
@@ -254,7 +254,8 @@ class Owner:
         self._timer = asyncio.get_running_loop().call_later(
             _CHECK_SUPERVISOR_S, self._watch_supervisor
         )
-        facts = _owner_facts(self._path)
+        facts = tether.facts(self._path)
+        self._scheduler.workshop.tie(tether.tether_of(facts, self._path))
         if bool(facts) != self._supervised:
             self._supervised = bool(facts)
             self.store.checkpoint_by_itself(wanted=not facts)
@@ -267,7 +268,10 @@ class Owner:
 
     def _tidy_wal(self) -> None:
         wal_bytes = _size(self._path)
-        if wal_bytes > _WAL_BYTES_MAX:
+        # While nothing may be started no Litestream runs either: what it has not read stays in
+        # the log, as long as it can. Otherwise it would need another epoch, with a snapshot.
+        is_read = not self._scheduler.workshop.is_shut
+        if wal_bytes > (_WAL_BYTES_MAX if is_read else _WAL_BYTES_ALARM):
             self.store.checkpoint()
         is_alarming = wal_bytes > _WAL_BYTES_ALARM
         if is_alarming and not self._wal_alarmed:
@@ -278,14 +282,6 @@ class Owner:
                 hint="a reader holds an old snapshot, or Litestream does not read",
             )
         self._wal_alarmed = is_alarming
-
-
-def _owner_facts(path: Path) -> dict[str, object]:
-    try:
-        facts = json.loads((beside.folder(path) / "owner.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def _size(path: Path) -> int:

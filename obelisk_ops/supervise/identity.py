@@ -12,7 +12,6 @@ from obelisk_ops.inspect.summary import is_workflow_database, read_meta
 
 _MAGIC = b"SQLite format 3\0"
 _READ_LIMIT_S = 2.0
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +62,3 @@ def database_id(path: Path) -> str | None:
 def host(configured: str = "") -> str:
     """Return the name of this machine: the *configured* one, or what the system calls it."""
     return configured or platform.node() or "localhost"
-
-
-def boot_id() -> str:
-    """Return what names this run of the machine; empty where the system has no such thing."""
-    try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

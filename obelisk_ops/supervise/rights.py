@@ -9,6 +9,7 @@ from pathlib import Path
 
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.errors import OpsError
+from obelisk_ops.process import boot_id
 from obelisk_ops.settings import Settings
 from obelisk_ops.supervise import identity
 from obelisk_ops.supervise.bucket import Bucket
@@ -33,7 +34,7 @@ class Rights:
             prefix=replica.prefix,
             place=f"{replica.endpoint or 'AWS'} {replica.url}",
             host=identity.host(settings.host),
-            boot_id=identity.boot_id(),
+            boot_id=boot_id(),
             ttl_ms=round(settings.lease_ttl_s * 1000),
             file=file,
         )

@@ -16,6 +16,7 @@ from obelisk_ops.errors import (
     OpsError,
     StorageUnavailable,
 )
+from obelisk_ops.process import boot_id
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.replica.leases import Ownership
 from obelisk_ops.supervise import identity
@@ -175,7 +176,7 @@ class Tenure:
     def _presence(self, claimed: Ownership) -> Presence:
         fleet = self._fleet
         return Presence(
-            boot_id=identity.boot_id(),
+            boot_id=boot_id(),
             socket=str(fleet.control),
             pid=os.getpid(),
             now_ms=fleet.clock.now_ms(),
@@ -231,7 +232,7 @@ class Tenure:
             return  # the note is that of another supervisor
         # Where it cannot be written, the engine stops when the last one is over.
         with suppress(StorageUnavailable):
-            self._sidecar.stamp(deadline_ms, identity.boot_id())
+            self._sidecar.stamp(deadline_ms, boot_id())
 
     def _problem(self, code: str, text: str) -> Problem:
         before = self.problem or self.refusal

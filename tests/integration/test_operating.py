@@ -15,6 +15,8 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from obelisk_ops.cli import main
+from obelisk_ops.process import boot_id
+from obelisk_ops.storage.sqlite.beside import folder
 from tests.commands import Ran
 from tests.support import wait_until
 
@@ -219,6 +221,21 @@ def test_the_owner_says_why_a_call_does_not_start(beside: Commands, tmp_path: Pa
     assert [path.name for path in (tmp_path / ".runs.db-obelisk").glob("*.sock")] == [
         "engine.sock"
     ]
+
+
+def test_the_owner_says_that_its_supervisor_has_lost_its_lease(beside: Commands) -> None:
+    inode = beside.db.stat().st_ino
+    note = {"lease_deadline_ms": 1, "boot_id": boot_id(), "inode": inode}
+    (folder(beside.db) / "owner.json").write_text(json.dumps(note))
+
+    def says_so() -> bool:
+        name = f"a{time.monotonic()}"  # the note is read each second
+        beside.submit("adds", 1, name=name)
+        wait_until(lambda: beside.kinds(name), 10, "it is there")
+        reasons = beside("why", name).get("reasons", [])
+        return "the lease of its supervisor has run out" in json.dumps(reasons)
+
+    wait_until(says_so, 10, "it says so")
 
 
 def test_an_owner_that_does_not_serve_the_function_says_so(

@@ -15,6 +15,7 @@ from obelisk_ops.durable.flow.attempt import Attempt, Key
 from obelisk_ops.durable.flow.functions import Activity
 from obelisk_ops.durable.flow.options import DEFAULT_QUEUE
 from obelisk_ops.durable.flow.pending import Pending
+from obelisk_ops.durable.tether import Tether
 from obelisk_ops.durable.work.attempts import Attempts, Report
 from obelisk_ops.durable.work.beats import Beats
 from obelisk_ops.durable.work.crashes import refuse_crash_loop
@@ -80,6 +81,8 @@ class Workshop:
             bench.queues, clock, threads=bench.threads, coroutines=_COROUTINES_MAX
         )
         self._behind: dict[Key, Execution] = {}  # each waits for its own last attempt to end
+        self._held: dict[Key, Attempt] = {}  # on record as started, and came too late for it
+        self._tether = Tether()
         self._beats = Beats(loop, clock, lambda: post(_nothing))
         self._capture = Capture()
         # Bound once, not for each attempt: this is on the way of every step.
@@ -88,7 +91,7 @@ class Workshop:
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs whose outcome still counts."""
-        return self._attempts.is_idle
+        return self._attempts.is_idle and not self._held
 
     def load(self, store: LogStore) -> None:
         """Take over the heartbeats that the last process has left, and what it has started."""
@@ -105,12 +108,30 @@ class Workshop:
             self._beats.stop()
             self._capture.end()
 
+    # -- the right to act --------------------------------------------------------------
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether the right to start anything is over, or must be taken for over."""
+        until_ms = self._tether.until_ms
+        return until_ms is not None and self._clock.elapsed_ms() >= until_ms
+
+    def tie(self, tether: Tether) -> None:
+        """Be told how long anything may be started; what waits for that goes on."""
+        self._tether = tether
+        if self.is_shut or not (self._held or self._waiting):
+            return
+        held, self._held = self._held, {}
+        for attempt in held.values():
+            self.start(attempt)
+        self._post(self._fill)
+
     # -- places ------------------------------------------------------------------------
 
     def enter(self, function: Activity[Any, Any], key: Key) -> bool:
         """Take a place for an attempt; False when it has to wait for one."""
         attempts = self._attempts
-        if attempts.is_closing or attempts.is_in_the_way(function, key):
+        if attempts.is_closing or self.is_shut or attempts.is_in_the_way(function, key):
             return False
         return self._waiting.enter(function, key)
 
@@ -125,7 +146,7 @@ class Workshop:
         key = (execution.key, n)
         if self._attempts.is_in_the_way(function, key):
             self._behind[key] = execution
-        elif self._waiting.wait(function, key, (execution, n)):
+        elif self._waiting.wait(function, key, (execution, n)) and not self.is_shut:
             self._post(self._fill)  # a place was freed while this became durable
         else:
             self._wake_for_rates()
@@ -134,6 +155,8 @@ class Workshop:
         """Say what a call waits for that wants to start, or None."""
         if key in self._behind:
             return "the thread of its last attempt, which was given up, still runs"
+        if self.is_shut and (key in self._held or self._waiting.why(key) is not None):
+            return self._tether.why
         reason, lingering = self._waiting.why(key), len(self._attempts.lingering())
         if reason is not None and lingering:
             many = counted(lingering, "attempt")
@@ -149,6 +172,10 @@ class Workshop:
 
     def start(self, attempt: Attempt) -> None:
         """Run an attempt whose place was taken, and that is on record as started."""
+        if self.is_shut:
+            # The machine may have slept since the place was taken.
+            self._held[attempt.key] = attempt
+            return
         if not self._capture.has_begun:
             self._capture.begin()
         attempt.on_beat = self._heard
@@ -159,6 +186,9 @@ class Workshop:
 
     def is_running(self, key: Key, number: int) -> bool:
         """Return whether this attempt of a call runs, and its outcome counts."""
+        held = self._held.get(key)
+        if held is not None and held.number == number:
+            return True
         return self._attempts.is_running(key, number)
 
     def note_crash(self, call_id: str, pending: Pending, *, was_parked: bool) -> None:
@@ -179,6 +209,9 @@ class Workshop:
 
     def drop(self, key: Key) -> None:
         """Forget a call that nobody waits for any more."""
+        held = self._held.pop(key, None) if self._held else None
+        if held is not None:
+            self.leave(held.function)
         self._attempts.cancel(key)
         self._waiting.drop(key)
         self._behind.pop(key, None)
@@ -220,7 +253,7 @@ class Workshop:
             self._post(self._fill)
 
     def _fill(self) -> None:
-        if self._attempts.is_closing:
+        if self._attempts.is_closing or self.is_shut:
             return
         for execution, n in self._waiting.admit():
             self._start_next(execution, n)

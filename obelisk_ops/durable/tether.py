@@ -1,0 +1,73 @@
+"""
+What the supervisor tells the engine of the right to act on a database.
+
+It stands in ``owner.json`` beside the file: until when no other machine can have taken the
+database over. After that moment nothing new may be started here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from obelisk_ops.process import boot_id
+from obelisk_ops.storage.sqlite import beside
+
+_LET_GO = "if it is to go on without one, remove owner.json beside the database"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tether:
+    """
+    How far the engine may go by itself.
+
+    Attributes:
+        until_ms: After this moment, by ``Clock.elapsed_ms``, no activity may be started;
+            None where no supervisor has a say.
+        why: Why not, in words.
+    """
+
+    until_ms: int | None = None
+    why: str = ""
+
+
+def facts(database: Path) -> dict[str, object]:
+    """Return what the supervisor wrote beside *database*; empty if there is nothing."""
+    try:
+        read = json.loads((beside.folder(database) / "owner.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def tether_of(told: Mapping[str, object], database: Path) -> Tether:
+    """Return how far an engine of *database* may go, by what its supervisor told."""
+    try:
+        inode = database.stat().st_ino
+    except OSError:
+        return Tether()
+    return judge(told, inode=inode, boot=boot_id())
+
+
+def judge(told: Mapping[str, object], *, inode: int, boot: str) -> Tether:
+    """
+    Return how far an engine may go.
+
+    Args:
+        told: What the supervisor wrote.
+        inode: The file that the engine has opened.
+        boot: This run of the machine.
+    """
+    until_ms = told.get("lease_deadline_ms")
+    if not isinstance(until_ms, int) or told.get("inode") != inode:
+        return Tether()  # no supervisor, one that was stopped, or of another file
+    if until_ms == 0:
+        why = f"another machine owns this database; see obelisk-ops status; {_LET_GO}"
+        return Tether(until_ms=0, why=why)
+    if told.get("boot_id") != boot:
+        why = "its supervisor was not started since this machine was"
+        return Tether(until_ms=0, why=f"{why}; {_LET_GO}")
+    why = "the lease of its supervisor has run out: it is frozen, killed, or without S3"
+    return Tether(until_ms=until_ms, why=f"{why}; {_LET_GO}")
