@@ -9,6 +9,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from obelisk_ops.core.arrivals import Arrivals
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.rows import CronRow, PrunedRow, StartRow
 from obelisk_ops.errors import OpsError
@@ -233,7 +234,7 @@ class ExecutionFilter:
     limit: int = 100
 
 
-class LogReader(Protocol):
+class LogReader(Arrivals, Protocol):
     """Reading, by anyone, while an owner may be writing."""
 
     def find(self, execution_id: str) -> StateRow | None:

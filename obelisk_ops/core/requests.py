@@ -8,7 +8,7 @@ changes nothing, so that a caller who had no answer may ask once more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
@@ -34,6 +34,8 @@ from obelisk_ops.errors import (
 MAKING: Final = frozenset({"create", "fork", "import"})
 #: letters for executions that exist
 REQUESTS: Final = frozenset({"cancel", "pause", "unpause", "signal", "stub"})
+#: letters that change what may be asked of an execution
+_MATTERING: Final = MAKING | {"cancel", "pause", "unpause"}
 #: of how many predecessors the ids of signals are known
 _REMEMBERED: Final = 100
 #: events that tell whether a request is news
@@ -297,32 +299,46 @@ def facts_of(
     asked = execution_id = execution_of(kind, target)
     if kind in REQUESTS and kind != "stub":  # a stub is a call of this one, and no other
         execution_id = ids.latest(asked, reader.find, reader.newest_link)
-    letters = [
-        letter
-        for name in dict.fromkeys((asked, execution_id) if with_letters else ())
-        for letter in reader.letters_to(name)
-        if _is_for(name, letter)
-    ]
+    letters = (
+        _letters(reader, kind, target, body, names=dict.fromkeys((asked, execution_id)))
+        if with_letters
+        else []
+    )
     row = reader.find(execution_id)
     if row is None:
         made = [letter for letter in letters if letter.kind in MAKING]
         return _to_be_made(made[0], letters) if made else Facts(letters=letters)
-    wants_inbox = kind == "stub" or (
-        kind == "signal" and msgspec.json.decode(body, type=Signal).id != ""
-    )
     log = [] if kind == "signal" else reader.events_of(row.key, TELLING)
-    inbox = [*reader.inbox(row.key).values()] if wants_inbox else []
-    if wants_inbox and kind == "signal":
-        inbox += _told_before(reader, execution_id)
-    return facts_from(row.state, log, inbox, letters)
+    arrived: InboxItem | None = None
+    if kind == "stub":
+        arrived = reader.find_answer(row.key, split_call(target)[1])
+    elif kind == "signal" and (signal_id := _signal_id(body)):
+        arrived = _same_signal(reader, execution_id, signal_id)
+    return facts_from(row.state, log, [] if arrived is None else [arrived], letters)
 
 
-def _told_before(reader: LogReader, execution_id: str) -> Iterator[InboxItem]:
-    """Yield what reached those that went on as this one: who sends again may have met them."""
-    for name in islice(ids.predecessors(execution_id), _REMEMBERED):
+def _letters(
+    reader: LogReader, kind: str, target: str, body: str, *, names: Iterable[str]
+) -> list[Letter]:
+    """Return what waits in the mailbox and matters: few, however many wait there."""
+    found = [letter for name in names for letter in reader.find_letters(name, _MATTERING)]
+    if kind == "stub":
+        found += reader.find_letters(target, {"stub"})
+    elif kind == "signal" and (signal_id := _signal_id(body)):
+        same = (reader.find_signal_letter(name, signal_id) for name in names)
+        found += [letter for letter in same if letter is not None]
+    return sorted(found, key=lambda letter: letter.id)
+
+
+def _same_signal(reader: LogReader, execution_id: str, signal_id: str) -> InboxItem | None:
+    """Return the signal, also if it met one that went on as this execution since."""
+    before = islice(ids.predecessors(execution_id), _REMEMBERED)
+    for name in (execution_id, *before):
         row = reader.find(name)
-        if row is not None:
-            yield from reader.inbox(row.key).values()
+        found = reader.find_signal(row.key, signal_id) if row is not None else None
+        if found is not None:
+            return found
+    return None
 
 
 def facts_from(
@@ -358,11 +374,6 @@ def facts_from(
         answers={item.ref: item.body for item in arrived if item.kind == "stub"},
         letters=letters,
     )
-
-
-def _is_for(execution_id: str, letter: Letter) -> bool:
-    is_call = letter.kind == "stub"
-    return (letter.target.rpartition("/")[0] if is_call else letter.target) == execution_id
 
 
 def _to_be_made(letter: Letter, letters: Sequence[Letter]) -> Facts:

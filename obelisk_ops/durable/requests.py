@@ -131,8 +131,7 @@ class Requests:
         facts = facts_of(engine.store, kind, target, body, with_letters=False)
         if not is_news(kind, target, body, facts):
             return engine.open()
-        is_begun = engine.store.events_of(row.key, COMMANDS) != []
-        if kind == "cancel" and (row.state is State.PARKED or not is_begun):
+        if kind == "cancel" and (row.state is State.PARKED or not self._is_begun(row)):
             return self._finish(row)
         live = self._load(kind, row)
         if live is None and engine.cold.is_busy(execution_id, row.key):
@@ -153,6 +152,9 @@ class Requests:
         if kind not in ("unpause", "cancel"):
             return None
         return nursery.load(row, events.Unpaused())
+
+    def _is_begun(self, row: StateRow) -> bool:
+        return self._engine.store.events_of(row.key, COMMANDS) != []
 
     def _is_early(self, row: StateRow) -> bool:
         start = self._engine.store.timers(row.key).get(START)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import msgspec
 from msgspec import structs
 
 from obelisk_ops.core.events import Event
@@ -275,6 +276,26 @@ class MemoryStore(Archive):
             if letter.target == own or letter.target.startswith(calls)
         ]  # fmt: skip
 
+    def find_signal(self, key: int, signal_id: str) -> InboxItem | None:
+        """See Arrivals.find_signal."""
+        mine = (item for item in self.inbox(key).values() if item.kind == "signal")
+        return next((item for item in mine if _id_in(item.body) == signal_id), None)
+
+    def find_answer(self, key: int, n: int) -> InboxItem | None:
+        """See Arrivals.find_answer."""
+        mine = self.inbox(key).values()
+        return next((item for item in mine if (item.kind, item.ref) == ("stub", n)), None)
+
+    def find_letters(self, target: str, kinds: Collection[str]) -> list[Letter]:
+        """See Arrivals.find_letters."""
+        mine = [one for one in self.letters(_ALL) if one.target == target]
+        return [letter for letter in mine if letter.kind in kinds]
+
+    def find_signal_letter(self, target: str, signal_id: str) -> Letter | None:
+        """See Arrivals.find_signal_letter."""
+        mine = self.find_letters(target, {"signal"})
+        return next((letter for letter in mine if _id_in(letter.body) == signal_id), None)
+
     def crons(self) -> list[CronRow]:
         """See LogReader.crons."""
         return [row for _, row in sorted(self._tables.crons.items())]
@@ -321,6 +342,14 @@ class MemoryStore(Archive):
 
     def _in_order(self) -> Iterable[StateRow]:
         return (row for _, row in sorted(self._tables.states.items()))
+
+
+def _id_in(body: str) -> str | None:
+    try:
+        found = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return None
+    return found.get("id") if isinstance(found, dict) else None
 
 
 def _insert(table: dict[K, V], key: K, value: V) -> None:

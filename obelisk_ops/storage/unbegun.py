@@ -115,6 +115,22 @@ class WholeReader:
         """See LogReader.letters_to."""
         return self._inner.letters_to(execution_id)
 
+    def find_signal(self, key: int, signal_id: str) -> InboxItem | None:
+        """See Arrivals.find_signal."""
+        return self._inner.find_signal(key, signal_id)
+
+    def find_answer(self, key: int, n: int) -> InboxItem | None:
+        """See Arrivals.find_answer."""
+        return self._inner.find_answer(key, n)
+
+    def find_letters(self, target: str, kinds: Collection[str]) -> list[Letter]:
+        """See Arrivals.find_letters."""
+        return self._inner.find_letters(target, kinds)
+
+    def find_signal_letter(self, target: str, signal_id: str) -> Letter | None:
+        """See Arrivals.find_signal_letter."""
+        return self._inner.find_signal_letter(target, signal_id)
+
     def crons(self) -> list[CronRow]:
         """See LogReader.crons."""
         return self._inner.crons()

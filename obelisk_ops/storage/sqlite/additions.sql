@@ -48,3 +48,14 @@ CREATE TABLE IF NOT EXISTS start (
     many    INTEGER NOT NULL,
     PRIMARY KEY (queue, at)
 ) STRICT, WITHOUT ROWID;
+
+-- Is a request news? Ten thousand signals that wait are not read for that. Of the inbox
+-- only what may be asked again is indexed; timers and children are not.
+CREATE INDEX IF NOT EXISTS inbox_signal
+ON inbox (execution, CASE WHEN json_valid(body) THEN body->>'id' END)
+WHERE kind = 'signal' AND CASE WHEN json_valid(body) THEN body->>'id' END IS NOT NULL;
+
+CREATE INDEX IF NOT EXISTS inbox_stub ON inbox (execution, ref) WHERE kind = 'stub';
+
+CREATE INDEX IF NOT EXISTS mailbox_target
+ON mailbox (target, kind, CASE WHEN kind = 'signal' AND json_valid(body) THEN body->>'id' END);

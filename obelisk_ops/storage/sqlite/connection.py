@@ -85,6 +85,11 @@ def open_shared(path: Path, *, readonly: bool) -> apsw.Connection:
     return connection
 
 
+def add_what_is_missing(connection: apsw.Connection) -> None:
+    """Make tables and indexes that older versions did not; no write where all are there."""
+    connection.execute(sql.read(PACKAGE, "additions.sql"))
+
+
 @contextmanager
 def closed_if_refused(connection: apsw.Connection) -> Iterator[apsw.Connection]:
     """Leave no open file, and no sidecars, of a database that is not to be used."""
@@ -142,7 +147,7 @@ def _prepare(connection: apsw.Connection, path: Path) -> None:
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "full")
     if is_ours:
-        connection.execute(sql.read(PACKAGE, "additions.sql"))
+        add_what_is_missing(connection)
     else:
         _create(connection)
 
@@ -184,7 +189,7 @@ def _create(connection: apsw.Connection) -> None:
     }
     with connection:
         connection.execute(sql.read(PACKAGE, "schema.sql"))
-        connection.execute(sql.read(PACKAGE, "additions.sql"))
+        add_what_is_missing(connection)
         connection.executemany(QUERIES["put_meta"], list(facts.items()))
         connection.pragma("application_id", APPLICATION_ID)
         connection.pragma("user_version", SCHEMA_VERSION)

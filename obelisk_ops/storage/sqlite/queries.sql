@@ -75,6 +75,17 @@ SELECT id, at, kind, target, body FROM mailbox ORDER BY id LIMIT ?;
 SELECT id, at, kind, target, body FROM mailbox
 WHERE target = ?1 OR (target > ?2 AND target < ?3) ORDER BY id;
 
+-- name: find_letters
+-- What waits for one target, of some kinds, oldest first.
+SELECT id, at, kind, target, body FROM mailbox
+WHERE target = ? AND kind IN (SELECT value FROM json_each(?)) ORDER BY id;
+
+-- name: find_signal_letter
+-- The signal with an id that waits for one execution.
+SELECT id, at, kind, target, body FROM mailbox
+WHERE target = ? AND kind = 'signal'
+  AND CASE WHEN kind = 'signal' AND json_valid(body) THEN body->>'id' END = ? LIMIT 1;
+
 -- name: find_state
 -- One execution by its id.
 SELECT key, id, parent, parent_n, function, state, result, created_at, finished_at, error
@@ -124,6 +135,18 @@ ORDER BY key;
 -- name: read_inbox
 -- One execution's inbox.
 SELECT seq, kind, ref, at, body FROM inbox WHERE execution = ?;
+
+-- name: find_signal
+-- The signal with an id that has reached one execution; not by reading all of its inbox.
+SELECT kind, ref, at, body FROM inbox INDEXED BY inbox_signal
+WHERE execution = ? AND kind = 'signal'
+  AND CASE WHEN json_valid(body) THEN body->>'id' END IS NOT NULL
+  AND CASE WHEN json_valid(body) THEN body->>'id' END = ? LIMIT 1;
+
+-- name: find_answer
+-- What has reached one execution as the result of a stub.
+SELECT kind, ref, at, body FROM inbox INDEXED BY inbox_stub
+WHERE execution = ? AND ref = ? AND kind = 'stub' LIMIT 1;
 
 -- name: has_table
 -- Whether the file has a table that older versions did not make.

@@ -30,6 +30,7 @@ from obelisk_ops.storage.sqlite import beside
 from obelisk_ops.storage.sqlite.archive import PRUNING, Archive, state_row
 from obelisk_ops.storage.sqlite.connection import (
     QUERIES,
+    add_what_is_missing,
     open_owner,
     open_shared,
     refuse_foreign,
@@ -121,6 +122,26 @@ class SqliteReader(Archive):
         calls = f"{execution_id}/", f"{execution_id}0"  # "0" comes after "/"
         return [_letter(row) for row in self._rows("letters_to", (execution_id, *calls))]
 
+    def find_signal(self, key: int, signal_id: str) -> InboxItem | None:
+        """See Arrivals.find_signal."""
+        rows = self._rows("find_signal", (key, signal_id))
+        return InboxItem(*rows[0]) if rows else None
+
+    def find_answer(self, key: int, n: int) -> InboxItem | None:
+        """See Arrivals.find_answer."""
+        rows = self._rows("find_answer", (key, n))
+        return InboxItem(*rows[0]) if rows else None
+
+    def find_letters(self, target: str, kinds: Collection[str]) -> list[Letter]:
+        """See Arrivals.find_letters."""
+        wanted = _json(sorted(kinds)).decode()
+        return [_letter(row) for row in self._rows("find_letters", (target, wanted))]
+
+    def find_signal_letter(self, target: str, signal_id: str) -> Letter | None:
+        """See Arrivals.find_signal_letter."""
+        rows = self._rows("find_signal_letter", (target, signal_id))
+        return _letter(rows[0]) if rows else None
+
     def changes(self) -> int:
         """See LogReader.changes."""
         return int(self._connection.pragma("data_version"))
@@ -150,6 +171,7 @@ class SqliteMailbox(SqliteReader):
 
     def __init__(self, path: Path) -> None:
         self._seen_killed: str | None = None
+        self._is_whole = False
         super().__init__(path, open_shared(path, readonly=False))
 
     def ask(self, kind: str, target: str, body: str, *, now_ms: int) -> bool:
@@ -160,6 +182,9 @@ class SqliteMailbox(SqliteReader):
             # without waiting, when the owner has committed in between.
             self._connection.execute("BEGIN IMMEDIATE")
             try:
+                if not self._is_whole:
+                    add_what_is_missing(self._connection)
+                    self._is_whole = True
                 wanted = is_wanted(self, kind, target, body, now_ms)
                 if wanted:
                     letter = (now_ms, kind, target, body)
