@@ -24,7 +24,7 @@ from obelisk_ops.settings import (
     service_manager,
 )
 from obelisk_ops.supervise.bucket import TIMEOUT_S
-from obelisk_ops.supervise.launch import litestream_config, replica_of
+from obelisk_ops.supervise.launch import litestream_config, replica_of, replicated
 from obelisk_ops.supervise.log import json_log
 from obelisk_ops.supervise.notify import Notifier
 from obelisk_ops.supervise.ownership import FIRST_EPOCH
@@ -88,7 +88,7 @@ def litestream_config_text(settings: Settings, name: str) -> str:
     replica, sidecar = replica_of(settings), Sidecar(databases[name])
     owner = sidecar.owner()
     epoch = owner.epoch if owner else FIRST_EPOCH
-    config = litestream_config(
+    database = replicated(
         databases[name],
         meta=sidecar.meta(epoch),
         keys=ReplicaKeys(prefix=replica.prefix, name=name),
@@ -96,7 +96,7 @@ def litestream_config_text(settings: Settings, name: str) -> str:
         replica=replica,
         litestream=settings.litestream,
     )
-    return to_yaml(config)
+    return to_yaml(litestream_config([database], settings.litestream))
 
 
 def _secrets(settings: Settings) -> list[str]:

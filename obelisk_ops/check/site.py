@@ -14,7 +14,7 @@ from obelisk_ops.litestream.config import Config
 from obelisk_ops.objectstore import BucketRules, ObjectStore
 from obelisk_ops.replica.layout import CHECK_FOLDER, ReplicaKeys, folder
 from obelisk_ops.settings import ReplicaSettings, Settings
-from obelisk_ops.supervise.launch import litestream_config, replica_of
+from obelisk_ops.supervise.launch import litestream_config, replica_of, replicated
 from obelisk_ops.supervise.ownership import FIRST_EPOCH
 
 #: Leftovers of a check that was killed are removed by one that comes so much later.
@@ -72,14 +72,16 @@ class Site:
         self, name: str, database: Path, meta: Path, *, prefix: str = ""
     ) -> Config:
         """Return what Litestream would be told about a database."""
-        return litestream_config(
+        litestream = self.settings.litestream
+        told = replicated(
             database,
             meta=meta,
             keys=ReplicaKeys(prefix=prefix, name=name),
             epoch=FIRST_EPOCH,
             replica=self.replica,
-            litestream=self.settings.litestream,
+            litestream=litestream,
         )
+        return litestream_config([told], litestream)
 
     @property
     def rules(self) -> BucketRules:

@@ -54,6 +54,7 @@ def _shown(settings: Settings) -> dict[str, Any]:
         "litestream": {
             "topology": litestream.topology,
             "profile": litestream.profile,
+            "databases_per_process": litestream.databases_per_process,
             "sync_interval": format_duration(litestream.sync_interval_s),
             "list_interval": format_duration(litestream.list_interval_s),
             "levels": [format_duration(interval) for interval in litestream.levels_s],

@@ -19,6 +19,9 @@ _BANNER = (
     "# the process gets them by its environment. Run it with -no-expand-env.\n"
 )
 
+#: Ten times as fast, where there is one: a process may have a hundred databases.
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
 #: A character that Litestream, a shell or an S3 server may read as something else.
 _FORBIDDEN = frozenset("\0\n\r")
 
@@ -109,7 +112,7 @@ def to_yaml(config: Config) -> str:
         "shutdown-sync-timeout": duration(config.shutdown_sync_s),
         "dbs": [_database(database) for database in config.databases],
     }
-    return _BANNER + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    return _BANNER + yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def duration(seconds: float) -> str:

@@ -40,10 +40,13 @@ _TOP_KEYS = (
     "replica", "databases", "state_dir", "litestream", "stop_timeout", "lease", "drill", "host",
 )  # fmt: skip
 _LITESTREAM_KEYS = (
-    "topology", "profile", "sync_interval", "list_interval", "levels", "l0", "snapshot"
+    "topology", "databases_per_process", "profile", "sync_interval", "list_interval", "levels",
+    "l0", "snapshot",
 )  # fmt: skip
 #: Litestream has levels 1 to 8 for compacted files.
 _LEVELS_MAX = 8
+#: A Litestream with ten thousand databases runs out of threads.
+_PER_PROCESS_MAX = 1_000
 
 
 def load(path: Path | None = None) -> Settings:
@@ -229,6 +232,9 @@ def _litestream(section: Section) -> LitestreamSettings:
     made = replace(
         defaults,
         topology="shared" if topology == "shared" else "per-database",
+        databases_per_process=section.count(
+            "databases_per_process", defaults.databases_per_process, most=_PER_PROCESS_MAX
+        ),
         sync_interval_s=section.duration("sync_interval", defaults.sync_interval_s, least=0.01),
         list_interval_s=section.duration("list_interval", defaults.list_interval_s, least=0.1),
         levels_s=section.durations("levels", defaults.levels_s, least=0.1),

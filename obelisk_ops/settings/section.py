@@ -46,6 +46,13 @@ class Section:
             return default
         return _text(self.given.get(key, default), self.at(key))
 
+    def count(self, key: str, default: int, *, most: int) -> int:
+        """Return the whole number under *key*, at least 1."""
+        value = self.given.get(key, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+            raise ConfigError(f"{self.at(key)}: must be a whole number from 1 to {most}")
+        return value
+
     def duration(self, key: str, default_s: float, *, least: float) -> float:
         """Return the seconds under *key*, which must be a duration with units."""
         if key not in self.given:

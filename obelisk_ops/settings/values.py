@@ -49,7 +49,8 @@ class LitestreamSettings:
     How Litestream runs, and how closely it is watched.
 
     Attributes:
-        topology: How many databases one process serves.
+        topology: Whether databases share a process.
+        databases_per_process: How many, if they do.
         profile: Where the values come from that the file leaves out.
         sync_interval_s: How often changes are looked for and shipped.
         list_interval_s: How often the objects of a database at rest are listed.
@@ -61,6 +62,7 @@ class LitestreamSettings:
     """
 
     topology: Topology = "per-database"
+    databases_per_process: int = 150
     profile: Profile = "balanced"
     sync_interval_s: float = 1.0
     list_interval_s: float = 60.0

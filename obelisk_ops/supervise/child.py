@@ -43,6 +43,20 @@ class Launch:
         return f"Launch({self.argv!r})"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """
+    What a process said that was not routine.
+
+    Attributes:
+        words: The words.
+        database: The file name of the database that it spoke of; empty if of none.
+    """
+
+    words: str
+    database: str = ""
+
+
 class Litestream:
     """
     A process that was started.
@@ -53,7 +67,7 @@ class Litestream:
     """
 
     def __init__(
-        self, launch: Launch, *, on_line: Callable[[str], None], on_end: Callable[[], None]
+        self, launch: Launch, *, on_line: Callable[[Said], None], on_end: Callable[[], None]
     ) -> None:
         launch.socket.unlink(missing_ok=True)
         self._process = process.spawn(launch.argv, env=launch.env, output=subprocess.PIPE)
@@ -112,23 +126,24 @@ class Litestream:
             self._on_end()
 
     def _heard(self, line: str) -> None:
-        words = noteworthy(line)
-        if words:
-            self.last_words = words
-            self._on_line(words)
+        said = noteworthy(line)
+        if said is not None:
+            self.last_words = said.words
+            self._on_line(said)
 
 
-def noteworthy(line: str) -> str:
-    """Return what a line of Litestream's log says if it is not routine, else nothing."""
+def noteworthy(line: str) -> Said | None:
+    """Return what a line of Litestream's log says; None if it is routine."""
     try:
-        said = msgspec.json.decode(line)
+        told = msgspec.json.decode(line)
     except msgspec.DecodeError:
-        return "" if _is_sdk_chatter(line) else line
+        return None if _is_sdk_chatter(line) else Said(words=line)
     level = _LEVEL.search(line)
-    if not isinstance(said, dict) or (level and level.group(1) in _QUIET_LEVELS):
-        return ""
-    error = said.get("error") or said.get("err") or ""
-    return f"{said.get('msg', '')}: {error}" if error else str(said.get("msg", ""))
+    if not isinstance(told, dict) or (level and level.group(1) in _QUIET_LEVELS):
+        return None
+    error = told.get("error") or told.get("err") or ""
+    words = f"{told.get('msg', '')}: {error}" if error else str(told.get("msg", ""))
+    return Said(words=words, database=str(told.get("db") or ""))
 
 
 def _is_sdk_chatter(line: str) -> bool:

@@ -1,5 +1,5 @@
 """
-Stop a database's process, and tell the truth about what it leaves behind.
+Stop the processes, and tell the truth about what it leaves behind.
 
 Litestream ends with status 0 while data is unsent. So what counts is our own
 listing after the end, against what is on this disk.
@@ -27,6 +27,10 @@ _REAP_S = 1.0
 
 PROVEN, UNSENT, UNKNOWN = 0, 5, 4
 
+_LISTINGS_AT_ONCE = 4
+#: Of the databases of one process.
+_SYNCS_AT_ONCE = 16
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Farewell:
@@ -48,7 +52,7 @@ class Farewell:
 
 async def take_leave(
     keepers: Sequence[Keeper],
-    leavers: Iterable[Keeper],
+    processes: Iterable[Litestream],
     fleet: Fleet,
     *,
     hurry: asyncio.Event,
@@ -59,7 +63,7 @@ async def take_leave(
 
     Args:
         keepers: The databases that are looked after.
-        leavers: Those that no longer are; their processes are still ending.
+        processes: All that run, also those of databases that are given up.
         fleet: What they share.
         hurry: When it is set, everything ends at once.
         within_s: After so long, everything ends at once too.
@@ -67,40 +71,75 @@ async def take_leave(
     Returns:
         What was left behind, by name; also of those that were cut short.
     """
-    retired = list(leavers)
-    found: dict[str, Farewell] = {}
-
-    async def leave(keeper: Keeper) -> None:
-        found[keeper.name] = await finish(keeper, fleet)
-
-    endings = [end(keeper.process, fleet) for keeper in retired if keeper.process]
-    leaving = asyncio.gather(*(leave(keeper) for keeper in keepers), *endings)
+    running, found = list(processes), dict[str, Farewell]()
+    leaving = asyncio.ensure_future(_leave(keepers, running, fleet, found))
     hurrying = asyncio.ensure_future(hurry.wait())
     waiting: list[asyncio.Future[Any]] = [leaving, hurrying]
     await asyncio.wait(waiting, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
     hurrying.cancel()
     if not leaving.done():
         why = "stopped at once" if hurry.is_set() else f"{within_s:.0f} s to stop are over"
-        for keeper in (*keepers, *retired):
-            if keeper.process:
-                keeper.process.kill()
+        for process in running:
+            process.kill()
         for keeper in keepers:
             found.setdefault(keeper.name, _cut_short(keeper, why))
         leaving.cancel()
     with suppress(asyncio.CancelledError):
         await leaving
-    for keeper in (*keepers, *retired):
-        keeper.release()
     return found
 
 
-async def finish(keeper: Keeper, fleet: Fleet) -> Farewell:
-    """Ship the rest if that is possible, end the process, and find out what is unsent."""
-    await keeper.doubts.settle()
-    process = keeper.process
-    if process is not None:
-        await _ship(process, keeper, fleet)
-        await end(process, fleet)
+async def _leave(
+    keepers: Sequence[Keeper],
+    processes: Sequence[Litestream],
+    fleet: Fleet,
+    found: dict[str, Farewell],
+) -> None:
+    served: dict[Litestream | None, list[Keeper]] = {process: [] for process in processes}
+    for keeper in keepers:
+        served.setdefault(keeper.process, []).append(keeper)
+    # As soon as the bucket does not answer, the others need not ask it.
+    slots = asyncio.Semaphore(_LISTINGS_AT_ONCE)
+
+    async def finish(process: Litestream | None, some: Sequence[Keeper]) -> None:
+        await asyncio.gather(*(keeper.doubts.settle() for keeper in some))
+        if process is not None:
+            await _ship(process, some, fleet)
+            await _end(process, fleet)
+        for keeper in some:
+            async with slots:
+                found[keeper.name] = await _account(keeper, fleet)
+
+    await asyncio.gather(*(finish(process, some) for process, some in served.items()))
+
+
+async def _ship(process: Litestream, keepers: Sequence[Keeper], fleet: Fleet) -> None:
+    """Ship what is left, many databases at once: told to end, it takes one after the other."""
+    timeout_s = fleet.litestream.shutdown_sync_s
+    slots = asyncio.Semaphore(_SYNCS_AT_ONCE)
+
+    async def ship(keeper: Keeper) -> None:
+        with suppress(OpsError):
+            async with slots:
+                await process.control.sync(keeper.path, timeout_s=timeout_s)
+
+    known = [keeper for keeper in keepers if keeper.tracker is not None]
+    with suppress(OpsError, TimeoutError):
+        async with asyncio.timeout(timeout_s + 1):
+            # While S3 is down a sync would only wait twice: the end of the process tries too.
+            for tracker in filter(None, (keeper.tracker for keeper in known[:1])):
+                await tracker.ask_now()
+            await asyncio.gather(*map(ship, known))
+
+
+async def _end(process: Litestream, fleet: Fleet) -> None:
+    process.terminate()
+    if not await process.wait(fleet.litestream.shutdown_sync_s * _END_SHARE):
+        process.kill()
+        await process.wait(_REAP_S)
+
+
+async def _account(keeper: Keeper, fleet: Fleet) -> Farewell:
     doubt = keeper.doubts.problem()
     if doubt is not None:
         return Farewell(exit_status=UNKNOWN, detail=doubt.text)
@@ -110,28 +149,12 @@ async def finish(keeper: Keeper, fleet: Fleet) -> Farewell:
     tracker.close()
     tracker.saw(0)
     try:
-        await tracker.ask_now()
+        if fleet.bucket.is_ready():
+            await tracker.ask_now()
+            return _measured(tracker)
     except OpsError:
-        return _unproven(keeper, _bucket_trouble(fleet))
-    return _measured(tracker)
-
-
-async def end(process: Litestream, fleet: Fleet) -> None:
-    """Ask a process to end, and end it if it does not."""
-    process.terminate()
-    if not await process.wait(fleet.litestream.shutdown_sync_s * _END_SHARE):
-        process.kill()
-        await process.wait(_REAP_S)
-
-
-async def _ship(process: Litestream, keeper: Keeper, fleet: Fleet) -> None:
-    if keeper.tracker is None:
-        return
-    with suppress(OpsError):
-        # While S3 is down a sync would only wait twice: the end of the process tries as well.
-        await keeper.tracker.ask_now()
-        timeout_s = fleet.litestream.shutdown_sync_s
-        await process.control.sync(keeper.path, timeout_s=timeout_s)
+        pass
+    return _unproven(keeper, _bucket_trouble(fleet))
 
 
 def _cut_short(keeper: Keeper, why: str) -> Farewell:

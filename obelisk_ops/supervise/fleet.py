@@ -62,6 +62,12 @@ class Fleet:
         """How often Litestream ships."""
         return round(self.litestream.sync_interval_s * 1000)
 
-    def socket_of(self, name: str) -> Path:
-        """Return where the process of one database listens; short whatever its name is."""
-        return self.sockets / f"{hashlib.sha256(name.encode()).hexdigest()[:10]}.sock"
+    @property
+    def group_size(self) -> int | None:
+        """How many databases share a process; None: each has one of its own."""
+        is_shared = self.litestream.topology == "shared"
+        return self.litestream.databases_per_process if is_shared else None
+
+    def socket_of(self, group: str) -> Path:
+        """Return where the process of one group listens; short whatever its name is."""
+        return self.sockets / f"{hashlib.sha256(group.encode()).hexdigest()[:10]}.sock"

@@ -1,31 +1,28 @@
 """
-Keeps one database replicated: observe, plan, act, twice a second.
+Keeps one database replicated: observe, decide, and say what it needs, twice a second.
 
-What is slow (the bucket) runs beside this loop and leaves its result behind.
-The loop only looks, lets the pure parts decide, and acts.
+What is slow (the bucket) runs beside this loop and leaves its result behind. The process
+is run by the runner of its group, which hears from here whether the file may be in it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from obelisk_ops.errors import CredentialsError, OpsError, Unavailable
-from obelisk_ops.litestream.config import Config
+from obelisk_ops.errors import Unavailable
+from obelisk_ops.litestream.config import Database
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.supervise import identity
-from obelisk_ops.supervise.bucket import problem_of
 from obelisk_ops.supervise.child import Litestream
 from obelisk_ops.supervise.doubts import Doubts
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Health, Observations, Problem, State, judge
-from obelisk_ops.supervise.launch import digest, environment, litestream_config
+from obelisk_ops.supervise.launch import replicated
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.ownership import Owner
-from obelisk_ops.supervise.plan import Wanted, next_step
-from obelisk_ops.supervise.runner import Runner
+from obelisk_ops.supervise.runner import Member, Runner
 from obelisk_ops.supervise.sidecar import Sidecar
 from obelisk_ops.supervise.tenure import Tenure
 from obelisk_ops.supervise.tracker import Tracker
@@ -33,11 +30,6 @@ from obelisk_ops.supervise.tracker import Tracker
 TICK_S = 0.5
 #: While something is unsent, so that it is seen soon that it no longer is.
 BUSY_TICK_S = 0.2
-
-#: With nothing new on disk, how often the process has to show that it lives.
-_SIGN_OF_LIFE_MS = 5_000
-#: While the bucket does not accept the credentials, how often they are read again.
-_REFRESH_MS = 5_000
 
 
 class Keeper:
@@ -51,7 +43,7 @@ class Keeper:
         looked_ms: When it last looked and acted, by ``Clock.elapsed_ms``.
     """
 
-    def __init__(self, name: str, path: Path, fleet: Fleet) -> None:
+    def __init__(self, name: str, path: Path, fleet: Fleet, runner: Runner) -> None:
         self.name, self.path = name, path
         self.health = Health(state=State.STARTING)
         self.tracker: Tracker | None = None
@@ -62,14 +54,12 @@ class Keeper:
         self._wake = asyncio.Event()
         news = self._wake.set
         self._tenure = Tenure(name, path, sidecar=self._sidecar, fleet=fleet, on_news=news)
-        self._runner = Runner(name, fleet, on_news=news)
+        self._runner = runner
+        runner.join(name, news)
         self.doubts = Doubts(name, path, sidecar=self._sidecar, fleet=fleet, on_news=news)
         self._inode: int | None = None
         self._was_there = False
         self._is_retired = False
-        self._start: tuple[Config, Mapping[str, str]] | None = None
-        self._digest = ""
-        self._refreshed_ms = 0
         self._problem: Problem | None = None
 
     @property
@@ -84,8 +74,13 @@ class Keeper:
 
     @property
     def process(self) -> Litestream | None:
-        """Its Litestream process while it runs."""
-        return self._runner.process
+        """The Litestream process that has the file open, while it runs."""
+        return self._runner.process_of(self.name)
+
+    @property
+    def group(self) -> str:
+        """The group of databases whose process it shares."""
+        return self._runner.name
 
     @property
     def lease(self) -> Holder:
@@ -95,13 +90,14 @@ class Keeper:
     @property
     def is_at_rest(self) -> bool:
         """Tell whether it was retired and nothing of it runs any more."""
-        return self._is_retired and self._runner.child is None
+        return self._is_retired and self.process is None
 
     async def run(self) -> None:
         """Look, decide and act until cancelled."""
         while True:
             try:
                 await self.tick()
+                self._problem = None
             except Exception as bug:  # noqa: BLE001 - one database's bug must not stop the others
                 self._fail(bug)
             self.looked_ms = self._fleet.clock.elapsed_ms()
@@ -115,44 +111,27 @@ class Keeper:
 
     async def tick(self) -> None:
         """Look once, decide once, act once."""
-        self._look_at_credentials()
         self._look_at_file()
         if self._tenure.look_at_lease(is_at_rest=self.process is None):
             self._drop_tracker()
         self._look_at_epoch()
-        self._runner.look()
         self._look_at_doubts()
-        self._act()
+        self._ask_for_process()
         await self._look_at_position()
         self._judge()
 
-    def refresh(self) -> None:
-        """Read the credentials again; a process with older ones is replaced."""
-        if self.owner is not None:
-            self._prepare(self.owner)
-
-    def halt(self) -> None:
-        """End the process at once: there is no right to write any more."""
-        self._runner.halt()
-        self._wake.set()
-
     def retire(self) -> None:
-        """Stop looking after this database; its process is asked to end."""
+        """Stop looking after this database; its process is asked to let go of it."""
         self._is_retired = True
+        self._runner.leave(self.name)
         self._wake.set()
 
     def release(self) -> None:
-        """Let go of everything but the process."""
+        """Let go of everything."""
         if self.tracker:
             self.tracker.close()
         self._tenure.release()
-
-    def _look_at_credentials(self) -> None:
-        problem, now_ms = self._fleet.bucket.problem, self._fleet.clock.elapsed_ms()
-        is_due = now_ms - self._refreshed_ms >= _REFRESH_MS
-        if problem is not None and problem.code == CredentialsError.code and is_due:
-            self._refreshed_ms = now_ms
-            self.refresh()
+        self._runner.part(self.name)
 
     def _look_at_file(self) -> None:
         inode = identity.inode_of(self.path)
@@ -173,7 +152,6 @@ class Keeper:
             self._tenure.supersede(tracker.superseded)
         owner = self.owner
         if owner is not None and tracker is None:
-            self._prepare(owner)
             self.tracker = Tracker(
                 self.path,
                 self._keys,
@@ -200,29 +178,36 @@ class Keeper:
             self._tenure.end()
             self._drop_tracker()
 
-    def _act(self) -> None:
-        wanted = self._wanted()
-        step = next_step(
-            wanted,
-            self._runner.child,
-            now_ms=self._fleet.clock.elapsed_ms(),
-            limits=self._fleet.limits,
-        )
-        self._runner.act(step, wanted, self._start)
-
-    def _wanted(self) -> Wanted | None:
+    def _ask_for_process(self) -> None:
         if self._is_retired:
-            return None
+            self._runner.leave(self.name)
+            return
         # Until it is known which epoch the file belongs to, nothing may run for it; and what
         # runs without the right to write is ended without a last sync.
-        may_run = self.owner and not self._tenure.refusal and self.lease.may_write()
-        return Wanted(config=self._digest, inode=self._inode if may_run else None)
+        may_write = self.lease.may_write() and not self._tenure.refusal
+        owner = self.owner if may_write else None
+        member = Member(
+            database=self._replicated(owner) if owner else None,
+            inode=self._inode if owner else None,
+            is_awaited=may_write and self._inode is not None and self._tenure.is_hopeful,
+        )
+        self._runner.want(self.name, member)
+
+    def _replicated(self, owner: Owner) -> Database:
+        return replicated(
+            self.path,
+            meta=self._sidecar.meta(owner.epoch),
+            keys=self._keys,
+            epoch=owner.epoch,
+            replica=self._fleet.replica,
+            litestream=self._fleet.litestream,
+        )
 
     async def _look_at_position(self) -> None:
         tracker = self.tracker
         if tracker is None:
             return
-        if tracker.needs_look() or self._runner.silent_ms >= _SIGN_OF_LIFE_MS:
+        if tracker.needs_look():
             tracker.saw(await self._ask_txid())
         else:
             tracker.saw_nothing_new()
@@ -239,23 +224,6 @@ class Keeper:
             return 0
         self._runner.answered()
         return txid
-
-    def _prepare(self, owner: Owner) -> None:
-        try:
-            env = environment(self._fleet.replica)
-        except OpsError as error:
-            self._problem = problem_of(error, since_ms=self._fleet.clock.elapsed_ms())
-            return
-        self._problem = None
-        config = litestream_config(
-            self.path,
-            meta=self._sidecar.meta(owner.epoch),
-            keys=self._keys,
-            epoch=owner.epoch,
-            replica=self._fleet.replica,
-            litestream=self._fleet.litestream,
-        )
-        self._start, self._digest = (config, env), digest(config, env)
 
     def _fail(self, bug: Exception) -> None:
         now_ms = self._fleet.clock.elapsed_ms()
@@ -294,6 +262,7 @@ class Keeper:
             self._problem
             or self._tenure.problem
             or self.lease.problem
+            or runner.problem
             or (tracker.problem if tracker else None)
         )
         return Observations(
@@ -305,13 +274,13 @@ class Keeper:
             refusal=self._tenure.refusal,
             bucket=self._fleet.bucket.problem,
             own=own,
-            crash=runner.crash,
+            crash=runner.crash if self.owner else None,
             doubt=self.doubts.problem(),
             is_fatal=runner.is_fatal,
             local_txid=local.txid if local else None,
             tail_bytes=tail.size if tail else None,
             waiting=self._tenure.waiting,
-            words=runner.words,
+            words=runner.words(self.path),
             tail_commits=tail.commits if tail else None,
             replica_txid=tracker.remote.txid if tracker and tracker.remote else None,
             proven_ms=tracker.proven_ms if tracker else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,9 @@ from obelisk_ops.settings import (
 )
 from obelisk_ops.supervise.child import Launch
 from obelisk_ops.supervise.sidecar import private_folder, write_private
+
+#: However many databases a process has, so long for the last sync of each.
+_SHUTDOWN_SYNC_LEAST_S = 1.0
 
 _LOOPBACK = "127.0.0.1"
 
@@ -40,7 +43,7 @@ def replica_of(settings: Settings) -> ReplicaSettings:
     return settings.replica
 
 
-def litestream_config(
+def replicated(
     database: Path,
     *,
     meta: Path,
@@ -48,23 +51,26 @@ def litestream_config(
     epoch: int,
     replica: ReplicaSettings,
     litestream: LitestreamSettings,
-) -> Config:
-    """Return the configuration for one database; socket and port are filled in at the start."""
-    target = Target(
-        bucket=replica.bucket,
-        path=keys.epoch(epoch).rstrip("/"),
-        region=replica.region,
-        endpoint=replica.endpoint,
-    )
-    return Config(
-        databases=(
-            Database(
-                path=database,
-                meta=meta,
-                target=target,
-                sync_interval_s=litestream.sync_interval_s,
-            ),
+) -> Database:
+    """Return how one database is replicated."""
+    return Database(
+        path=database,
+        meta=meta,
+        target=Target(
+            bucket=replica.bucket,
+            path=keys.epoch(epoch).rstrip("/"),
+            region=replica.region,
+            endpoint=replica.endpoint,
         ),
+        sync_interval_s=litestream.sync_interval_s,
+    )
+
+
+def litestream_config(databases: Iterable[Database], litestream: LitestreamSettings) -> Config:
+    """Return the configuration of one process; socket and port are filled in at the start."""
+    chosen = tuple(databases)
+    return Config(
+        databases=chosen,
         socket=Path("litestream.sock"),
         metrics=f"{_LOOPBACK}:9090",
         levels_s=litestream.levels_s,
@@ -72,8 +78,13 @@ def litestream_config(
         l0_check_s=litestream.l0_check_s,
         snapshot_interval_s=litestream.snapshot_interval_s,
         snapshot_retention_s=litestream.snapshot_retention_s,
-        shutdown_sync_s=litestream.shutdown_sync_s,
+        shutdown_sync_s=_shutdown_sync_s(litestream.shutdown_sync_s, len(chosen)),
     )
+
+
+def _shutdown_sync_s(process_s: float, databases: int) -> float:
+    # One database is closed after the other.
+    return max(process_s / max(1, databases), min(process_s, _SHUTDOWN_SYNC_LEAST_S))
 
 
 def environment(replica: ReplicaSettings) -> dict[str, str]:
@@ -112,7 +123,7 @@ def launch(
 
 def digest(config: Config, env: Mapping[str, str]) -> str:
     """Return what changes when a running process has to be replaced by a new one."""
-    parts = [to_yaml(config), *(f"{name}={value}" for name, value in sorted(env.items()))]
+    parts = [repr(config), *(f"{name}={value}" for name, value in sorted(env.items()))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -1,8 +1,9 @@
 """
 Decide what to do about each Litestream process.
 
-Pure: the past comes in as data, the next steps go out as data. Nothing else in
-the program decides to start or to stop one.
+A process serves a group of databases, often of one. Pure: the past comes in as
+data, the next steps go out as data. Nothing else in the program decides to start
+or to stop one.
 """
 
 from __future__ import annotations
@@ -23,15 +24,23 @@ class ChildState(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """
-    What should run for one database.
+    What should run for one group of databases.
 
     Attributes:
         config: Digest of everything the process is started with.
-        inode: The file it may replicate; None while there is no file.
+        inodes: The file it may replicate, by database; None while there is none, or it
+            is not known where its replica goes.
+        is_complete: Whether nobody is about to join: a start need not wait for others.
     """
 
     config: str
-    inode: int | None
+    inodes: Mapping[str, int | None]
+    is_complete: bool = True
+
+    @property
+    def files(self) -> dict[str, int]:
+        """What can be replicated now, by database."""
+        return {name: inode for name, inode in self.inodes.items() if inode is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +50,7 @@ class Child:
 
     Attributes:
         config: Digest of what it was started with.
-        inode: The file it opened.
+        inodes: The files it opened, by database.
         state: Where it is in its life.
         since_ms: When it entered that state.
         answered_ms: When it last answered on its socket, or was started.
@@ -49,7 +58,7 @@ class Child:
     """
 
     config: str
-    inode: int
+    inodes: Mapping[str, int]
     state: ChildState
     since_ms: int
     answered_ms: int
@@ -58,10 +67,17 @@ class Child:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How patient the supervisor is. All times in milliseconds."""
+    """
+    How patient the supervisor is. All times in milliseconds.
+
+    ``start_ms`` and ``start_each_ms`` for each of its databases: how long a process is left
+    alone before it is replaced by one of another configuration.
+    """
 
     stop_grace_ms: int = 15_000
     silent_ms: int = 15_000
+    start_ms: int = 200
+    start_each_ms: int = 10
     healthy_after_ms: int = 10_000
     backoff_first_ms: int = 250
     backoff_max_ms: int = 30_000
@@ -78,35 +94,20 @@ class Step(StrEnum):
     FORGET = "forget"
 
 
-def plan(
-    wanted: Mapping[str, Wanted],
-    children: Mapping[str, Child],
-    *,
-    now_ms: int,
-    limits: Limits,
-) -> dict[str, Step]:
-    """
-    Return the step due now for each database; databases at rest are absent.
-
-    Args:
-        wanted: What should run, by database name.
-        children: What is known to run or to have run, by database name.
-        now_ms: The clock that the times of *children* are on.
-        limits: How patient to be.
-    """
-    steps = {
-        name: next_step(wanted.get(name), children.get(name), now_ms=now_ms, limits=limits)
-        for name in sorted(wanted.keys() | children.keys())
-    }
-    return {name: step for name, step in steps.items() if step is not None}
-
-
 def next_step(
     wanted: Wanted | None, child: Child | None, *, now_ms: int, limits: Limits
 ) -> Step | None:
-    """Return the step due now for one database; None if it is at rest."""
+    """
+    Return the step due now for one group; None if it is at rest.
+
+    Args:
+        wanted: What should run; None if nothing.
+        child: What is known to run or to have run.
+        now_ms: The clock that the times of *child* are on.
+        limits: How patient to be.
+    """
     if child is None:
-        return Step.SPAWN if _has_file(wanted) else None
+        return Step.SPAWN if _may_start(wanted) else None
     match child.state:
         case ChildState.RUNNING:
             return _of_running(wanted, child, now_ms=now_ms, limits=limits)
@@ -114,10 +115,10 @@ def next_step(
             overdue = now_ms - child.since_ms >= limits.stop_grace_ms
             return Step.KILL if overdue or _is_foreign(wanted, child) else None
         case ChildState.EXITED:
-            if not _has_file(wanted):
+            if wanted is None or not wanted.files:
                 return Step.FORGET
             rested = now_ms - child.since_ms >= backoff_ms(child.failures, limits)
-            return Step.SPAWN if rested else None
+            return Step.SPAWN if rested and _may_start(wanted) else None
 
 
 def backoff_ms(failures: int, limits: Limits) -> int:
@@ -136,11 +137,11 @@ def is_fatal(child: Child, limits: Limits) -> bool:
 
 def started(previous: Child | None, wanted: Wanted, *, now_ms: int) -> Child:
     """Return what is known of a process that was started just now."""
-    if wanted.inode is None:
+    if not wanted.files:
         raise AssertionError("a process is never started without a file")
     return Child(
         config=wanted.config,
-        inode=wanted.inode,
+        inodes=wanted.files,
         state=ChildState.RUNNING,
         since_ms=now_ms,
         answered_ms=now_ms,
@@ -172,14 +173,23 @@ def _of_running(
     # A last sync would ship pages of one file and the WAL of another: no time for manners.
     if _is_foreign(wanted, child):
         return Step.KILL
-    if wanted.config != child.config:
-        return Step.TERMINATE
-    return Step.KILL if now_ms - child.answered_ms >= limits.silent_ms else None
+    if now_ms - child.answered_ms >= limits.silent_ms:
+        return Step.KILL
+    is_up = now_ms - child.since_ms >= limits.start_ms + limits.start_each_ms * len(
+        child.inodes
+    )
+    is_due = wanted.config != child.config and wanted.is_complete and is_up
+    return Step.TERMINATE if is_due else None
 
 
-def _has_file(wanted: Wanted | None) -> bool:
-    return wanted is not None and wanted.inode is not None
+def _may_start(wanted: Wanted | None) -> bool:
+    return wanted is not None and bool(wanted.files) and wanted.is_complete
 
 
 def _is_foreign(wanted: Wanted | None, child: Child) -> bool:
-    return wanted is not None and wanted.inode != child.inode
+    """Tell whether the process holds a file that is no longer where it was."""
+    if wanted is None:
+        return False
+    # Who has left the group is not among them: its file may be shipped to the end.
+    inodes = wanted.inodes
+    return any(inodes[name] != inode for name, inode in child.inodes.items() if name in inodes)

@@ -36,9 +36,12 @@ from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.notify import Notifier
 from obelisk_ops.supervise.places import Places
 from obelisk_ops.supervise.rights import Rights
+from obelisk_ops.supervise.roster import Roster
 from obelisk_ops.supervise.status import Row, farewell_row, fleet_exit, row_of, summary
 
 _RESCAN_S = 1.0
+#: While a process still holds what another one is to have.
+_MOVING_S = 0.2
 #: Behind the stop of all databases: requests that are under way end, and the process.
 _AFTER_STOP_S = 4.0
 #: ``--once`` gives up when nothing has moved for so long.
@@ -74,9 +77,6 @@ class Supervisor:
         self._open_store = open_store
         self._clock, self._log = clock, log
         self._notifier = notifier or Notifier(None, clock)
-        self._keepers: dict[str, Keeper] = {}
-        self._retired: list[Keeper] = []
-        self._tasks: dict[Keeper, asyncio.Task[None]] = {}
         self._rights = Rights(clock, log, on_halt=self._halt)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -101,7 +101,7 @@ class Supervisor:
         expand_databases(self._settings)
         places = self._places = Places(self._settings.state_dir)
         try:
-            self._fleet = self._make_fleet(found, places)
+            self._roster = Roster(self._make_fleet(found, places))
             server = ControlServer(places.control, {"status": self._status})
             await server.start()
             try:
@@ -114,12 +114,8 @@ class Supervisor:
             self._notifier.close()
 
     async def _supervise(self, version: str, *, once: bool) -> Outcome:
-        topology = self._settings.litestream.topology
-        if topology != "per-database":
-            note = "each database gets a process of its own"
-            self._log.warning("topology", wanted=topology, note=note)
         self._rescan()
-        self._log.info("ready", databases=len(self._keepers), litestream=version)
+        self._log.info("ready", databases=len(self._roster.keepers), litestream=version)
         scanning = asyncio.ensure_future(self._keep_scanning())
         telling = asyncio.ensure_future(self._keep_telling())
         try:
@@ -140,7 +136,7 @@ class Supervisor:
 
     async def _keep_scanning(self) -> None:
         while True:
-            await asyncio.sleep(_RESCAN_S)
+            await asyncio.sleep(_MOVING_S if self._roster.is_moving else _RESCAN_S)
             self._rescan()
             self._scanned_ms = self._clock.elapsed_ms()
 
@@ -148,13 +144,13 @@ class Supervisor:
         """Tell the service manager how it is, and that it lives, while its work goes on."""
         self._notifier.ready()
         while True:
-            worked_ms = [keeper.looked_ms for keeper in self._tasks]
+            worked_ms = self._roster.looked_ms
             # While it stops nobody looks any more, and the stop has a limit of its own.
             is_alive = self._stop.is_set() or self._notifier.is_alive(
                 [self._scanned_ms, *worked_ms]
             )
             self._notifier.pulse(
-                summary(k.health for k in self._keepers.values()), is_alive=is_alive
+                summary(k.health for k in self._roster.keepers.values()), is_alive=is_alive
             )
             await asyncio.sleep(self._notifier.pause_s)
 
@@ -168,34 +164,8 @@ class Supervisor:
             self._scan_trouble = wrong.message
             return
         self._scan_trouble = ""
-        self._retired = [keeper for keeper in self._retired if not self._is_gone(keeper)]
-        keepers = (*self._keepers.values(), *self._retired)
-        self._rights.give_back_unused({self._fleet.lease, *(k.lease for k in keepers)})
-        busy = {keeper.path for keeper in self._retired}
-        for name, path in found.items():
-            keeper = self._keepers.get(name)
-            if keeper is not None and keeper.path != path:
-                self._retire(keeper)
-            elif keeper is None and path not in busy:
-                self._add(name, path)
-
-    def _add(self, name: str, path: Path) -> None:
-        keeper = Keeper(name, path, self._fleet)
-        self._keepers[name] = keeper
-        self._tasks[keeper] = asyncio.ensure_future(keeper.run())
-        self._log.info("database", database=name, path=str(path))
-
-    def _retire(self, keeper: Keeper) -> None:
-        del self._keepers[keeper.name]
-        keeper.retire()
-        self._retired.append(keeper)
-
-    def _is_gone(self, keeper: Keeper) -> bool:
-        if not keeper.is_at_rest:
-            return False
-        self._tasks.pop(keeper).cancel()
-        keeper.release()
-        return True
+        self._roster.update(found)
+        self._rights.give_back_unused(self._roster.leases)
 
     def hang_up(self) -> None:
         """Read the configuration again, and replace what it changes."""
@@ -217,21 +187,20 @@ class Supervisor:
             self._settings.litestream,
         )
         self._settings = settings
-        self._fleet.bucket.reconnect()
+        roster = self._roster
+        roster.fleet.bucket.reconnect()
         if not same:
             bucket = self._open_bucket(settings)
-            self._fleet = replace(
-                self._fleet,
+            roster.fleet = replace(
+                roster.fleet,
                 replica=replica_of(settings),
                 litestream=settings.litestream,
                 bucket=bucket,
                 lease=self._rights.obtain(settings, bucket, self._places.lease),
             )
-        for keeper in list(self._keepers.values()):
-            if not same or wanted.get(keeper.name) != keeper.path:
-                self._retire(keeper)
-            else:
-                keeper.refresh()
+        keepers = roster.keepers.values()
+        roster.retire([k for k in keepers if not same or wanted.get(k.name) != k.path])
+        roster.refresh()
         self._log.info("reloaded", databases=len(wanted))
         self._rescan()
 
@@ -258,9 +227,7 @@ class Supervisor:
         return Bucket(lambda: self._open_store(replica), self._clock)
 
     def _halt(self, lease: Holder) -> None:
-        for keeper in (*self._keepers.values(), *self._retired):
-            if keeper.lease is lease:
-                keeper.halt()
+        self._roster.halt(lease)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -299,7 +266,7 @@ class Supervisor:
     async def _until_proven(self) -> None:
         seen, since_ms = None, self._clock.elapsed_ms()
         while not self._stop.is_set():
-            open_cases = [k for k in self._keepers.values() if not _is_done(k)]
+            open_cases = [k for k in self._roster.keepers.values() if not _is_done(k)]
             now = [(k.name, k.health.state, k.tracker and k.tracker.local) for k in open_cases]
             if now != seen:
                 seen, since_ms = now, self._clock.elapsed_ms()
@@ -309,18 +276,19 @@ class Supervisor:
                 await asyncio.wait_for(self._stop.wait(), _ONCE_LOOK_S)
 
     async def _say_farewell(self) -> dict[str, Farewell]:
-        for task in self._tasks.values():
-            task.cancel()
+        roster = self._roster
+        roster.stop_looking()
         now_ms, limit_ms = self._clock.elapsed_ms(), round(self._settings.stop_timeout_s * 1000)
         within_s = max(0, (self._stop_by_ms or now_ms + limit_ms) - now_ms) / 1000
         self._notifier.stopping(within_s + _AFTER_STOP_S)
         found = await take_leave(
-            list(self._keepers.values()),
-            self._retired,
-            self._fleet,
+            list(roster.keepers.values()),
+            roster.processes,
+            roster.fleet,
             hurry=self._hurry,
             within_s=within_s,
         )
+        roster.release()
         for name, farewell in found.items():
             log = self._log.info if farewell.exit_status == PROVEN else self._log.warning
             log("stopped", database=name, detail=farewell.detail)
@@ -331,8 +299,8 @@ class Supervisor:
 
     def rows(self) -> list[Row]:
         """Return the present verdict on every database, by name."""
-        keepers = sorted(self._keepers.values(), key=lambda keeper: keeper.name)
-        return [row_of(k, self._fleet, databases=len(keepers)) for k in keepers]
+        keepers = sorted(self._roster.keepers.values(), key=lambda keeper: keeper.name)
+        return [row_of(k, self._roster.fleet, databases=len(keepers)) for k in keepers]
 
 
 def _outcome(rows: list[Row], farewells: dict[str, Farewell], *, once: bool) -> Outcome:

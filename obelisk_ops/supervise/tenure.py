@@ -87,6 +87,12 @@ class Tenure:
         self._stamp()
         return is_lost
 
+    @property
+    def is_hopeful(self) -> bool:
+        """Tell whether the epoch is not known yet, and nothing stands in its way."""
+        trouble = self.refusal or self.problem or self.waiting or self._fleet.bucket.problem
+        return self.owner is None and not trouble
+
     def seek(self, inode: int) -> None:
         """Begin to find out the epoch of the file, if it is time to."""
         if self.owner is not None or (self._seeking and not self._seeking.done()):

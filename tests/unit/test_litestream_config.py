@@ -14,12 +14,13 @@ from obelisk_ops.litestream.config import Config, Database, Target, duration, to
 from obelisk_ops.litestream.program import MINIMUM, parse_version
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.settings import LitestreamSettings, ReplicaSettings
-from obelisk_ops.supervise.launch import digest, litestream_config
+from obelisk_ops.supervise.launch import digest, litestream_config, replicated
 
 FOLDER = Path(__file__).parents[2] / "litestream"
 GOLDEN = FOLDER / "litestream.example.yml"
 
-EXAMPLE = litestream_config(
+SETTINGS = LitestreamSettings()
+DATABASE = replicated(
     Path("/var/lib/obelisk/runs/exp-17.db"),
     meta=Path("/var/lib/obelisk/runs/.exp-17.db-obelisk/meta-e0001"),
     keys=ReplicaKeys(prefix="experiments", name="exp-17"),
@@ -31,8 +32,9 @@ EXAMPLE = litestream_config(
         region="us-east-1",
         credentials="env",
     ),
-    litestream=LitestreamSettings(),
+    litestream=SETTINGS,
 )
+EXAMPLE = litestream_config([DATABASE], SETTINGS)
 
 
 def test_the_example_is_what_is_generated() -> None:
@@ -109,6 +111,17 @@ def test_a_new_key_pair_or_interval_makes_another_process_necessary() -> None:
     assert digest(EXAMPLE, dict(reversed(env.items()))) == before
     assert digest(EXAMPLE, env | {"AWS_SECRET_ACCESS_KEY": "c"}) != before
     assert digest(replace(EXAMPLE, snapshot_interval_s=60), env) != before
+
+
+@pytest.mark.parametrize(
+    ("databases", "within_s", "each_s"), [(1, 10, 10), (5, 10, 2), (150, 10, 1), (3, 0.6, 0.6)]
+)
+def test_a_stop_stays_short_however_many_databases_a_process_has(
+    databases: int, within_s: float, each_s: float
+) -> None:
+    settings = replace(SETTINGS, shutdown_sync_s=within_s)
+
+    assert litestream_config([DATABASE] * databases, settings).shutdown_sync_s == each_s
 
 
 def _keys(node: object) -> list[str]:

@@ -15,7 +15,7 @@ from obelisk_ops.supervise.plan import (
     backoff_ms,
     exited,
     is_fatal,
-    plan,
+    next_step,
     started,
     stopping,
 )
@@ -23,6 +23,8 @@ from obelisk_ops.supervise.plan import (
 LIMITS = Limits(
     stop_grace_ms=15_000,
     silent_ms=15_000,
+    start_ms=200,
+    start_each_ms=10,
     healthy_after_ms=10_000,
     backoff_first_ms=250,
     backoff_max_ms=2_000,
@@ -30,16 +32,17 @@ LIMITS = Limits(
     fatal_retry_ms=60_000,
 )
 NOW = 1_000_000
-A = Wanted(config="a", inode=7)
-GONE = Wanted(config="a", inode=None)
+A = Wanted(config="a", inodes={"x": 7})
+GONE = Wanted(config="a", inodes={"x": None})
+AB = Wanted(config="ab", inodes={"x": 7, "y": 8})
 
 
 def child(
-    state: ChildState, *, ago: int = 0, failures: int = 0, silent: int = 0, inode: int = 7
+    state: ChildState, *, ago: int = 0, failures: int = 0, silent: int = 0, **inodes: int
 ) -> Child:
     return Child(
-        config="a", inode=inode, state=state, since_ms=NOW - ago, answered_ms=NOW - silent,
-        failures=failures,
+        config="a", inodes=inodes or {"x": 7}, state=state, since_ms=NOW - ago,
+        answered_ms=NOW - silent, failures=failures,
     )  # fmt: skip
 
 
@@ -54,10 +57,41 @@ RUNNING, STOPPING, EXITED = ChildState.RUNNING, ChildState.STOPPING, ChildState.
         pytest.param(GONE, None, None, id="new, but there is no file yet"),
         pytest.param(A, child(RUNNING), None, id="runs"),
         pytest.param(None, child(RUNNING), Step.TERMINATE, id="no longer wanted"),
-        pytest.param(replace(A, config="b"), child(RUNNING), Step.TERMINATE, id="new config"),
-        pytest.param(replace(A, inode=8), child(RUNNING), Step.KILL, id="another file"),
         pytest.param(
-            Wanted(config="b", inode=8),
+            replace(A, config="b"), child(RUNNING, ago=210), Step.TERMINATE, id="new config"
+        ),
+        pytest.param(replace(A, config="b"), child(RUNNING, ago=209), None, id="just started"),
+        pytest.param(AB, child(RUNNING, ago=210), Step.TERMINATE, id="another joins"),
+        pytest.param(
+            replace(AB, is_complete=False), child(RUNNING, ago=210), None, id="more will join"
+        ),
+        pytest.param(
+            A, child(RUNNING, ago=220, x=7, y=8), None, id="same config: nothing was left out"
+        ),
+        pytest.param(
+            replace(A, config="b"),
+            child(RUNNING, ago=220, x=7, y=8),
+            Step.TERMINATE,
+            id="one has left: its rest is shipped",
+        ),
+        pytest.param(
+            replace(AB, inodes={"x": 7, "y": None}),
+            child(RUNNING, x=7, y=8),
+            Step.KILL,
+            id="the file of one is gone",
+        ),
+        pytest.param(
+            replace(AB, is_complete=False), None, None, id="new, and others are about to join"
+        ),
+        pytest.param(
+            replace(AB, inodes={"x": 7, "y": None}), None, Step.SPAWN, id="those that are ready"
+        ),
+        pytest.param(
+            replace(AB, is_complete=False), child(EXITED), None, id="ended, waits for others"
+        ),
+        pytest.param(replace(A, inodes={"x": 8}), child(RUNNING), Step.KILL, id="another file"),
+        pytest.param(
+            Wanted(config="b", inodes={"x": 8}),
             child(RUNNING),
             Step.KILL,
             id="another file, new config",
@@ -72,7 +106,10 @@ RUNNING, STOPPING, EXITED = ChildState.RUNNING, ChildState.STOPPING, ChildState.
         ),
         pytest.param(None, child(STOPPING), None, id="unwanted, stopping"),
         pytest.param(
-            replace(A, inode=8), child(STOPPING), Step.KILL, id="file replaced meanwhile"
+            replace(A, inodes={"x": 8}),
+            child(STOPPING),
+            Step.KILL,
+            id="file replaced meanwhile",
         ),
         pytest.param(None, child(EXITED), Step.FORGET, id="unwanted, ended"),
         pytest.param(GONE, child(EXITED), Step.FORGET, id="file gone, ended"),
@@ -88,19 +125,7 @@ RUNNING, STOPPING, EXITED = ChildState.RUNNING, ChildState.STOPPING, ChildState.
     ],
 )
 def test_next_step(wanted: Wanted | None, known: Child | None, step: Step | None) -> None:
-    wishes = {"db": wanted} if wanted else {}
-    children = {"db": known} if known else {}
-
-    assert plan(wishes, children, now_ms=NOW, limits=LIMITS) == ({"db": step} if step else {})
-
-
-def test_databases_do_not_disturb_each_other() -> None:
-    wishes = {"new": A, "at rest": A}
-    children = {"at rest": child(RUNNING), "leaving": child(RUNNING)}
-
-    steps = plan(wishes, children, now_ms=NOW, limits=LIMITS)
-
-    assert steps == {"new": Step.SPAWN, "leaving": Step.TERMINATE}
+    assert next_step(wanted, known, now_ms=NOW, limits=LIMITS) == step
 
 
 @pytest.mark.parametrize(
@@ -126,7 +151,7 @@ def test_an_exit_is_counted_by_how_it_came(known: Child, failures: int) -> None:
 
 
 def test_a_new_process_inherits_the_failures_and_nothing_else() -> None:
-    fresh = started(child(EXITED, failures=3, inode=6), A, now_ms=NOW)
+    fresh = started(child(EXITED, failures=3, x=6), A, now_ms=NOW)
 
     assert fresh == child(RUNNING, failures=3)
 

@@ -42,6 +42,7 @@ def test_it_shows_what_was_left_out_too(file: Path) -> None:
         "state_dir": f"{file.parent}/.obelisk-ops",
         "litestream": {
             "topology": "per-database",
+            "databases_per_process": 150,
             "profile": "balanced",
             "sync_interval": "1m30s",
             "list_interval": "1m",

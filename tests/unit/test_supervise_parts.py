@@ -26,8 +26,8 @@ from obelisk_ops.litestream.local import Tail, level0_file, level0_folder
 from obelisk_ops.objectstore import ObjectInfo, ObjectStore
 from obelisk_ops.replica.layout import ReplicaKeys, epoch_of_marker
 from obelisk_ops.supervise.bucket import Bucket
-from obelisk_ops.supervise.child import noteworthy
-from obelisk_ops.supervise.farewell import finish
+from obelisk_ops.supervise.child import Said, noteworthy
+from obelisk_ops.supervise.farewell import Farewell, take_leave
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Health, Problem, State
 from obelisk_ops.supervise.keeper import Keeper
@@ -201,10 +201,16 @@ def test_a_farewell_tells_what_is_left_behind(
     health = Health(state=State.OK)
     doubts = SimpleNamespace(settle=settled, problem=lambda: doubt)
     keeper = SimpleNamespace(
-        process=None, tracker=tracker, verdict=lambda: health, doubts=doubts
+        name="a", process=None, tracker=tracker, verdict=lambda: health, doubts=doubts
     )
+    bucket = SimpleNamespace(is_ready=lambda: True)
+    fleet = cast("Fleet", SimpleNamespace(bucket=bucket))
 
-    left = asyncio.run(finish(cast("Keeper", keeper), cast("Fleet", None)))
+    async def leave() -> dict[str, Farewell]:
+        keepers = [cast("Keeper", keeper)]
+        return await take_leave(keepers, [], fleet, hurry=asyncio.Event(), within_s=5)
+
+    left = asyncio.run(leave())["a"]
 
     assert (left.exit_status, left.detail) == (exit_status, detail)
 
@@ -288,19 +294,22 @@ def test_a_secret_does_not_reach_the_log() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "said"),
     [
-        ('{"level":"INFO","msg":"snapshot complete"}', ""),
-        ('{"level":"INFO","msg":"starting compaction monitor","level":1}', ""),
-        ('{"level":"ERROR","msg":"sync error","error":"disk full"}', "sync error: disk full"),
-        ('{"level":"WARN","msg":"careful"}', "careful"),
-        ("Error: cannot open", "Error: cannot open"),
-        ("SDK 2026/11/22 WARN Response has no checksum", ""),
-        ("", ""),
+        ('{"level":"INFO","msg":"snapshot complete"}', None),
+        ('{"level":"INFO","msg":"starting compaction monitor","level":1}', None),
+        (
+            '{"level":"ERROR","msg":"sync error","db":"a.db","error":"disk full"}',
+            Said(words="sync error: disk full", database="a.db"),
+        ),
+        ('{"level":"WARN","msg":"careful"}', Said(words="careful")),
+        ("Error: cannot open", Said(words="Error: cannot open")),
+        ("SDK 2026/11/22 WARN Response has no checksum", None),
+        ("", None),
     ],
 )
-def test_routine_of_litestream_is_not_repeated(line: str, words: str) -> None:
-    assert noteworthy(line) == words
+def test_routine_of_litestream_is_not_repeated(line: str, said: Said | None) -> None:
+    assert noteworthy(line) == said
 
 
 def ask(bucket: Bucket, answer: Callable[[], object], *, is_write: bool = False) -> None:

@@ -1,0 +1,125 @@
+"""The databases, each with a keeper, and the groups that share a process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from obelisk_ops.supervise.child import Litestream
+from obelisk_ops.supervise.fleet import Fleet
+from obelisk_ops.supervise.groups import assign
+from obelisk_ops.supervise.keeper import Keeper
+from obelisk_ops.supervise.lease import Holder
+from obelisk_ops.supervise.runner import Runner
+
+
+class Roster:
+    """
+    Who looks after what.
+
+    Attributes:
+        fleet: What newcomers share.
+        keepers: Who looks after each database, by its name.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.keepers: dict[str, Keeper] = {}
+        self._leaving: list[Keeper] = []
+        self._runners: dict[str, Runner] = {}
+        self._tasks: dict[Keeper | Runner, asyncio.Task[None]] = {}
+
+    @property
+    def is_moving(self) -> bool:
+        """Tell whether something of what was retired still runs."""
+        return bool(self._leaving)
+
+    @property
+    def looked_ms(self) -> list[int]:
+        """When each keeper and each runner last looked and acted."""
+        return [worker.looked_ms for worker in self._tasks]
+
+    @property
+    def processes(self) -> list[Litestream]:
+        """The Litestream processes that run now."""
+        return [r.process for r in self._runners.values() if r.process is not None]
+
+    @property
+    def leases(self) -> set[Holder]:
+        """The rights that somebody may still write by."""
+        return {self.fleet.lease, *(r.fleet.lease for r in self._runners.values())}
+
+    def halt(self, lease: Holder) -> None:
+        """End at once what writes by a right that is lost."""
+        for runner in self._runners.values():
+            if runner.fleet.lease is lease:
+                runner.halt()
+
+    def update(self, found: Mapping[str, Path]) -> None:
+        """Look after the databases that were *found*; of others, go on with what there is."""
+        self._see_off()
+        for name, keeper in list(self.keepers.items()):
+            if found.get(name, keeper.path) != keeper.path:
+                self.retire([keeper])
+        groups = assign(
+            found.keys() | self.keepers.keys(), self._groups(), size=self.fleet.group_size
+        )
+        for name, keeper in list(self.keepers.items()):
+            if groups[name] != keeper.group:
+                self.retire([keeper])
+        busy = {keeper.path for keeper in self._leaving}
+        for name, path in found.items():
+            if name not in self.keepers and path not in busy:
+                self._add(name, path, groups[name])
+
+    def retire(self, keepers: Iterable[Keeper]) -> None:
+        """Stop looking after databases; their processes ship the rest and let go of them."""
+        for keeper in list(keepers):
+            del self.keepers[keeper.name]
+            keeper.retire()
+            self._leaving.append(keeper)
+
+    def refresh(self) -> None:
+        """Read the credentials again."""
+        for runner in self._runners.values():
+            runner.refresh()
+
+    def stop_looking(self) -> None:
+        """Decide nothing any more; the processes run on."""
+        for task in self._tasks.values():
+            task.cancel()
+
+    def release(self) -> None:
+        """Let go of every database."""
+        for keeper in (*self.keepers.values(), *self._leaving):
+            keeper.release()
+
+    def _groups(self) -> dict[str, str]:
+        return {name: keeper.group for name, keeper in self.keepers.items()}
+
+    def _add(self, name: str, path: Path, group: str) -> None:
+        runner = self._runner(group)
+        if runner is None:
+            return
+        keeper = self.keepers[name] = Keeper(name, path, self.fleet, runner)
+        self._tasks[keeper] = asyncio.ensure_future(keeper.run())
+        self.fleet.log.info("database", database=name, path=str(path))
+
+    def _runner(self, group: str) -> Runner | None:
+        runner = self._runners.get(group)
+        if runner is None:
+            runner = self._runners[group] = Runner(group, self.fleet)
+            self._tasks[runner] = asyncio.ensure_future(runner.run())
+        # One of an older configuration is given up first.
+        return runner if runner.fleet is self.fleet else None
+
+    def _see_off(self) -> None:
+        for keeper in [keeper for keeper in self._leaving if keeper.is_at_rest]:
+            self._leaving.remove(keeper)
+            self._tasks.pop(keeper).cancel()
+            keeper.release()
+        for name, runner in list(self._runners.items()):
+            if runner.is_idle:
+                self._tasks.pop(runner).cancel()
+                del self._runners[name]
