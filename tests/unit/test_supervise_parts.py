@@ -26,7 +26,6 @@ from obelisk_ops.litestream.local import Tail, level0_file, level0_folder
 from obelisk_ops.objectstore import ObjectInfo, ObjectStore
 from obelisk_ops.replica.layout import ReplicaKeys, epoch_of_marker
 from obelisk_ops.supervise.bucket import Bucket
-from obelisk_ops.supervise.child import Said, noteworthy
 from obelisk_ops.supervise.farewell import Farewell, take_leave
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Health, Problem, State
@@ -291,25 +290,6 @@ def test_a_secret_does_not_reach_the_log() -> None:
         "warning",
         3,
     )
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ('{"level":"INFO","msg":"snapshot complete"}', None),
-        ('{"level":"INFO","msg":"starting compaction monitor","level":1}', None),
-        (
-            '{"level":"ERROR","msg":"sync error","db":"a.db","error":"disk full"}',
-            Said(words="sync error: disk full", database="a.db"),
-        ),
-        ('{"level":"WARN","msg":"careful"}', Said(words="careful")),
-        ("Error: cannot open", Said(words="Error: cannot open")),
-        ("SDK 2026/11/22 WARN Response has no checksum", None),
-        ("", None),
-    ],
-)
-def test_routine_of_litestream_is_not_repeated(line: str, said: Said | None) -> None:
-    assert noteworthy(line) == said
 
 
 def ask(bucket: Bucket, answer: Callable[[], object], *, is_write: bool = False) -> None:
