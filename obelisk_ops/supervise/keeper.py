@@ -189,7 +189,7 @@ class Keeper:
         member = Member(
             database=self._replicated(owner) if owner else None,
             inode=self._inode if owner else None,
-            is_awaited=may_write and self._inode is not None and self._tenure.is_hopeful,
+            is_awaited=self._inode is not None and self._tenure.is_hopeful,
         )
         self._runner.want(self.name, member)
 

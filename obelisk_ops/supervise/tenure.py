@@ -31,6 +31,7 @@ from obelisk_ops.supervise.sidecar import Lock, Sidecar
 
 _RETRY_MS = 2_000
 _SOON_MS = 200
+_NO_LEASE = "this supervisor has no lease yet"
 
 
 class Tenure:
@@ -90,8 +91,8 @@ class Tenure:
     @property
     def is_hopeful(self) -> bool:
         """Tell whether the epoch is not known yet, and nothing stands in its way."""
-        trouble = self.refusal or self.problem or self.waiting or self._fleet.bucket.problem
-        return self.owner is None and not trouble
+        trouble = self.refusal or self.problem or self._fleet.bucket.problem
+        return self.owner is None and not trouble and self.waiting in {"", _NO_LEASE}
 
     def seek(self, inode: int) -> None:
         """Begin to find out the epoch of the file, if it is time to."""
@@ -156,7 +157,7 @@ class Tenure:
             return None
         fleet = self._fleet
         if not fleet.lease.may_write():
-            self.waiting = "this supervisor has no lease yet"
+            self.waiting = _NO_LEASE
             self._due_ms = fleet.clock.elapsed_ms() + _SOON_MS
             return None
         self._take_lock()
