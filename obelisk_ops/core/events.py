@@ -326,13 +326,14 @@ RESPONSES: Final = frozenset(
     }
 )  # fmt: skip
 
-_encode = msgspec.json.Encoder().encode
+#: writes a body as JSON, in bytes
+encode_bytes: Final = msgspec.json.Encoder().encode
 _decoders = {kind: msgspec.json.Decoder(body).decode for kind, body in BODIES.items()}
 
 
 def encode(body: Body) -> str:
     """Write a body as JSON text."""
-    return _encode(body).decode()
+    return encode_bytes(body).decode()
 
 
 def decode(event: Event) -> Any:  # noqa: ANN401 - one of Body; callers know which by the kind

@@ -8,7 +8,7 @@ clash: call number 3 of ``order-42`` is ``order-42/3``, on every replay.
 from __future__ import annotations
 
 import re
-import uuid
+import secrets
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -34,7 +34,7 @@ def checked(execution_id: str) -> str:
 
 def generated(now_ms: int) -> str:
     """Return a new id; ids made later sort later (up to one millisecond)."""
-    return f"{now_ms:012x}-{uuid.uuid4().hex[:12]}"
+    return f"{now_ms:012x}-{secrets.token_hex(6)}"
 
 
 def derived(execution_id: str, n: int) -> str:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from obelisk_ops.core.arrivals import Arrivals
 from obelisk_ops.core.events import Event
@@ -179,12 +180,7 @@ class Write(Struct):
     @property
     def is_log_only(self) -> bool:
         """Whether it holds log rows and nothing else: the common, sequential step."""
-        return not (
-            self.created or self.changed or self.inbox or self.timers
-            or self.timers_done or self.letters_done or self.crons or self.crons_gone
-            or self.beats or self.beats_done or self.outputs or self.pruned
-            or self.starts or self.starts_gone
-        )  # fmt: skip
+        return astuple(self)[2:] == _NO_ROWS
 
     @property
     def executions(self) -> set[int]:
@@ -199,6 +195,10 @@ class Write(Struct):
             *(row.key for row in self.created),
             *(change.key for change in self.changed),
         }
+
+
+#: what a write of log rows alone has in all its other fields
+_NO_ROWS = ((),) * (len(Write.__struct_fields__) - 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,6 +119,8 @@ class Codec:
             p.name for p in self._parameters if p.kind is inspect.Parameter.KEYWORD_ONLY
         ]
         self._positional = len(self._parameters) - len(self._keywords)
+        #: how many arguments a call has that need not be bound; none has as many as -1
+        self._plain = -1 if self._keywords else self._positional
 
     def encode_input(self, args: Sequence[object], kwargs: Mapping[str, object]) -> bytes:
         """
@@ -128,7 +130,7 @@ class Codec:
             InvalidInput: They do not fit the signature.
             NotSerialisable: JSON has no form for one of them.
         """
-        if kwargs or len(args) != len(self._parameters) or self._keywords:
+        if kwargs or len(args) != self._plain:
             args = self._bind(args, kwargs)
         return to_json(args)
 

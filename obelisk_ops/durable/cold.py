@@ -81,9 +81,10 @@ class Cold:
 
     def settled(self) -> None:
         """Note that everything is durable, or never will be."""
-        self._ends.clear()
-        self._made.clear()
-        self._states.clear()
+        if self._ends:  # it comes first, whatever is written down
+            self._ends.clear()
+            self._made.clear()
+            self._states.clear()
 
     def _ends_of(self, key: int) -> _Ends:
         if key not in self._ends:

@@ -15,8 +15,8 @@ import msgspec
 from msgspec import UNSET
 
 from obelisk_ops.core import events, failures, retry
-from obelisk_ops.core.events import KINDS, Body, Event, Failure
-from obelisk_ops.core.ports import InboxItem, Result, State, StateChange, StateRow
+from obelisk_ops.core.events import KINDS, Body, Event, Failure, encode_bytes
+from obelisk_ops.core.ports import InboxItem, LogRow, Result, State, StateChange, StateRow
 from obelisk_ops.core.requests import Signal as SignalBody
 from obelisk_ops.durable.flow.functions import Activity, Workflow
 from obelisk_ops.durable.flow.machine import Machine
@@ -42,7 +42,9 @@ class Execution:
         self.state = row.state
         self.function = function
         self.created = created
-        self.machine = Machine(row.id, function, created, at=row.created_at, host=self)
+        self.machine = Machine(
+            row.id, function, created, at=row.created_at, host=self, guard=owner.guard
+        )
         self.inbox = Inbox()
         self.is_paused = False
         self._owner = owner
@@ -51,6 +53,7 @@ class Execution:
         self._is_new = False
         self._deadline = 0
         self._turn: Turn | None = None
+        self._log: list[LogRow] = []
 
     # -- turns ---------------------------------------------------------------------
 
@@ -60,7 +63,8 @@ class Execution:
         self._enter(turn, now_ms)
         self._append(self.created)
         self._limit(None)
-        self._drive(self.machine.start)
+        self.machine.start()
+        self._leave()
 
     def resume(
         self, turn: Turn, log: list[Event], inbox: Mapping[int, InboxItem], now_ms: int,
@@ -109,7 +113,8 @@ class Execution:
                 self._deadline = 0
             body = events.CancelRequested(reason=reason)
             self._append(body)
-            self._drive(self.machine.cancel_requested, body, self._now)
+            self.machine.cancel_requested(body, self._now)
+            self._leave()
 
     def returned(self, turn: Turn, body: events.Returned, now_ms: int) -> None:
         """Record how an activity ended, and go on."""
@@ -119,7 +124,8 @@ class Execution:
             self._receive("result", body.n, events.encode(body))
             return
         self._append(body)
-        self._drive(self.machine.returned, body, self._now)
+        self.machine.returned(body, self._now)
+        self._leave()
 
     def failed(
         self, turn: Turn, n: int, error: BaseException, draw: float, now_ms: int
@@ -157,7 +163,8 @@ class Execution:
         seq = self._receive("timer", n, "{}")
         self._disarm(n)
         self._append(events.TimerFired(n=n, seq=seq))
-        self._drive(self.machine.timer_fired, n, self._now)
+        self.machine.timer_fired(n, self._now)
+        self._leave()
 
     def child_finished(self, turn: Turn, n: int, outcome: str, now_ms: int) -> None:
         """Record how a child workflow ended, and go on."""
@@ -187,11 +194,13 @@ class Execution:
 
     def admit(self, n: int, pending: Pending) -> int:
         """See Host.admit."""
+        assert self._turn is not None
+        assert isinstance(pending.function, Activity)
         pending.is_new = True
-        if self._owner.reserve_slot(self.key, n, pending):
-            self.later(self._owner.start_attempt, self, n, pending)
+        if self._owner.reserve_slot(pending.function, (self.key, n)):
+            self._turn.effects.append((self._owner.start_attempt, (self, n, pending)))
             return 1
-        self.later(self._owner.wait_for_slot, self, n)
+        self._turn.effects.append((self._owner.wait_for_slot, (self, n)))
         return 0
 
     def record(self, body: Body) -> None:
@@ -205,28 +214,24 @@ class Execution:
     # -- inside --------------------------------------------------------------------
 
     def _enter(self, turn: Turn, now_ms: int) -> None:
-        self._turn = turn
-        self._now = max(self._now, now_ms, self.machine.at)
+        self._turn, self._log = turn, turn.write.log
+        self._now = max(now_ms, self._now, self.machine.at)
         turn.executions.append(self)
-
-    def _drive(self, step: Callable[..., None], *args: Any) -> None:  # noqa: ANN401
-        step(*args)
-        self._leave()
 
     def _leave(self) -> None:
         turn = self._turn
         assert turn is not None
-        outcome = self.machine.finished
-        if outcome is not None:
-            self._finished(outcome, turn)
+        machine = self.machine
+        if machine.finished is not None:
+            self._finished(machine.finished, turn)
             return
-        if self.machine.cancelling is not None:
+        if machine.cancelling is not None:
             state = State.CANCELLING
         else:
-            state = State.RUNNING if self.machine.activities_open else State.BLOCKED
+            state = State.RUNNING if machine.activities_open else State.BLOCKED
         if state is not self.state or self._is_new:
             self._change(state)
-        if not self.machine.activities_open:
+        if not machine.activities_open:
             turn.effects.append((self._owner.idle, (self,)))
 
     def _finished(self, outcome: events.Finished, turn: Turn) -> None:
@@ -265,9 +270,8 @@ class Execution:
         self.state = state
 
     def _append(self, body: Body) -> None:
-        assert self._turn is not None
-        row = (self.key, self._version, self._now, KINDS[type(body)], events.encode(body))
-        self._turn.write.log.append(row)
+        text = encode_bytes(body).decode()
+        self._log.append((self.key, self._version, self._now, KINDS[type(body)], text))
         self._version += 1
 
     # -- what arrives from outside ---------------------------------------------------
@@ -370,7 +374,8 @@ class Execution:
             crashes.take_up(self, turn, n, self._now)
 
     def _start_next(self, n: int, pending: Pending) -> None:
-        if not self._owner.reserve_slot(self.key, n, pending):
+        assert isinstance(pending.function, Activity)
+        if not self._owner.reserve_slot(pending.function, (self.key, n)):
             pending.running = False
             self.later(self._owner.wait_for_slot, self, n)
             return

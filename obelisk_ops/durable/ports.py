@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from obelisk_ops.core import events
+from obelisk_ops.durable.flow.attempt import Key
+from obelisk_ops.durable.flow.functions import Activity
+from obelisk_ops.durable.flow.guard import Guard
 from obelisk_ops.durable.flow.pending import Pending
 from obelisk_ops.durable.turn import Turn
 
@@ -13,9 +16,16 @@ if TYPE_CHECKING:
 
 
 class Owner(Protocol):
-    """What an execution needs of its engine."""
+    """
+    What an execution needs of its engine.
 
-    def reserve_slot(self, key: int, n: int, pending: Pending) -> bool:
+    Attributes:
+        guard: Hides the event loop from workflow code.
+    """
+
+    guard: Guard
+
+    def reserve_slot(self, function: Activity[Any, Any], key: Key, /) -> bool:
         """Return whether an attempt can start now; if so, its place is taken."""
         ...
 

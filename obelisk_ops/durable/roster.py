@@ -52,11 +52,13 @@ class Roster:
             self._idle.pop(execution.key, None)
             self._idle[execution.key] = execution
 
-    def longest_idle(self, keep: int) -> Iterator[Execution]:
-        """Yield those that wait, the longest waiting first, until only *keep* are left."""
+    def longest_idle(self, keep: int) -> list[Execution]:
+        """Take out those that wait, the longest waiting first, until only *keep* are left."""
+        surplus = len(self._idle) - keep
+        if surplus <= 0:
+            return []
         # All at once: what is first in a dict is far away when many before it are gone.
-        for key in list(islice(self._idle, max(0, len(self._idle) - keep))):
-            yield self._idle.pop(key)
+        return [self._idle.pop(key) for key in list(islice(self._idle, surplus))]
 
     def wait(self, execution_id: str) -> asyncio.Future[Finished | None]:
         """Return what is answered when an execution has ended, or is parked (with None)."""

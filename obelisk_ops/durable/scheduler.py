@@ -9,7 +9,6 @@ its commit.
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -24,10 +23,12 @@ from obelisk_ops.core.ports import LogStore, State
 from obelisk_ops.core.requests import Signal as SignalBody
 from obelisk_ops.durable.alarms import Alarms
 from obelisk_ops.durable.cold import Cold
+from obelisk_ops.durable.collector import Collector
 from obelisk_ops.durable.commits import Commits, as_ops_error, closed_error
 from obelisk_ops.durable.execution import DEADLINE, Execution
 from obelisk_ops.durable.flow.attempt import Attempt
 from obelisk_ops.durable.flow.functions import Activity
+from obelisk_ops.durable.flow.machine import new_guard
 from obelisk_ops.durable.flow.pending import Pending
 from obelisk_ops.durable.flow.registry import Registry
 from obelisk_ops.durable.nursery import Nursery
@@ -37,9 +38,6 @@ from obelisk_ops.durable.schedules import Schedules
 from obelisk_ops.durable.turn import Turn
 from obelisk_ops.durable.work.workshop import Bench, Workshop
 from obelisk_ops.errors import OpsError
-
-#: arrivals in one round
-_MANY = 32
 
 
 class Scheduler:
@@ -63,6 +61,7 @@ class Scheduler:
         self.alarms = Alarms(asyncio.get_running_loop(), clock)
         self.keep_loaded = keep_loaded
         self._loop = asyncio.get_running_loop()
+        self.guard = new_guard()
         self.commits = Commits(
             store,
             clock,
@@ -76,10 +75,13 @@ class Scheduler:
             bench, clock, self.alarms, report=self._attempt_ended, post=self.post,
             start_next=self._start_next,
         )  # fmt: skip
+        self.reserve_slot = self.workshop.enter
         self.workshop.load(store)
         self._jitter = Random()  # noqa: S311 - spreads retries, guards nothing
         self._arrivals: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._ended: deque[tuple[Attempt, bytes | None, BaseException | None]] = deque()
         self._next_round: asyncio.Handle | None = None
+        self._collector = Collector()
         self.is_closed = False
         self.schedules = Schedules(self)
 
@@ -132,6 +134,8 @@ class Scheduler:
         finally:
             self.alarms.stop()
             self.schedules.close()
+            if self._next_round is not None:
+                self._next_round.cancel()
             if self._arrivals or not self.commits.is_empty or self.workshop.has_news:
                 self._round()
             self.is_closed = True  # a thread that lingers may still report, to nobody
@@ -139,27 +143,21 @@ class Scheduler:
             self.roster.refuse_all(closed_error())
             for execution in self.roster:
                 self.let_go(execution)
+            self._collector.work()
 
     def _schedule(self) -> None:
         if self._next_round is None:
             self._next_round = self._loop.call_soon(self._round)
+        self._collector.arrived()
 
     # -- the round -------------------------------------------------------------------
 
     def _round(self) -> None:
-        if self._next_round is not None:
-            self._next_round.cancel()
-            self._next_round = None
-        # A round for many makes much that lives until its end: looking for garbage among
-        # that again and again would take a third of the time, and find none.
-        pauses = len(self._arrivals) >= _MANY and gc.isenabled()
-        if pauses:
-            gc.disable()
+        self._next_round = None
         try:
             self._take_all()
         finally:
-            if pauses:
-                gc.enable()
+            self._collector.work()
 
     def _take_all(self) -> None:
         arrivals = self._arrivals
@@ -228,11 +226,22 @@ class Scheduler:
     ) -> None:
         if self.is_closed:
             return
-        self._arrivals.append((self._record_attempt, (attempt, result, error)))
-        if self.workshop.is_idle and self._next_round is None:
+        if not self._ended:
+            self._arrivals.append((self._record_attempts, ()))
+        self._ended.append((attempt, result, error))
+        if self._next_round is None and self.workshop.is_idle:
             self._round()  # nothing else runs: nobody would share this commit
         else:
             self._schedule()
+
+    def _record_attempts(self) -> None:
+        """Record how attempts ended, and go on with their workflows, one after the other."""
+        self.guard.lower()
+        try:
+            while self._ended:
+                self._record_attempt(*self._ended.popleft())
+        finally:
+            self.guard.lift()
 
     def _record_attempt(
         self, attempt: Attempt, result: bytes | None, error: BaseException | None
@@ -245,14 +254,15 @@ class Scheduler:
         if pending.attempt != attempt.number or not pending.running:
             return  # a late result of an attempt that timed out: its place was taken
         turn = self.commits.open(key)
-        now_ms = self.now_ms()
+        now_ms = self.clock.now_ms()
         if error is None:
             assert result is not None
             execution.returned(turn, events.Returned(n=n, ok=Raw(result)), now_ms)
         else:
             execution.failed(turn, n, error, self._jitter.random(), now_ms)
         self.workshop.ended(attempt, turn.write, is_open=pending.retry_at is not None)
-        turn.run()
+        if turn.follow:
+            turn.run()
 
     def _start_next(self, execution: Execution, n: int) -> None:
         pending = execution.machine.pending.get(n)
@@ -264,18 +274,13 @@ class Scheduler:
 
     # -- Owner: what executions ask for ----------------------------------------------
 
-    def reserve_slot(self, key: int, n: int, pending: Pending) -> bool:
-        """See Owner.reserve_slot."""
-        assert isinstance(pending.function, Activity)
-        return self.workshop.enter(pending.function, (key, n))
-
     def start_attempt(self, execution: Execution, n: int, pending: Pending) -> None:
         """See Owner.start_attempt."""
         assert isinstance(pending.function, Activity)
         self.workshop.start(
             Attempt(
-                (execution.key, n), pending.attempt, execution.machine.call_id(n),
-                pending.function, pending.input,
+                (execution.key, n), pending.attempt, execution.id, pending.function,
+                pending.input,
             )
         )  # fmt: skip
 

@@ -19,7 +19,7 @@ from obelisk_ops.core.events import (
     TimerSet,
 )
 from obelisk_ops.core.interruptions import Interruption
-from obelisk_ops.durable.flow.functions import Activity, Call, Stub, Workflow
+from obelisk_ops.durable.flow.functions import Activity, Call, Workflow
 from obelisk_ops.durable.flow.pending import Halt, Host, Pending
 from obelisk_ops.durable.flow.promise import UNKNOWN, Promise
 from obelisk_ops.durable.flow.record import Record
@@ -69,17 +69,16 @@ class Asking:
         text = function.codec.encode_input(call.args, call.kwargs)
         n = self._next_number(promise)
         pending = Pending(promise, function, text)
-        match function:
-            case Workflow():
-                created = ChildCreated(
-                    n=n, id=self.call_id(n), fn=function.name, input=Raw(text), set=into
-                )
-                pending.child = self.record.command(created).id
-            case Stub():
-                asked = StubRequested(n=n, fn=function.name, input=Raw(text), set=into)
-                self.record.command(asked)
-            case _:
-                self._intend(n, pending, function, text, into)
+        if isinstance(function, Activity):
+            self._intend(n, pending, function, text, into)
+        elif isinstance(function, Workflow):
+            created = ChildCreated(
+                n=n, id=self.call_id(n), fn=function.name, input=Raw(text), set=into
+            )
+            pending.child = self.record.command(created).id
+        else:
+            asked = StubRequested(n=n, fn=function.name, input=Raw(text), set=into)
+            self.record.command(asked)
         self.pending[n] = pending
         return n
 
@@ -90,6 +89,8 @@ class Asking:
         A short cut through ``issue`` and ``wait_for`` for most of a replay. Nothing is left
         out: the call is compared, and nobody else could have run between it and its answer.
         """
+        if not self.record.has_history:
+            return UNKNOWN
         function = call.function
         found = self.record.answered(self._n + 1, function.name)
         if found is None or type(function) is not Activity or not self.tasks.is_alone:
@@ -111,7 +112,8 @@ class Asking:
     def _intend(
         self, n: int, pending: Pending, function: Activity[Any, Any], text: bytes, into: str
     ) -> None:
-        self.record.note_all()
+        if self.record.has_history:
+            self.record.note_all()
         attempt = 0 if self.record.has_history else self._host.admit(n, pending)
         wanted = Intended(
             n=n, fn=function.name, input=Raw(text), set=into, attempt=attempt,

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
-from obelisk_ops.core import values
+from msgspec import Struct
+
+from obelisk_ops.core import ids, values
 from obelisk_ops.errors import OutcomeUnknown, WorkflowMisuse
 
 if TYPE_CHECKING:
@@ -22,22 +24,26 @@ class CurrentAttempt(Protocol):
     """What a running attempt may ask about itself, in this process or in a child of it."""
 
     number: int
-    call_id: str
     last_details: bytes | None
+
+    @property
+    def call_id(self) -> str:
+        """The id of its call, the same in every attempt."""
+        ...
 
     def beat(self, details: object) -> None:
         """Say that it is alive; raise CancelledError when it need not go on."""
         ...
 
 
-class Attempt:
+class Attempt(Struct, eq=False):
     """
     One attempt to make.
 
     Attributes:
         key: Which call.
         number: 1, 2, …
-        call_id: The id of the call, the same in every attempt.
+        execution_id: Whose call it is.
         function: The activity.
         input: Its arguments, a JSON array.
         last_details: Of the last heartbeat of the attempt before, JSON.
@@ -54,7 +60,11 @@ class Attempt:
         output: What it has written, if anything.
     """
 
-    # Defaults of the class: an attempt that needs none of this pays for none of it.
+    key: Key
+    number: int
+    execution_id: str
+    function: Activity[Any, Any]
+    input: bytes
     last_details: bytes | None = None
     on_beat: Callable[[Attempt], None] | None = None
     over: str = ""
@@ -68,15 +78,10 @@ class Attempt:
     on_output: Callable[[Attempt, str, str], None] | None = None
     output: Output | None = None
 
-    def __init__(
-        self, key: Key, number: int, call_id: str, function: Activity[Any, Any],
-        input: bytes,  # noqa: A002 - as in events
-    ) -> None:  # fmt: skip
-        self.key = key
-        self.number = number
-        self.call_id = call_id
-        self.function = function
-        self.input = input
+    @property
+    def call_id(self) -> str:
+        """See CurrentAttempt.call_id."""
+        return ids.derived(self.execution_id, self.key[1])
 
     def beat(self, details: object) -> None:
         """See CurrentAttempt.beat."""

@@ -86,7 +86,7 @@ class Call(Generic[R_co]):
         current.note_call(self, function.name)
 
     def __await__(self) -> Generator[Promise, None, R_co]:
-        machine = current_driver(self.function.name)
+        machine = driver.get() or current_driver(self.function.name)
         value: Any = machine.retell(self)
         if value is UNKNOWN:
             promise = Promise()
@@ -112,10 +112,9 @@ class _Function(Generic[P, R]):
         self.function = function
         self.name = name or names.known_as(function)
         self.is_async = inspect.iscoroutinefunction(function)
-        self._codec: Codec | None = None
         update_wrapper(self, function)
 
-    @property
+    @cached_property
     def codec(self) -> Codec:
         """
         How arguments and result are written as JSON.
@@ -123,11 +122,8 @@ class _Function(Generic[P, R]):
         Raises:
             WorkflowMisuse: An annotation cannot be resolved, or not be read from JSON.
         """
-        found = self._codec
-        if found is None:
-            with one_at_a_time:
-                found = self._codec = Codec(self.function, self.name)
-        return found
+        with one_at_a_time:
+            return Codec(self.function, self.name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Return the call, to be awaited or submitted."""
@@ -200,7 +196,7 @@ class Activity(_Function[P, R]):
             priority=priority, at_most_once=at_most_once, overlap=overlap, isolation=isolation,
         )  # fmt: skip
         other: Activity[P, R] = Activity(self.function, self.name, self.activity_options, given)
-        other._codec = self.codec
+        other.codec = self.codec
         return other
 
 

@@ -28,6 +28,15 @@ def misuse(what: str) -> WorkflowMisuse:
     return WorkflowMisuse(f"{what} cannot be used in a workflow", hint=_HINT)
 
 
+# Looked up once: this runs at every step of every workflow.
+_get_loop = asyncio._get_running_loop  # noqa: SLF001 - made for loop authors
+_set_loop = asyncio._set_running_loop  # noqa: SLF001
+_get_hooks, _set_hooks = sys.get_asyncgen_hooks, sys.set_asyncgen_hooks
+#: since 3.14 the current task is kept by thread, before that by loop
+_swap_task = (
+    getattr(asyncio.tasks, "_swap_current_task", None) if sys.version_info >= (3, 14) else None
+)
+
 Hidden: TypeAlias = tuple[asyncio.AbstractEventLoop | None, Any, Any]
 Finalizer: TypeAlias = Callable[[AsyncGenerator[Any, Any]], None]
 
@@ -54,54 +63,73 @@ class _Forbidden:
         raise error
 
 
+class Nothing:
+    """What workflow code finds in place of the loop and of the current task; one for all."""
+
+    def __init__(self, report: Callable[[WorkflowMisuse], None]) -> None:
+        """
+        Make it.
+
+        Args:
+            report: Told of each use: code may swallow the error, the execution must fail
+                all the same.
+        """
+        self.loop = cast("Any", _Forbidden(report))
+        self.task = cast("Any", _Forbidden(report))
+        if _swap_task is None:  # once entered, it stays for this loop
+            asyncio.tasks._enter_task(self.loop, self.task)  # noqa: SLF001 - no public way
+
+
 def _is_of_logging(frame: FrameType) -> bool:
     """Tell whether a log record is being made: since 3.12 it asks for the task's name."""
     return frame.f_globals.get("__name__") == "logging"
 
 
 class Guard:
-    """Hides the loop while a workflow runs."""
+    """Hides the loop while workflow code runs; there is one for each thread that drives it."""
 
-    def __init__(self, report: Callable[[WorkflowMisuse], None]) -> None:
+    def __init__(self, nothing: Nothing) -> None:
+        self._nothing = nothing
+        self._hidden: Hidden | None = None
+
+    def run(self, call: Callable[[], None], finalizer: Finalizer) -> None:
         """
-        Make a guard.
+        Make *call*, which steps workflow code, with the loop hidden.
 
         Args:
-            report: Told of each violation: user code may swallow the error, the
-                execution must fail all the same.
-        """
-        self._loop = cast("Any", _Forbidden(report))
-        self._task = cast("Any", _Forbidden(report))
-        if sys.version_info < (3, 14):
-            # The current task is kept by loop: once entered, it stays for this guard.
-            asyncio.tasks._enter_task(self._loop, self._task)  # noqa: SLF001 - no public way
-
-    # enter and leave, not a context manager: this runs at every step of every workflow.
-
-    def enter(self, finalizer: Finalizer) -> Hidden:
-        """
-        Hide the loop; give what is returned to ``leave``.
-
-        Args:
+            call: What to do.
             finalizer: Given async generators that were left in the middle. The loop
                 would go on with their clean-up in a task of its own.
         """
-        hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(firstiter=None, finalizer=finalizer)
-        visible = asyncio._get_running_loop()  # noqa: SLF001 - made for loop authors
-        asyncio._set_running_loop(self._loop)  # noqa: SLF001
-        if sys.version_info >= (3, 14):
-            # Since 3.14 the current task is kept by thread: swap it for each step.
-            swap = asyncio.tasks._swap_current_task  # noqa: SLF001
-            return visible, swap(self._loop, self._task), hooks
-        return visible, None, hooks
+        if self._hidden is not None:  # for several calls
+            _set_hooks(None, finalizer)
+            call()
+            return
+        self.lower()
+        try:
+            _set_hooks(None, finalizer)
+            call()
+        finally:
+            self.lift()
 
-    def leave(self, hidden: Hidden) -> None:
+    # Not a context manager, which would cost more than what it does.
+
+    def lower(self) -> None:
+        """Hide the loop until ``lift``: each change of it costs a system call or two."""
+        nothing, visible, task = self._nothing, _get_loop(), None
+        _set_loop(nothing.loop)
+        if _swap_task is not None:
+            task = _swap_task(nothing.loop, nothing.task)
+        self._hidden = (visible, task, _get_hooks())
+
+    def lift(self) -> None:
         """Show the loop again."""
-        if sys.version_info >= (3, 14):
-            asyncio.tasks._swap_current_task(self._loop, hidden[1])  # noqa: SLF001
-        asyncio._set_running_loop(hidden[0])  # noqa: SLF001
-        sys.set_asyncgen_hooks(*hidden[2])
+        hidden, self._hidden = self._hidden, None
+        assert hidden is not None
+        if _swap_task is not None:
+            _swap_task(self._nothing.loop, hidden[1])
+        _set_loop(hidden[0])
+        _set_hooks(*hidden[2])
 
 
 def closes(generator: AsyncGenerator[Any, Any]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextvars import Context
+from functools import cached_property, partial
 from typing import Any, cast
 
 import msgspec
@@ -33,7 +34,7 @@ from obelisk_ops.core.interruptions import Cancelled, TimedOut
 from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.durable.flow.asking import Asking
 from obelisk_ops.durable.flow.functions import Activity, Workflow, driver
-from obelisk_ops.durable.flow.guard import Guard, closes, misuse
+from obelisk_ops.durable.flow.guard import Guard, Nothing, closes, misuse
 from obelisk_ops.durable.flow.lines import Line
 from obelisk_ops.durable.flow.pending import ContinueAsNew, Halt, Host, Pending
 from obelisk_ops.durable.flow.promise import Promise
@@ -56,11 +57,11 @@ class Machine(Asking):
 
     def __init__(
         self, execution_id: str, function: Workflow[Any, Any], created: events.Created,
-        *, at: int, host: Host,
+        *, at: int, host: Host, guard: Guard | None = None,
     ) -> None:  # fmt: skip
         record = Record(execution_id, host, self._note)
         super().__init__(execution_id, record, host, Tasks(self._foreign, self._task_ended), at)
-        self.random = ReplayRandom(created.seed or execution_id)
+        self._seed = created.seed or execution_id
         self.finished: Finished | None = None
         self.left: dict[int, Pending] = {}  # calls that had no answer at the end
         self.successor: bytes | None = None  # the input of the execution that goes on
@@ -72,9 +73,15 @@ class Machine(Asking):
         # Its own: a variable that an activity or a caller has set is not on record.
         self._context = Context()
         self._context.run(driver.set, self)
+        self._guard = guard or new_guard()
         #: set by an engine: sees calls that code must not make; takes its log lines
         self.watch: Watch | None = None
         self.hold: Callable[[Line], None] | None = None
+
+    @cached_property
+    def random(self) -> ReplayRandom:
+        """Its random numbers: the same on replay."""
+        return ReplayRandom(self._seed)
 
     # -- driving -------------------------------------------------------------------
 
@@ -118,10 +125,10 @@ class Machine(Asking):
     def returned(self, body: Returned, at: int) -> None:
         """Tell the code how an activity ended."""
         pending = self._answered(body.n, at)
-        if pending is None:
-            return
-        assert isinstance(pending.function, Activity)
-        self._tell(pending.promise, body.ok, body.error, pending.function.codec.decode_result)
+        if pending is not None:
+            assert isinstance(pending.function, Activity)
+            decode = pending.function.codec.decode_result
+            self._tell(pending.promise, body.ok, body.error, decode)
 
     def timer_fired(self, n: int, at: int) -> None:
         """Tell the code that a timer fired, or that a signal did not come in time."""
@@ -177,24 +184,19 @@ class Machine(Asking):
     def dispose(self) -> None:
         """Drop the code without letting it ask for anything more."""
         self.record.broken = self.record.broken or Nondeterminism("disposed")
-        self._context.run(self._hidden, self.tasks.close)
+        self._run(self.tasks.close)
 
     # -- inside --------------------------------------------------------------------
 
     def _advance(self) -> None:
-        self._context.run(self._hidden, self.tasks.run)
+        self._run(self.tasks.run)
         if self.record.broken is not None:
             raise self.record.broken
 
-    def _hidden(self, call: Callable[[], None]) -> None:
-        hidden = _guard.enter(self._drop_generator)
-        try:
-            if self.watch is None:
-                call()
-            else:
-                self.watch.run(call, self.function.module)
-        finally:
-            _guard.leave(hidden)
+    def _run(self, call: Callable[[], None]) -> None:
+        if self.watch is not None:
+            call = partial(self.watch.run, call, self.function.module)
+        self._context.run(self._guard.run, call, self._drop_generator)
 
     def _task_ended(self, task: Task, value: object, error: BaseException | None) -> None:
         if isinstance(error, Halt):
@@ -290,7 +292,8 @@ class Machine(Asking):
             except OpsError as misfit:
                 self.settle(promise, None, misfit)
             else:
-                self.resolve(promise, value)
+                promise.value = value
+                self.tasks.release(promise)
         self._advance()
 
     def _retell(self, event: Event, body: Body, inbox: Mapping[int, InboxItem]) -> None:
@@ -333,4 +336,9 @@ def report(error: WorkflowMisuse) -> None:
 
 
 #: one for all: asyncio would keep a loop, and what it refers to, for ever
-_guard = Guard(report)
+_nothing = Nothing(report)
+
+
+def new_guard() -> Guard:
+    """Return what hides the loop, for one thread."""
+    return Guard(_nothing)

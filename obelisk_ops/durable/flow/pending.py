@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from obelisk_ops.core import events
 from obelisk_ops.core.events import Body
@@ -28,8 +29,7 @@ class ContinueAsNew(BaseException):
         self.input = input
 
 
-@dataclass(slots=True)
-class Pending:
+class Pending(Struct, eq=False):
     """
     A call that has no answer yet.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from obelisk_ops.durable.flow.tasks import Task
 
@@ -12,19 +14,27 @@ if TYPE_CHECKING:
 UNKNOWN: Final = object()
 
 
-class Promise:
-    """A result that will be recorded. Awaited, it returns the value or raises the error."""
+class Promise(Struct, eq=False):
+    """
+    A result that will be recorded. Awaited, it returns the value or raises the error.
 
-    __slots__ = ("done", "error", "n", "on_done", "task", "value", "waiters")
+    Attributes:
+        on_done: Told of it once it is answered.
+        n: The number of the call that it answers, if it is one.
+        task: Whose end it is, if it is one's.
+        done: Whether it is answered.
+        value: The answer.
+        error: Or this.
+        waiters: Who goes on then.
+    """
 
-    def __init__(self, on_done: Callable[[Promise], None] | None = None) -> None:
-        self.n = 0  # the number of the call it answers, if it is one
-        self.task: Task | None = None  # whose end it is, if it is one's
-        self.done = False
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self.waiters: list[Task] = []
-        self.on_done = on_done
+    on_done: Callable[[Promise], None] | None = None
+    n: int = 0
+    task: Task | None = None
+    done: bool = False
+    value: Any = None
+    error: BaseException | None = None
+    waiters: list[Task] = []
 
     def __await__(self) -> Generator[Promise, None, Any]:
         if not self.done:

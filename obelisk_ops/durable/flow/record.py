@@ -44,6 +44,7 @@ class Record:
         self._events: Sequence[Event] = ()
         self._bodies: Sequence[Any] = ()
         self._next = 0  # which of them comes next
+        self.has_history = False  # whether something is told again, not for the first time
         self.broken: OpsError | None = None
         self.has_ended = False
         self.is_replay = False  # of code that has run before, until it asks for more
@@ -58,12 +59,8 @@ class Record:
         """
         self._bodies = events.decode_all(log)
         self._events = log
+        self.has_history = bool(log)
         self.is_replay = any(event.kind in COMMANDS for event in log)
-
-    @property
-    def has_history(self) -> bool:
-        """Whether something is told again, not for the first time."""
-        return self._next < len(self._events)
 
     def next(self) -> tuple[Event, Any]:
         """
@@ -95,9 +92,7 @@ class Record:
 
     def skip_answered(self) -> None:
         """Pass over a call and its result."""
-        self._next += 2
-        if self._next >= len(self._events):
-            self._pass(0)
+        self._pass(2)
 
     def command(self, wanted: Any) -> Any:  # noqa: ANN401 - returns the type it is given
         """
@@ -107,7 +102,8 @@ class Record:
             Halt: The code must not run any further.
         """
         self.check()
-        self.note_all()
+        if self.has_history:
+            self.note_all()
         if not self.has_history:
             self.is_replay = False
             self._host.record(wanted)
@@ -151,7 +147,8 @@ class Record:
 
     def _pass(self, count: int) -> None:
         self._next += count
-        if not self.has_history:
+        if self._next >= len(self._events):
+            self.has_history = False
             self._events, self._bodies, self._next = (), (), 0
 
     def _mismatch(self, event: Event, body: Body, instead: str) -> None:

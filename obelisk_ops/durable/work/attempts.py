@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -29,7 +30,8 @@ class Attempts:
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, report: Report,
-        left: Callable[[Attempt], None], freed: Callable[[Attempt], None], *, threads: int,
+        left: Callable[[Activity[Any, Any]], None], freed: Callable[[Attempt], None], *,
+        threads: int,
     ) -> None:  # fmt: skip
         """
         Run nothing yet.
@@ -37,8 +39,9 @@ class Attempts:
         Args:
             loop: What ``async def`` runs on.
             report: Told the outcome of each attempt, if it counts.
-            left: Told that an attempt takes no place any more; before the report.
-            freed: Told the same after it: what follows the report may take the place.
+            left: Told that an attempt of an activity takes no place any more; before the
+                report.
+            freed: Told which one after it: what follows the report may take the place.
             threads: How many ``def`` run at the same time.
         """
         self._loop = loop
@@ -46,6 +49,8 @@ class Attempts:
         self._left = left
         self._freed = freed
         self._pool = Threads(threads)
+        self._from_threads: deque[tuple[Attempt, bytes | None, BaseException | None]] = deque()
+        self._is_woken = False
         self._running: dict[Key, Attempt] = {}  # whose outcome counts
         self._lingering: dict[Key, list[Attempt]] = {}  # whose outcome does not, any more
         # What the engine was made in. Not what happens to be around when an attempt is
@@ -69,6 +74,14 @@ class Attempts:
         """Return whether this attempt of a call runs, and its outcome counts."""
         found = self._running.get(key)
         return found is not None and found.number == number
+
+    def may_start(self, function: Activity[Any, Any], key: Key) -> bool:
+        """Tell whether an attempt may be made now, if there is a place for it."""
+        if self._closing:
+            return False
+        if not self._lingering and key not in self._running:
+            return True
+        return not self.is_in_the_way(function, key)
 
     def is_in_the_way(self, function: Activity[Any, Any], key: Key) -> bool:
         """Tell whether the next attempt must wait for one that was given up to end."""
@@ -94,8 +107,11 @@ class Attempts:
             alarm = self._loop.call_later(seconds, self._overdue, attempt)
             attempt.limits = (*attempt.limits, alarm)
         if function.is_async:
-            run = self._run_async(attempt)
-            attempt.task = self._loop.create_task(run, context=self._context.copy())
+            # Not by the loop's own factory: one that is eager would begin, and end, right here.
+            attempt.task = asyncio.Task(
+                self._run_async(attempt), loop=self._loop, name=function.name,
+                context=self._context.copy(),
+            )  # fmt: skip
             return
         self._pool.run(partial(self._context.copy().run, self._run_thread, attempt))
 
@@ -147,7 +163,8 @@ class Attempts:
         except BaseException as error:  # noqa: BLE001 - recorded as the outcome
             self._end_async(attempt, None, error)
         else:
-            self._end_async(attempt, result, None)
+            if self._running.get(attempt.key) is attempt:
+                self._end(attempt, result, None)
 
     def _end_async(
         self, attempt: Attempt, result: bytes | None, error: BaseException | None
@@ -173,19 +190,25 @@ class Attempts:
                 result = function.codec.encode_result(function.function(*args, **kwargs))
         except BaseException as error:  # noqa: BLE001 - recorded as the outcome
             caught = error
-        try:
-            self._loop.call_soon_threadsafe(self._end_thread, attempt, result, caught)
-        except RuntimeError:
-            return  # the loop is closed: the outcome stays unknown, the log says so
+        self._from_threads.append((attempt, result, caught))
+        if self._is_woken:
+            return  # it has not looked yet: it was told to before this was added
+        self._is_woken = True
+        with suppress(RuntimeError):  # the loop is closed: the outcome stays unknown
+            self._loop.call_soon_threadsafe(self._end_threads)
 
-    def _end_thread(
-        self, attempt: Attempt, result: bytes | None, error: BaseException | None
-    ) -> None:
-        self._pool.done()
-        if self._running.get(attempt.key) is attempt:
-            self._end(attempt, result, error)
-        else:
-            self._has_left(attempt)
+    # Waking the loop costs a system call, and gives up the interpreter lock: once for all
+    # results that are there by the time it looks, not for each.
+
+    def _end_threads(self) -> None:
+        self._is_woken = False  # first: what is added from now on wakes it again
+        while self._from_threads:
+            attempt, result, error = self._from_threads.popleft()
+            self._pool.done()
+            if self._running.get(attempt.key) is attempt:
+                self._end(attempt, result, error)
+            else:
+                self._has_left(attempt)
 
     # -- both --------------------------------------------------------------------------
 
@@ -193,12 +216,13 @@ class Attempts:
         del self._running[attempt.key]
         if attempt.limits:
             self._stop_limits(attempt)
-        self._left(attempt)
+        self._left(attempt.function)
         # Of one that was killed because the engine closes the outcome is not known.
         if not (self._closed and attempt.kill is not None):
             self._report(attempt, result, error)
         self._freed(attempt)
-        self._note_idle()
+        if self._closing:
+            self._note_idle()
 
     def _give_up(self, attempt: Attempt, why: str) -> None:
         """Let its outcome not count any more; it keeps its place until it ends."""
@@ -218,7 +242,7 @@ class Attempts:
         lingering.remove(attempt)
         if not lingering:
             del self._lingering[attempt.key]
-        self._left(attempt)
+        self._left(attempt.function)
         self._freed(attempt)
 
     def _note_idle(self) -> None:

@@ -175,11 +175,7 @@ class Capture:
     def __init__(self) -> None:
         self._tees: dict[str, _Tee] = {}
         self._noting: _Noting | None = None
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether it is noted."""
-        return self._noting is not None
+        self.has_begun = False
 
     def begin(self) -> None:
         """Note it from now on."""
@@ -197,6 +193,7 @@ class Capture:
             self._noting = make if isinstance(make, _Noting) else _Noting(make)
             self._noting.engines += 1
             logging.setLogRecordFactory(self._noting)
+        self.has_begun = True
 
     def end(self) -> None:
         """Note it no more. Ending twice is allowed."""
@@ -204,7 +201,7 @@ class Capture:
         if noting is None:
             return
         with _one_at_a_time:
-            self._noting = None
+            self._noting, self.has_begun = None, False
             for name, tee in self._tees.items():
                 tee.engines -= 1
                 if not tee.engines and getattr(sys, name) is tee:

@@ -74,11 +74,11 @@ class Workshop:
         self._output_bytes = bench.output_bytes
         self._max_crashes = bench.max_crashes
         self.follows_crash = False  # whether the last owner of the database was killed
-        self._attempts = Attempts(
-            loop, report, self._has_left, self._has_freed, threads=bench.threads
-        )
         self._waiting: Waiting[tuple[Execution, int]] = Waiting(
             bench.queues, clock, threads=bench.threads, coroutines=_COROUTINES_MAX
+        )
+        self._attempts = Attempts(
+            loop, report, self._waiting.leave, self._has_freed, threads=bench.threads
         )
         self._behind: dict[Key, Execution] = {}  # each waits for its own last attempt to end
         self._held: dict[Key, Attempt] = {}  # on record as started, and came too late for it
@@ -130,8 +130,7 @@ class Workshop:
 
     def enter(self, function: Activity[Any, Any], key: Key) -> bool:
         """Take a place for an attempt; False when it has to wait for one."""
-        attempts = self._attempts
-        if attempts.is_closing or self.is_shut or attempts.is_in_the_way(function, key):
+        if self.is_shut or not self._attempts.may_start(function, key):
             return False
         return self._waiting.enter(function, key)
 
@@ -178,8 +177,7 @@ class Workshop:
             return
         if not self._capture.has_begun:
             self._capture.begin()
-        attempt.on_beat = self._heard
-        attempt.on_output = self._noted
+        attempt.on_beat, attempt.on_output = self._heard, self._noted
         if self._beats.has_any:
             attempt.last_details = self._beats.last(attempt.key)
         self._attempts.start(attempt)
@@ -241,9 +239,6 @@ class Workshop:
             self._beats.ride(write, last=self._attempts.is_closing)
 
     # -- inside ------------------------------------------------------------------------
-
-    def _has_left(self, attempt: Attempt) -> None:
-        self._waiting.leave(attempt.function)
 
     def _has_freed(self, attempt: Attempt) -> None:
         execution = self._behind.pop(attempt.key, None) if self._behind else None
