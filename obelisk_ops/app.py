@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,18 +12,20 @@ from obelisk_ops.check.finding import Finding
 from obelisk_ops.check.service import findings
 from obelisk_ops.check.site import Reach, Site
 from obelisk_ops.core.clock import SystemClock
-from obelisk_ops.errors import DatabaseNotFound, OpsError
+from obelisk_ops.errors import DatabaseNotFound
 from obelisk_ops.litestream.config import to_yaml
+from obelisk_ops.monitor.tally import Tally
 from obelisk_ops.objectstore import open_rules, open_store
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.settings import (
     Settings,
-    credentials,
     expand_databases,
     load,
     service_manager,
 )
 from obelisk_ops.supervise.bucket import TIMEOUT_S
+from obelisk_ops.supervise.companion import Companion
+from obelisk_ops.supervise.fleet import Log
 from obelisk_ops.supervise.launch import litestream_config, replica_of, replicated
 from obelisk_ops.supervise.log import json_log
 from obelisk_ops.supervise.notify import Notifier
@@ -36,16 +38,30 @@ from obelisk_ops.supervise.supervisor import Outcome, Supervisor
 
 def supervisor(config: Path | None) -> Callable[[bool], Outcome]:
     """Return what supervises the databases of a configuration; call it with ``once``."""
-    settings, clock = load(config), SystemClock()
+    service = _make_supervisor(load(config), json_log(sys.stderr))
+    return lambda once: asyncio.run(service.run(once=once))
+
+
+def _make_supervisor(settings: Settings, log: Log) -> Supervisor:
+    clock, tally = SystemClock(), Tally(log)
     service = Supervisor(
         settings,
         reload=lambda: load(settings.path),
         open_store=lambda replica: open_store(replica, timeout_s=TIMEOUT_S, attempts=1),
         clock=clock,
-        log=json_log(sys.stderr, secrets=_secrets(settings)),
+        log=tally,
         notifier=Notifier(service_manager(), clock),
     )
-    return lambda once: asyncio.run(service.run(once=once))
+    service.companions = tuple(_companions(settings, tally))
+    return service
+
+
+def _companions(settings: Settings, tally: Tally) -> Iterator[Companion]:
+    if settings.metrics.listen:
+        # The library for it is loaded only where somebody wants metrics.
+        from obelisk_ops.monitor.exporter import Exporter  # noqa: PLC0415
+
+        yield Exporter(settings.metrics, tally)
 
 
 def fleet_status(settings: Settings) -> tuple[list[Row], int]:
@@ -97,14 +113,3 @@ def litestream_config_text(settings: Settings, name: str) -> str:
         litestream=settings.litestream,
     )
     return to_yaml(litestream_config([database], settings.litestream))
-
-
-def _secrets(settings: Settings) -> list[str]:
-    try:
-        pair = credentials(settings.replica) if settings.replica else None
-    except OpsError:
-        # Said by whoever needs them; nothing can be hidden that was never read.
-        return []
-    if pair is None:
-        return []
-    return [secret for secret in (pair.secret_access_key, pair.session_token) if secret]

@@ -24,6 +24,7 @@ import msgspec
 from obelisk_ops import errors
 from obelisk_ops.cli import main as root_command
 from obelisk_ops.core import events
+from obelisk_ops.monitor import catalogue
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 _CATALOGUES = str(Path(__file__).with_name("catalogues.py"))
@@ -35,6 +36,7 @@ _NOTE = (
 def pages() -> dict[Path, str]:
     """Return every generated page by its path."""
     made = {"cli.md": cli_page(), "errors.md": errors_page(), "events.md": events_page()}
+    made["metrics.md"] = metrics_page()
     found = runpy.run_path(_CATALOGUES)
     made |= {"behaviours.md": found["BEHAVIOURS"].page(), "faults.md": found["FAULTS"].page()}
     return {REFERENCE / name: f"{_NOTE}\n\n{text.strip()}\n" for name, text in made.items()}
@@ -251,6 +253,48 @@ def _type_name(kind: Any) -> str:  # noqa: ANN401 - an annotation
 
 def _arms(kind: Any) -> list[str]:  # noqa: ANN401 - an annotation
     return [arm.__name__ for arm in getattr(kind, "__args__", ())]
+
+
+# -- metrics ---------------------------------------------------------------------------
+
+
+def metrics_page() -> str:
+    """Return the page of all metrics."""
+    rows = [
+        f"| `{metric.full_name}` | {metric.kind} | {_labels(metric)} | {_cell(metric.help)} |"
+        for metric in catalogue.METRICS
+    ]
+    head = ["| Metric | Kind | Labels | Is |", "|---|---|---|---|"]
+    return "\n".join([_METRICS_INTRO, *head, *rows, _METRICS_END])
+
+
+def _labels(metric: catalogue.Metric) -> str:
+    return ", ".join(f"`{label}`" for label in metric.labels) or "none"
+
+
+_METRICS_INTRO = """# Metrics
+
+With `metrics.listen` ([configuration.md](configuration.md)) the supervisor answers
+`GET /metrics` with what `status` knows, in the forms of Prometheus and OpenMetrics. A
+scrape asks the bucket nothing, and Litestream nothing: it costs no request, and tells of
+an outage at once. Nothing of Litestream's own metrics is passed on; they stay green while
+nothing is uploaded ([why](../explanation/truth-about-backups.md)).
+
+Times are points in time (UTC, in seconds), never ages: `time() - …` is right also when
+nobody has measured since. What is not known is left out, never 0. Names and labels are
+stable; metrics are added.
+"""
+_METRICS_END = """
+`state` is one of `ok`, `starting`, `lagging`, `unknown`, `fenced`, `backoff`, `fatal`,
+`stopped` ([what they mean](../explanation/truth-about-backups.md#states)). Counters begin
+anew with the supervisor; `obelisk_ops_bucket_requests_total` also when the place of the
+backups is changed.
+
+The port is for this machine. There is no password: with `allow_remote` a firewall or a
+proxy has to guard it. A request must ask for an address, for `localhost`, or for one of
+`metrics.hosts`; anything else is refused with 421. When the port is taken, the supervisor
+says so, tries again every 5 s, and goes on with its work.
+"""
 
 
 # -- words -----------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from obelisk_ops.errors import (
 )
 from obelisk_ops.objectstore.rules import LifecycleRule
 from obelisk_ops.replica.layout import folder
+from obelisk_ops.replica.leases import list_leases, read_lease
 from obelisk_ops.supervise.sidecar import Sidecar
 
 _DAY_S = 86_400
@@ -190,6 +191,33 @@ def backups(site: Site) -> Told:
         return ok("nothing was written to a bucket from here yet")
     what = counted(len(owners), "database")
     return ok(f"{len(written)} of {what} written from here, all there")
+
+
+def leases(site: Site) -> Told:
+    """See which supervisors write below the prefix, and which of them have gone silent."""
+    prefix = site.replica.prefix
+    try:
+        seen = [
+            read_lease(site.store, prefix, each) for each in list_leases(site.store, prefix)
+        ]
+        present_ms = site.store.server_time_ms()
+    except CredentialsError:
+        return skip("the keys may not list")
+    held = [each for each in seen if each is not None]
+    silent = [
+        f"{each.lease.host} ({(present_ms - each.renewed_ms) // 1000} s ago)"
+        for each in held
+        if present_ms - each.renewed_ms > 2 * each.lease.ttl_ms
+    ]
+    if silent:
+        return warn(
+            f"not renewed any more: {', '.join(silent)}",
+            "is the machine gone? What it held is taken over by whoever supervises it next",
+        )
+    hosts = sorted({each.lease.host for each in held})
+    return ok(
+        f"supervisors on {', '.join(hosts)}" if hosts else "no other supervisor writes here"
+    )
 
 
 def cleanup(site: Site) -> Told:

@@ -50,6 +50,7 @@ CHECKS: tuple[Check[Site], ...] = (
     Check(name="object-lock", run=bucket.object_lock, needs=("bucket", "clock")),
     Check(name="lifecycle", run=bucket.lifecycle, needs=("bucket", "clock")),
     Check(name="backups", run=bucket.backups, needs=("bucket", "clock")),
+    Check(name="leases", run=bucket.leases, needs=("bucket", "clock")),
     Check(
         name="pipe",
         run=pipe,

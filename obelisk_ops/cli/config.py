@@ -10,7 +10,14 @@ import yaml
 
 from obelisk_ops.cli.output import json_option, print_json
 from obelisk_ops.core.durations import format_duration
-from obelisk_ops.settings import ReplicaSettings, Settings, load
+from obelisk_ops.settings import (
+    AlertsSettings,
+    MetricsSettings,
+    ReplicaSettings,
+    Settings,
+    load,
+    origin,
+)
 
 
 @click.group()
@@ -71,6 +78,24 @@ def _shown(settings: Settings) -> dict[str, Any]:
         "lease": {"ttl": format_duration(settings.lease_ttl_s)},
         **({"host": settings.host} if settings.host else {}),
         "drill": {"every": format_duration(settings.drill_every_s)},
+        "metrics": _shown_metrics(settings.metrics),
+        "alerts": _shown_alerts(settings.alerts),
+    }
+
+
+def _shown_metrics(metrics: MetricsSettings) -> dict[str, Any]:
+    listen = {"listen": metrics.listen} if metrics.listen else {}
+    return {**listen, "allow_remote": metrics.allow_remote, "hosts": list(metrics.hosts)}
+
+
+def _shown_alerts(alerts: AlertsSettings) -> dict[str, Any]:
+    is_address = alerts.webhook is not None and alerts.webhook.startswith("http")
+    shown = origin(alerts.webhook) if alerts.webhook and is_address else alerts.webhook
+    return {
+        **({"webhook": shown} if shown else {}),
+        "command": list(alerts.command),
+        "after": format_duration(alerts.after_s),
+        "repeat": format_duration(alerts.repeat_s),
     }
 
 

@@ -21,7 +21,6 @@ HOSTS_FOLDER = f"{MARKERS_FOLDER}/hosts"
 CHECK_FOLDER = f"{MARKERS_FOLDER}/check"
 SNAPSHOT_LEVEL = 9
 
-_LEASES = "hosts"
 _MARKER = re.compile(r"e(\d{4,})\.json")
 
 
@@ -73,7 +72,7 @@ def folder(prefix: str) -> str:
 
 def leases(prefix: str) -> str:
     """Return the folder of the leases of all supervisors that write below *prefix*."""
-    return f"{folder(prefix)}{MARKERS_FOLDER}/{_LEASES}/"
+    return f"{folder(prefix)}{HOSTS_FOLDER}/"
 
 
 def lease(prefix: str, lease_id: str) -> str:

@@ -20,19 +20,25 @@ from obelisk_ops.settings.environment import (
     variable,
     variables,
 )
+from obelisk_ops.settings.monitoring import origin, webhook_address
 from obelisk_ops.settings.reading import check_bucket, load
+from obelisk_ops.settings.secrets import hide, hide_in, remember
 from obelisk_ops.settings.values import (
+    AlertsSettings,
     DatabaseSettings,
     LitestreamSettings,
+    MetricsSettings,
     ReplicaSettings,
     Settings,
     Topology,
 )
 
 __all__ = [
+    "AlertsSettings",
     "Credentials",
     "DatabaseSettings",
     "LitestreamSettings",
+    "MetricsSettings",
     "ReplicaSettings",
     "ServiceManager",
     "Settings",
@@ -44,8 +50,13 @@ __all__ = [
     "credentials",
     "expand_databases",
     "for_command",
+    "hide",
+    "hide_in",
     "load",
+    "origin",
+    "remember",
     "service_manager",
     "variable",
     "variables",
+    "webhook_address",
 ]

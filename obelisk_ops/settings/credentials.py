@@ -16,6 +16,7 @@ from pathlib import Path
 
 from obelisk_ops.errors import CredentialsError
 from obelisk_ops.settings.environment import variable, variables
+from obelisk_ops.settings.secrets import remember
 from obelisk_ops.settings.values import ReplicaSettings
 
 _ID, _SECRET, _SESSION = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
@@ -67,7 +68,10 @@ def credential_environment(replica: ReplicaSettings) -> dict[str, str]:
     """
     found = credentials(replica)
     if found is None:
-        return {k: v for p in _AMBIENT_PREFIXES for k, v in variables(p).items()}
+        given = {k: v for p in _AMBIENT_PREFIXES for k, v in variables(p).items()}
+        for name in (_SECRET, _SESSION):
+            remember(given.get(name, ""))
+        return given
     pair = {_ID: found.access_key_id, _SECRET: found.secret_access_key}
     return pair | ({_SESSION: found.session_token} if found.session_token else {})
 
@@ -155,6 +159,8 @@ def _parse(file: Path, text: str) -> configparser.ConfigParser:
 def _checked(keys: Mapping[str, str], where: str) -> Credentials:
     key_id, secret = keys.get("aws_access_key_id"), keys.get("aws_secret_access_key")
     token = keys.get("aws_session_token") or None
+    for hidden in (secret, token):
+        remember(hidden or "")
     if not key_id or not secret:
         raise CredentialsError(
             f"no credentials: {where} holds half of a key pair",

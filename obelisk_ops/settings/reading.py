@@ -14,6 +14,12 @@ from obelisk_ops.errors import ConfigError
 from obelisk_ops.settings import yamltext
 from obelisk_ops.settings.databases import check_template
 from obelisk_ops.settings.environment import variable
+from obelisk_ops.settings.monitoring import (
+    ALERTS_KEYS,
+    METRICS_KEYS,
+    read_alerts,
+    read_metrics,
+)
 from obelisk_ops.settings.section import CREDENTIALS_HINT, Section, absolute
 from obelisk_ops.settings.values import (
     DAY_S,
@@ -38,6 +44,7 @@ _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _TOP_KEYS = (
     "replica", "databases", "state_dir", "litestream", "stop_timeout", "lease", "drill", "host",
+    "metrics", "alerts",
 )  # fmt: skip
 _LITESTREAM_KEYS = (
     "topology", "databases_per_process", "profile", "sync_interval", "list_interval", "levels",
@@ -123,6 +130,8 @@ def _settings(document: object, file: Path) -> Settings:
         lease_ttl_s=top.section("lease", ("ttl",)).duration("ttl", 30.0, least=1.0),
         drill_every_s=top.section("drill", ("every",)).duration("every", DAY_S, least=1.0),
         host=_host(top.text("host", variable("OBELISK_OPS_HOST") or "")),
+        metrics=read_metrics(top.section("metrics", METRICS_KEYS)),
+        alerts=read_alerts(top.section("alerts", ALERTS_KEYS), folder),
     )
 
 

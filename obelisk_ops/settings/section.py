@@ -53,6 +53,21 @@ class Section:
             raise ConfigError(f"{self.at(key)}: must be a whole number from 1 to {most}")
         return value
 
+    def flag(self, key: str, *, default: bool) -> bool:
+        """Return the truth value under *key*."""
+        value = self.given.get(key, default)
+        if not isinstance(value, bool):
+            raise ConfigError(f"{self.at(key)}: must be true or false")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return the list of texts under *key*; an absent one is empty."""
+        value = self.given.get(key, [])
+        if not isinstance(value, list):
+            raise ConfigError(f"{self.at(key)}: must be a list", hint="write it like [a, b]")
+        entries = {str(index): each for index, each in enumerate(value)}
+        return tuple(Section(entries, self.at(key), tuple(entries)).text(n) for n in entries)
+
     def duration(self, key: str, default_s: float, *, least: float) -> float:
         """Return the seconds under *key*, which must be a duration with units."""
         if key not in self.given:

@@ -95,6 +95,44 @@ PROFILE_NAMES: tuple[Profile, ...] = get_args(Profile)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """
+    Where metrics are fetched from.
+
+    Attributes:
+        listen: Address and port as written; None for nowhere.
+        host: The address.
+        port: The port; 0 for any.
+        allow_remote: Whether it may be another address than loopback.
+        hosts: Names that may be asked for, besides addresses and localhost.
+    """
+
+    listen: str | None = None
+    host: str = ""
+    port: int = 0
+    allow_remote: bool = False
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertsSettings:
+    """
+    Who is told when a database is not well any more.
+
+    Attributes:
+        webhook: Where to find the address: itself, file:PATH (absolute) or env:NAME.
+        command: A program and its arguments; empty for none.
+        after_s: How long it has to last before anybody is told.
+        repeat_s: How often they are told again.
+    """
+
+    webhook: str | None = None
+    command: tuple[str, ...] = ()
+    after_s: float = 30.0
+    repeat_s: float = 4 * 3_600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration; ``path`` is the file it came from."""
 
@@ -107,3 +145,5 @@ class Settings:
     lease_ttl_s: float = 30.0
     host: str = ""  # the name of this machine; empty: what the system calls it
     drill_every_s: float = DAY_S
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    alerts: AlertsSettings = field(default_factory=AlertsSettings)

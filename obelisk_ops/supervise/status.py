@@ -59,6 +59,7 @@ class Row:
     epoch: int | None = None
     owner: str | None = None
     pid: int | None = None
+    proven_at: str | None = None
     restorable: Window = Window()
     last_drill: dict[str, Any] | None = None
     requests_per_day: int | None = None
@@ -83,9 +84,16 @@ def row_of(keeper: Keeper, fleet: Fleet, *, databases: int) -> Row:
         row,
         local_txid=tracker.local.txid if tracker.local else None,
         replica_txid=tracker.remote.txid if tracker.remote else None,
+        proven_at=_at(tracker.proven_ms, fleet),
         restorable=restorable(tracker),
         requests_per_day=requests_per_day(tracker, fleet, databases=databases),
     )
+
+
+def _at(elapsed_ms: int | None, fleet: Fleet) -> str | None:
+    if elapsed_ms is None:
+        return None
+    return iso(fleet.clock.now_ms() - (fleet.clock.elapsed_ms() - elapsed_ms))
 
 
 def stopped_row(name: str, path: Path, owner: Owner | None, *, detail: str = "") -> Row:

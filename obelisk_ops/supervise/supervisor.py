@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from obelisk_ops.settings import (
 )
 from obelisk_ops.supervise import identity
 from obelisk_ops.supervise.bucket import Bucket
+from obelisk_ops.supervise.companion import Companion, Facts, accompany, facts_of
 from obelisk_ops.supervise.control import ControlServer
 from obelisk_ops.supervise.farewell import PROVEN, UNKNOWN, UNSENT, Farewell, take_leave
 from obelisk_ops.supervise.fleet import Fleet, Log
@@ -60,7 +61,12 @@ class Outcome:
 
 
 class Supervisor:
-    """Keeps every configured database replicated until it is told to stop."""
+    """
+    Keeps every configured database replicated until it is told to stop.
+
+    Attributes:
+        companions: What runs beside it and looks at it.
+    """
 
     def __init__(
         self,
@@ -77,6 +83,8 @@ class Supervisor:
         self._open_store = open_store
         self._clock, self._log = clock, log
         self._notifier = notifier or Notifier(None, clock)
+        self.companions: Sequence[Companion] = ()
+        self._version, self._started_ms = "", clock.now_ms()
         self._rights = Rights(clock, log, on_halt=self._halt)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -96,7 +104,7 @@ class Supervisor:
             DatabaseLocked: Another supervisor has the state folder.
         """
         found = program.find()
-        version = program.check_version(found, child_environment({}))
+        self._version = program.check_version(found, child_environment({}))
         replica_of(self._settings)
         expand_databases(self._settings)
         places = self._places = Places(self._settings.state_dir)
@@ -106,18 +114,20 @@ class Supervisor:
             await server.start()
             try:
                 with self._signals() if hears_signals else nullcontext():
-                    return await self._supervise(version, once=once)
+                    return await self._supervise(once=once)
             finally:
                 await server.stop()
         finally:
             places.release()
             self._notifier.close()
 
-    async def _supervise(self, version: str, *, once: bool) -> Outcome:
+    async def _supervise(self, *, once: bool) -> Outcome:
         self._rescan()
-        self._log.info("ready", databases=len(self._roster.keepers), litestream=version)
+        databases = len(self._roster.keepers)
+        self._log.info("ready", databases=databases, litestream=self._version)
         scanning = asyncio.ensure_future(self._keep_scanning())
         telling = asyncio.ensure_future(self._keep_telling())
+        beside = [asyncio.ensure_future(accompany(c, self, self._log)) for c in self.companions]
         try:
             if once:
                 await self._until_proven()
@@ -127,8 +137,8 @@ class Supervisor:
             rows = self.rows()
             farewells = await self._say_farewell()
         finally:
-            scanning.cancel()
-            telling.cancel()
+            for task in (scanning, telling, *beside):
+                task.cancel()
         await self._rights.give_back()
         return _outcome(rows, farewells, once=once)
 
@@ -296,6 +306,12 @@ class Supervisor:
 
     def _status(self) -> object:
         return {"databases": self.rows()}
+
+    def facts(self) -> Facts:
+        """Return what is true of the whole."""
+        return facts_of(
+            self._roster.fleet, litestream=self._version, started_ms=self._started_ms
+        )
 
     def rows(self) -> list[Row]:
         """Return the present verdict on every database, by name."""

@@ -53,6 +53,8 @@ def test_it_shows_what_was_left_out_too(file: Path) -> None:
         "stop_timeout": "25s",
         "lease": {"ttl": "30s"},
         "drill": {"every": "1d"},
+        "metrics": {"allow_remote": False, "hosts": []},
+        "alerts": {"command": [], "after": "30s", "repeat": "4h"},
     }
 
 
