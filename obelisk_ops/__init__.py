@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         NotSerialisable,
         OpsError,
         OutcomeUnknown,
+        ReplicationTimeout,
         WorkflowMisuse,
     )
 
@@ -53,7 +54,7 @@ _HOMES = {
     "errors": (
         "ActivityFailed ActivityTimedOut CrashLoop ExecutionCancelled ExecutionFailed "
         "ExecutionTimedOut HeartbeatTimedOut Nondeterminism NotSerialisable OpsError "
-        "OutcomeUnknown WorkflowMisuse"
+        "OutcomeUnknown ReplicationTimeout WorkflowMisuse"
     ),
 }
 
@@ -73,6 +74,7 @@ __all__ = [
     "OpsError",
     "OutcomeUnknown",
     "Queue",
+    "ReplicationTimeout",
     "Retry",
     "Schedule",
     "Signal",

@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from obelisk_ops.cli.output import json_option, note, print_json
+from obelisk_ops.core.barrier import Durability
 from obelisk_ops.core.values import to_json
 from obelisk_ops.durable.engine import Engine
 from obelisk_ops.durable.flow.arguments import read_json_input
@@ -21,6 +22,11 @@ database_option = click.option(
     "--db", "database", required=True, metavar="DB", help="Path of the SQLite file."
 )
 target_argument = click.argument("target", metavar="TARGET")
+durability_option = click.option(
+    "--durability", type=click.Choice(["local", "replicated"]), default="local",
+    show_default=True,
+    help="When something is acknowledged: on this disk, or in the bucket.",
+)  # fmt: skip
 
 
 _NEGATIVE_NUMBER = re.compile(r"-[0-9][0-9.eE+-]*")
@@ -40,12 +46,14 @@ class TakesJson(click.Command):
 @click.argument("values", nargs=-1, metavar="[JSON]...")
 @database_option
 @click.option("--id", "execution_id", help="The execution's id; drawn if left out.")
+@durability_option
 @json_option
 def run(
     target: str,
     values: tuple[str, ...],
     database: str,
     execution_id: str | None,
+    durability: Durability,
     as_json: bool,  # noqa: ARG001, FBT001 - the result is JSON in any case
 ) -> None:
     """
@@ -59,7 +67,7 @@ def run(
     text = read_json_input(function, list(values))
 
     async def drive() -> object:
-        async with Engine(database) as engine:
+        async with Engine(database, durability=durability) as engine:
             handle = await engine.submit_json(function, text, execution_id=execution_id)
             return await handle.result()
 
@@ -76,12 +84,17 @@ def run(
     help="A queue to serve; may be repeated. LIMIT: 2 for at most 2 at the same time, 10/1m "
     "for at most 10 starts per minute.",
 )  # fmt: skip
+@durability_option
 @click.option(
     "--grace", default=30.0, show_default=True, metavar="SECONDS",
     help="How long running activities get to end when told to stop.",
 )  # fmt: skip
 def worker(
-    targets: tuple[str, ...], database: str, queues: tuple[str, ...], grace: float
+    targets: tuple[str, ...],
+    database: str,
+    queues: tuple[str, ...],
+    durability: Durability,
+    grace: float,
 ) -> None:
     """
     Serve the workflows of TARGET (a module, a file, or one function of it).
@@ -97,7 +110,9 @@ def worker(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        async with Engine(database, workflows=served, queues=limits, grace=grace) as engine:
+        async with Engine(
+            database, workflows=served, queues=limits, durability=durability, grace=grace
+        ) as engine:
             note(f"serving {', '.join(targets)} from {Path(database)}")
             failing = asyncio.create_task(engine.failed())
             told = asyncio.create_task(stop.wait())

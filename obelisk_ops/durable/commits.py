@@ -1,6 +1,9 @@
 """
 From turns to durable turns: group commit on the thread that drives the workflows.
 
+What may be seen of a turn happens then; where the bucket must hold it first, the gate
+holds it back until then, and the thread drives on.
+
 A failed commit acknowledges nobody. It is tried again as it is, while what was decided
 waits in memory; when that takes too long everybody is told, and a restart goes on from
 the log.
@@ -9,26 +12,45 @@ the log.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
 
+from obelisk_ops.core.barrier import Barrier
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import LogStore, Write
+from obelisk_ops.durable.gate import Gate
+from obelisk_ops.durable.limits import Limits
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.turn import Turn
-from obelisk_ops.errors import NotFinished, OpsError, StorageUnavailable
+from obelisk_ops.errors import NotFinished, OpsError, ReplicationTimeout, StorageUnavailable
 
 T = TypeVar("T")
 
 _RETRY_S = 0.25
 
 
+class Audience(Protocol):
+    """Who is told what does not become of turns."""
+
+    def refused(self, turn: Turn, error: OpsError) -> None:
+        """Take note: a turn will never be durable, or not be seen before a restart."""
+        ...
+
+    def late(self, turn: Turn, error: OpsError) -> None:
+        """Take note: a turn has waited too long for the bucket, and waits on."""
+        ...
+
+    def lost(self, error: OpsError) -> None:
+        """Take note: nothing will become durable any more."""
+        ...
+
+
 class Commits:
     """The turns that are not durable yet, in their order."""
 
     def __init__(
-        self, store: LogStore, clock: Clock, *, timeout_s: float,
-        refused: Callable[[Turn, OpsError], None], failed: Callable[[OpsError], None],
+        self, store: LogStore, clock: Clock, barrier: Barrier, limits: Limits,
+        audience: Audience,
     ) -> None:  # fmt: skip
         """
         Begin with none.
@@ -36,21 +58,25 @@ class Commits:
         Args:
             store: Where they are made durable.
             clock: For the patience with a store that refuses.
-            timeout_s: How long a commit that fails is tried again.
-            refused: Told of a turn that will never be durable.
-            failed: Told when the store has failed for good.
+            barrier: What is to be passed before turns that wait for the bucket are seen.
+            limits: How long a commit that fails is tried again, and how patient those are
+                who wait for the barrier.
+            audience: Told what does not become of turns.
         """
         self._store = store
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._timeout_ms = timeout_s * 1000
-        self._refused = refused
-        self._tell_failed = failed
+        self._timeout_ms = limits.storage_timeout_s * 1000
+        self._audience = audience
         self._turns: list[Turn] = []
         self._stalled_since: int | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._failed: OpsError | None = None
         self.has_failed = asyncio.Event()
+        self.gate = Gate(
+            barrier, clock, limits.replication,
+            release=self._make_it_known, late=self._tell_late, failed=self.fail,
+        )  # fmt: skip
 
     def check(self) -> None:
         """
@@ -64,8 +90,18 @@ class Commits:
 
     @property
     def is_empty(self) -> bool:
-        """Whether all is durable."""
+        """Whether all is on this disk."""
         return not self._turns
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all is durable, and may be seen."""
+        return not self._turns and self.gate.is_empty
+
+    def effects_to_come(self, wanted: Callable[..., None]) -> Iterator[tuple[Any, ...]]:
+        """Yield the arguments of what is still to be done once it may be seen."""
+        for turn in (*self.gate, *self._turns):
+            yield from (args for call, args in turn.effects if call == wanted)
 
     def open(self, execution: int = 0) -> Turn:
         """Return a new turn, the last of the next commit."""
@@ -78,7 +114,7 @@ class Commits:
         self._turns.remove(turn)
 
     def commit(self) -> None:
-        """Make all turns durable with one sync; then let their effects happen."""
+        """Make all turns durable with one sync; then let happen what need not wait."""
         if not self._turns:
             return
         if self._failed is not None:
@@ -93,9 +129,15 @@ class Commits:
             self._keep_or_fail(as_ops_error(error))
             return
         self._stalled_since = None
+        if written:
+            self.gate.wrote()
         for position, reason in guilty.items():
             self._refuse(written[position], reason)
-        self._make_it_known(turns)
+        for turn in turns:
+            if turn.settled is not None:
+                turn.settled(True)  # noqa: FBT003
+                turn.settled = None
+        self._make_it_known(self.gate.let_through(turns))
 
     def _make_it_known(self, turns: list[Turn]) -> None:
         for turn in turns:
@@ -114,12 +156,18 @@ class Commits:
         self._failed = error
         self.has_failed.set()
         self._refuse_all(error)
-        self._tell_failed(error)
+        self._audience.lost(error)
 
     def close(self) -> None:
         """Tell who waits for what could not be made durable; it is as if never asked for."""
         if self._retry is not None:
             self._retry.cancel()
+        unsent = ReplicationTimeout(
+            "the engine was closed before this was proven to be in the bucket",
+            hint="it is on this disk; ask again: the same id and input attach to it",
+        )
+        for turn in self.gate.close():
+            self._refuse(turn, unsent)
         told = StorageUnavailable(
             "the engine was closed before this was durable",
             hint="ask again: the same id and input attach to what there is",
@@ -139,7 +187,16 @@ class Commits:
             self._retry.cancel()
         self._retry = self._loop.call_later(_RETRY_S, self.commit)
 
+    def _tell_late(self, turn: Turn, error: OpsError) -> None:
+        """Tell who waits for a turn that takes too long; its effects still happen once."""
+        for waiter in turn.acks:
+            refuse(waiter, error)
+        turn.acks.clear()
+        self._audience.late(turn, error)
+
     def _refuse_all(self, error: OpsError) -> None:
+        for turn in self.gate.close():
+            self._refuse(turn, error)
         turns, self._turns = self._turns, []
         for turn in turns:
             self._refuse(turn, error)
@@ -147,9 +204,12 @@ class Commits:
     def _refuse(self, turn: Turn, error: OpsError) -> None:
         for waiter in turn.acks:
             refuse(waiter, error)
-        self._refused(turn, error)
+        self._audience.refused(turn, error)
         turn.effects.clear()
         turn.acks.clear()
+        if turn.settled is not None:
+            turn.settled(False)  # noqa: FBT003
+            turn.settled = None
 
 
 def as_ops_error(error: Exception) -> OpsError:

@@ -12,10 +12,10 @@ from typing import Any, NoReturn, Self, TypeVar
 from msgspec import Raw
 
 from obelisk_ops.core import events, failures, forking, ids, requests
+from obelisk_ops.core.barrier import Durability, OnTimeout, read_replication
 from obelisk_ops.core.clock import Clock, SystemClock
-from obelisk_ops.core.events import Event
 from obelisk_ops.core.history import history_of
-from obelisk_ops.core.ports import ExecutionFilter, LogReader, State, StateRow
+from obelisk_ops.core.ports import LogReader, State, StateRow
 from obelisk_ops.core.values import Codec, to_json
 from obelisk_ops.durable.client import Client
 from obelisk_ops.durable.commits import closed_error
@@ -26,15 +26,17 @@ from obelisk_ops.durable.flow.registry import created as created_event
 from obelisk_ops.durable.flow.watch import Watch, is_wanted
 from obelisk_ops.durable.handle import Handle, ending
 from obelisk_ops.durable.housekeeping import Housekeeping
-from obelisk_ops.durable.owner import Limits, Owner
+from obelisk_ops.durable.limits import Limits
+from obelisk_ops.durable.looking import Looking
+from obelisk_ops.durable.owner import Owner
 from obelisk_ops.durable.scheduling import Scheduling
+from obelisk_ops.durable.supervised import wait_until_passed
 from obelisk_ops.durable.work.crashes import why_parked
 from obelisk_ops.durable.work.output import LIMIT_BYTES
 from obelisk_ops.durable.work.queues import Queue, read_queues
 from obelisk_ops.durable.work.workshop import Bench
 from obelisk_ops.errors import (
     ConfigError,
-    ExecutionNotFound,
     NotFinished,
     WorkflowMisuse,
 )
@@ -47,7 +49,7 @@ _ANSWER_POLL_S = 0.01
 _ENDED = (State.FINISHED, State.PARKED)
 
 
-class Engine(Scheduling, Housekeeping):
+class Engine(Scheduling, Housekeeping, Looking):
     """
     Runs workflows in one database: ``async with Engine("runs/exp-17.db") as engine``.
 
@@ -61,7 +63,9 @@ class Engine(Scheduling, Housekeeping):
         workflows: Iterable[Workflow[Any, Any] | ModuleType] | None = None,
         queues: Iterable[str | Queue] = ("default",),
         serve: bool = True,
-        durability: str = "local",
+        durability: Durability = "local",
+        replication_timeout: float = 30.0,
+        on_replication_timeout: OnTimeout = "fail",
         threads: int = 64,
         keep_loaded: int = 1000,
         max_crashes: int = 10,
@@ -78,19 +82,20 @@ class Engine(Scheduling, Housekeeping):
             database: Path of an SQLite file; made if there is none.
             workflows: What to serve besides the workflows submitted here, so that
                 unfinished executions go on: functions, or modules that hold them.
-            queues: The queues to serve: names, or Queue objects with limits. Activities
-                of other queues wait.
+            queues: The queues to serve, names or Queue objects; activities of others wait.
             serve: False to submit to, and read from, what another process owns.
-            durability: ``local``: acknowledged when it is on this machine's disk.
+            durability: ``local`` or ``replicated``: acknowledged when it is on this disk,
+                or when the bucket holds it. A workflow or activity may differ.
+            replication_timeout: After how long it is too late for that; seconds.
+            on_replication_timeout: ``fail``: callers are given ReplicationTimeout then, or
+                ``wait``: they wait on; nothing is seen before the bucket holds it.
             threads: How many ``def`` activities run at the same time.
             keep_loaded: How many executions stay in memory that wait for what may take
                 long (timers, signals, children); others are replayed when it comes.
-            max_crashes: How often one activity call may end together with its process
-                before its execution is parked.
+            max_crashes: How often one call may end with its process before it is parked.
             output_limit: How many bytes of what one attempt prints and logs are kept.
             grace: How long, on leaving, activities may take to end; seconds.
-            storage_timeout: How long a commit that fails is tried again before all
-                callers are told; seconds.
+            storage_timeout: How long a commit that fails is tried again; seconds.
             clock: Where the time comes from.
             strict: Whether clocks, chance, threads and network are caught in workflow code;
                 by default in tests and in development mode (``python -X dev``).
@@ -98,15 +103,15 @@ class Engine(Scheduling, Housekeeping):
         Raises:
             ConfigError: A value is not supported.
         """
-        _refuse_durability(durability)
+        replication = read_replication(durability, replication_timeout, on_replication_timeout)
         self.path = as_path(database)
         self._clock: Clock = clock or SystemClock()
         self._registry = Registry(workflows or (), Watch(report) if is_wanted(strict) else None)
         self._serve = serve
-        served = read_queues(queues)
         self._limits = Limits(
-            bench=Bench(threads, served, output_limit, max_crashes), grace_s=grace,
+            bench=Bench(threads, read_queues(queues), output_limit, max_crashes), grace_s=grace,
             storage_timeout_s=storage_timeout, keep_loaded=keep_loaded,
+            replication=replication,
         )  # fmt: skip
         self._owner: Owner | None = None
         self._client: Client | None = None  # one of the two, while it runs
@@ -182,6 +187,7 @@ class Engine(Scheduling, Housekeeping):
             created = await self._owner.create(execution_id, body, is_fresh=is_fresh)
         else:
             created = self._post("create", execution_id, events.encode(body))
+            await self._wait_for_bucket(function)
         return Handle(execution_id, created, self, function.codec)
 
     async def failed(self) -> NoReturn:
@@ -196,10 +202,6 @@ class Engine(Scheduling, Housekeeping):
             await self._owner.failed()
         self._reader()
         raise ConfigError("an engine with serve=False owns nothing that could fail")
-
-    def find(self, execution_id: str) -> StateRow | None:
-        """Return where an execution is, if there is one."""
-        return self._reader().find(execution_id)
 
     def handle(self, execution_id: str) -> Handle[Any]:
         """
@@ -274,7 +276,9 @@ class Engine(Scheduling, Housekeeping):
         """See Source.ask. Returns when it is durable; whether it changes anything."""
         if self._owner is not None:
             return await self._owner.ask(kind, target, body)
-        return self._post(kind, target, body)
+        is_news = self._post(kind, target, body)
+        await self._wait_for_bucket(None)
+        return is_news
 
     async def when_answered(self, execution_id: str, timeout_s: float) -> StateRow | None:
         """Return an execution once the owner has answered all letters to it; None if late."""
@@ -302,21 +306,8 @@ class Engine(Scheduling, Housekeeping):
             raise why_parked(row.error, self.read_log(execution_id))
         if row.state is not State.FINISHED:
             raise NotFinished(f"execution {execution_id!r} is {row.state}")
+        await self._wait_for_bucket(self._registry.get(row.function))
         return ending(self._reader().last(row.key))
-
-    def row(self, execution_id: str) -> StateRow:
-        """See Source.row."""
-        row = self.find(execution_id)
-        if row is None:
-            raise ExecutionNotFound(
-                f"{self.path} has no execution {execution_id!r}",
-                hint="see what there is: obelisk-ops execution list --db " + str(self.path),
-            )
-        return row
-
-    def read_log(self, execution_id: str) -> list[Event]:
-        """See Source.read_log."""
-        return self._reader().log(self.row(execution_id).key)
 
     # -- inside ------------------------------------------------------------------------
 
@@ -326,6 +317,13 @@ class Engine(Scheduling, Housekeeping):
 
     def _take(self) -> Owner:
         return Owner(self.path, self._clock, self._registry, self._limits)
+
+    async def _wait_for_bucket(self, function: Workflow[Any, Any] | None) -> None:
+        """Wait for what an owner here would wait for before it lets anybody know."""
+        replication = self._limits.replication
+        given = function.replicated if function is not None else None
+        if self._owner is None and (replication.is_replicated if given is None else given):
+            await wait_until_passed(self.path, replication)
 
     async def _wait_for_owner(self, execution_id: str) -> None:
         # Another process finishes it; what a reader can watch is the file.
@@ -361,36 +359,3 @@ class Engine(Scheduling, Housekeeping):
         if self._client is None:
             raise self._not_running()
         return self._client.post(kind, target, body)
-
-    def list(
-        self,
-        *,
-        state: str | None = None,
-        function: str | None = None,
-        since: int | None = None,
-        error: str | None = None,
-        after: str | None = None,
-        limit: int = 100,
-    ) -> list[StateRow]:
-        """
-        Return executions in the order of their creation.
-
-        Args:
-            state: Only those in this state.
-            function: Only those of this workflow.
-            since: Only those created since; UTC milliseconds.
-            error: Only those whose error has this text in it.
-            after: Only those created after this execution.
-            limit: At most so many.
-        """
-        wanted = ExecutionFilter(
-            state=state, function=function, since=since, error=error, after=after, limit=limit
-        )
-        return self._reader().executions(wanted)
-
-
-def _refuse_durability(durability: str) -> None:
-    if durability != "local":
-        raise ConfigError(
-            f"durability={durability!r} is not supported", hint="use durability='local'"
-        )

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from obelisk_ops.core import events, failures, retry
-from obelisk_ops.core.events import KINDS, Body, Event, Failure, encode_bytes
+from obelisk_ops.core.events import KINDS, Body, Event, encode_bytes
 from obelisk_ops.core.ports import InboxItem, LogRow, Result, State, StateChange, StateRow
 from obelisk_ops.core.requests import Signal as SignalBody
 from obelisk_ops.durable.flow.functions import Activity, Workflow
@@ -46,7 +46,7 @@ class Execution:
             row.id, function, created, at=row.created_at, host=self, guard=owner.guard
         )
         self.inbox = Inbox()
-        self.is_paused = False
+        self.is_paused, self.waits = False, owner.waits(function)
         self._owner = owner
         self._version = 0
         self._now = row.created_at
@@ -118,7 +118,7 @@ class Execution:
 
     def returned(self, turn: Turn, body: events.Returned, now_ms: int) -> None:
         """Record how an activity ended, and go on."""
-        self._enter(turn, now_ms)
+        self._enter(turn, now_ms, self.machine.pending[body.n])
         if self.is_paused:
             self.machine.pending[body.n].running = False
             self._receive("result", body.n, events.encode(body))
@@ -138,23 +138,17 @@ class Execution:
         told = failures.record(error)
         if wait is None:
             self.returned(turn, events.Returned(n=n, error=told), now_ms)
-        else:
-            self._attempt_failed(turn, n, told, wait, now_ms)
-
-    def _attempt_failed(
-        self, turn: Turn, n: int, error: Failure, wait_ms: int, now_ms: int
-    ) -> None:
-        pending = self.machine.pending[n]
-        self._enter(turn, now_ms)
+            return
+        self._enter(turn, now_ms, pending)
         pending.failures += 1
-        retry_at = self._now + wait_ms
+        retry_at = self._now + wait
         pending.running, pending.retry_at = False, retry_at
-        self._append(events.AttemptFailed(n, pending.attempt, error, retry_at))
+        self._append(events.AttemptFailed(n, pending.attempt, told, retry_at))
         self._wind(n, retry_at)
 
     def attempt_started(self, turn: Turn, n: int, now_ms: int) -> None:
         """Record that an attempt starts, which it does once this is durable."""
-        self._enter(turn, now_ms)
+        self._enter(turn, now_ms, self.machine.pending[n])
         self._start_next(n, self.machine.pending[n])
 
     def timer_fired(self, turn: Turn, n: int, now_ms: int) -> None:
@@ -197,6 +191,7 @@ class Execution:
         assert self._turn is not None
         assert isinstance(pending.function, Activity)
         pending.is_new = True
+        self._mind(pending)
         if self._owner.reserve_slot(pending.function, (self.key, n)):
             self._turn.effects.append((self._owner.start_attempt, (self, n, pending)))
             return 1
@@ -213,10 +208,18 @@ class Execution:
 
     # -- inside --------------------------------------------------------------------
 
-    def _enter(self, turn: Turn, now_ms: int) -> None:
+    def _enter(self, turn: Turn, now_ms: int, pending: Pending | None = None) -> None:
         self._turn, self._log = turn, turn.write.log
+        self._mind(pending)
         self._now = max(now_ms, self._now, self.machine.at)
         turn.executions.append(self)
+
+    def _mind(self, pending: Pending | None = None) -> None:
+        """Let the turn wait for the bucket, if this activity is to, or the execution."""
+        function = pending.function if pending is not None else None
+        given = function.replicated if isinstance(function, Activity) else None
+        if self._turn is not None and (self.waits if given is None else given):
+            self._turn.waits = True
 
     def _leave(self) -> None:
         turn = self._turn
@@ -237,6 +240,7 @@ class Execution:
     def _finished(self, outcome: events.Finished, turn: Turn) -> None:
         if self.state is State.FINISHED:
             return
+        self._mind()
         for n, pending in self.machine.left.items():
             self._drop(n, pending)
         if self.created.timeout:
@@ -379,6 +383,7 @@ class Execution:
             pending.running = False
             self.later(self._owner.wait_for_slot, self, n)
             return
+        self._mind(pending)
         pending.attempt += 1
         pending.running, pending.retry_at = True, None
         self._append(events.AttemptStarted(n, pending.attempt, pending.crashes))

@@ -34,6 +34,10 @@ class Source(Protocol):
         """Return the execution's log."""
         ...
 
+    async def safe_version(self, execution_id: str) -> int | None:
+        """Return the version of its log up to which the bucket is proven to hold it."""
+        ...
+
     async def ask(self, kind: str, target: str, body: str = "{}") -> bool:
         """Ask for something to happen to it; see core.requests."""
         ...
@@ -73,6 +77,15 @@ class Handle(Generic[R_co]):
     def events(self) -> list[Event]:
         """Return the execution's log, oldest first."""
         return self._source.read_log(self.id)
+
+    async def safe_version(self) -> int | None:
+        """
+        Return the version up to which its log is safe in S3: proven, not believed.
+
+        The supervisor is asked to ship what there is, and to prove it. None when that
+        cannot be proven at once: no supervisor, S3 is away, or it lost its right.
+        """
+        return await self._source.safe_version(self.id)
 
     async def cancel(self) -> bool:
         """

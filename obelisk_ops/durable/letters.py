@@ -56,7 +56,7 @@ class Letters:
         is_more = is_held_up or (answered and len(letters) == _LETTERS_MAX)
         if is_more:
             # Nobody else's commit would remind us of the rest.
-            self._scheduler.open().effects.append((self._deliver_soon, ()))
+            self._scheduler.after_commit(self._deliver_soon)
         return is_more
 
     def _deliver_soon(self) -> None:
@@ -71,16 +71,13 @@ class Letters:
             return False  # of a later version, it may be: it stays for one
         self._answering.add(letter.id)
         turn.write.letters_done = (*turn.write.letters_done, letter.id)
-        # Once it is gone from the table its number may come again.
-        turn.effects.append((self._answering.discard, (letter.id,)))
-        refused = asyncio.get_running_loop().create_future()
-        refused.add_done_callback(partial(self._settled, letter.id))
-        turn.acks.append(refused)
+        turn.settled = partial(self._settled, letter.id)
         return True
 
-    def _settled(self, letter: int, turn: asyncio.Future[None]) -> None:
-        if turn.exception() is not None:
-            self._answering.discard(letter)  # nothing of it is durable: it is answered anew
+    def _settled(self, letter: int, is_durable: bool) -> None:  # noqa: FBT001
+        # Once it is gone from the table its number may come again.
+        self._answering.discard(letter)
+        if not is_durable:  # nothing of it is: it is answered anew
             again = asyncio.get_running_loop().call_later
             again(_AGAIN_S, self._scheduler.post, self._deliver_again)
 

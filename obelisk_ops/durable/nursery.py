@@ -61,6 +61,7 @@ class Nursery:
         function = self._engine.registry.get(created.fn)
         is_early = created.start_at > now_ms
         if function is None or created.paused or is_early:
+            turn.waits = turn.waits or self._engine.waits(function)
             self._cold.make(turn, row, created)
             if is_early:
                 turn.write.timers = [*turn.write.timers, (row.key, START, created.start_at)]
@@ -199,7 +200,7 @@ class Nursery:
             return None  # it was over, and has been pruned
 
     def _after_commit(self, call: Callable[..., None], *args: object) -> None:
-        self._engine.open().effects.append((self._engine.post, (call, *args)))
+        self._engine.after_commit(self._engine.post, call, *args)
 
     def _park(
         self, row: StateRow, history: Sequence[Event], error: Exception, notes: Sequence[Body]

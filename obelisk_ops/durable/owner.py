@@ -5,26 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from obelisk_ops.core import events
 from obelisk_ops.core.archive import ArchiveStore
 from obelisk_ops.core.attach import refuse_other_input
+from obelisk_ops.core.barrier import Barrier
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import State
+from obelisk_ops.core.requests import MAKING, REQUESTS, execution_of
 from obelisk_ops.durable import enquiry, tether
 from obelisk_ops.durable.commits import closed_error
 from obelisk_ops.durable.flow.lines import hook
 from obelisk_ops.durable.flow.registry import Registry
 from obelisk_ops.durable.letters import Letters
+from obelisk_ops.durable.limits import Limits
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.mailroom import Mailroom
 from obelisk_ops.durable.requests import Later
 from obelisk_ops.durable.scheduler import Scheduler
+from obelisk_ops.durable.supervised import SupervisedBarrier
 from obelisk_ops.durable.turn import Turn
-from obelisk_ops.durable.work.workshop import Bench
-from obelisk_ops.errors import ExecutionNotFound, FunctionNotFound
+from obelisk_ops.errors import ExecutionNotFound, FunctionNotFound, OpsError
 from obelisk_ops.storage import open_mailbox, open_store
 from obelisk_ops.storage.sqlite import beside
 from obelisk_ops.storage.sqlite.recovery import find_overlooked_commit
@@ -32,24 +34,7 @@ from obelisk_ops.storage.sqlite.recovery import find_overlooked_commit
 _CHECK_SUPERVISOR_S = 1.0
 _WAL_BYTES_MAX = 16 << 20
 _WAL_BYTES_ALARM = 128 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """
-    How much, and how patiently.
-
-    Attributes:
-        bench: How many activities at the same time, and how.
-        grace_s: What activities get to end when the engine is left.
-        storage_timeout_s: How long a commit that fails is tried again.
-        keep_loaded: How many executions stay in memory that wait for what may take long.
-    """
-
-    bench: Bench
-    grace_s: float
-    storage_timeout_s: float
-    keep_loaded: int = 1000
+_FAREWELL_S = 3.0
 
 
 class Owner:
@@ -62,6 +47,7 @@ class Owner:
         registry: Registry,
         limits: Limits,
         opening: Callable[[Path], ArchiveStore] | None = None,
+        barrier: Barrier | None = None,
     ) -> None:
         """
         Take the database, and go on with what is unfinished in it.
@@ -72,6 +58,7 @@ class Owner:
             registry: The workflows that are served.
             limits: How much, and how patiently.
             opening: How the store is opened, where a test puts something before it.
+            barrier: What is asked whether the bucket holds it; by default the supervisor.
 
         Raises:
             DatabaseLocked: Another process owns it.
@@ -94,16 +81,10 @@ class Owner:
         except BaseException:
             self._lock.release()
             raise
-        self._scheduler = Scheduler(
-            self.store,
-            clock,
-            registry,
-            bench=limits.bench,
-            storage_timeout_s=limits.storage_timeout_s,
-            keep_loaded=limits.keep_loaded,
-        )
+        self._barrier = barrier or SupervisedBarrier(path)
+        self._scheduler = Scheduler(self.store, clock, registry, self._barrier, limits)
         self._letters = Letters(self.store, self._scheduler)
-        self._mailroom = Mailroom(path, self.store, self._letters.deliver, self._asked)
+        self._mailroom = Mailroom(path, self.store, self._woken, self._asked)
         self._scheduler.workshop.follows_crash = not self._lock.last_owner_closed
         self._scheduler.workshop.tie(tether.tether_of(tether.facts(path), path))
         self._scheduler.nursery.recover()
@@ -119,10 +100,23 @@ class Owner:
         self._mailroom.close()
         try:
             await self._scheduler.close(self._grace_s)
+            await self._say_farewell()
         finally:
             hook.remove()
+            self._barrier.close()
             self.store.close()
             self._lock.release()
+
+    async def _say_farewell(self) -> None:
+        """Have shipped what was written here, where somebody ships it; say what is not."""
+        commits = self._scheduler.commits
+        if commits.gate.is_safe or commits.has_failed.is_set() or not tether.facts(self._path):
+            return
+        try:
+            async with asyncio.timeout(_FAREWELL_S):
+                await self._barrier.passed(_nothing)
+        except (OpsError, TimeoutError) as error:
+            log.warning("unsent", database=str(self._path), reason=str(error) or "no answer")
 
     def is_settled(self, *, with_attempts: bool = True) -> bool:
         """Tell whether nothing happens any more until something arrives, or comes due."""
@@ -153,7 +147,7 @@ class Owner:
             turn = self._scheduler.nursery.begin(execution_id, body)
         else:
             refuse_other_input(execution_id, known, events.encode(body))
-            turn = self._scheduler.open()
+            turn = self._scheduler.fence(execution_id)
         await self._durable(turn)
         return known is None
 
@@ -188,10 +182,13 @@ class Owner:
             refusal = self._letters.own.pop(letter, None)
             if refusal is not None:
                 raise refusal
+        concerned = execution_of(kind, target) if kind in REQUESTS | MAKING else ""
+        if self._scheduler.promises.of(concerned):
+            await self._durable(self._scheduler.fence(concerned))
         return is_news
 
     async def answer_letters(self) -> None:
-        """Answer what waits in the mailbox now, and return when that is durable."""
+        """Answer what waits in the mailbox now, and return when that is on this disk."""
         while True:
             is_more = self._letters.deliver()
             await self._durable(self._scheduler.open())
@@ -222,7 +219,8 @@ class Owner:
         roster, nursery = self._scheduler.roster, self._scheduler.nursery
         execution_id = nursery.latest(execution_id)
         if roster.find(execution_id) is None:
-            await self._durable(self._scheduler.open())  # what is to be recovered has been
+            # What is to be recovered has been; how it ended may be known outside.
+            await self._durable(self._scheduler.fence(execution_id))
         if self._scheduler.is_closed:
             raise closed_error()
         execution_id = nursery.latest(execution_id)
@@ -238,6 +236,11 @@ class Owner:
                     hint="name its module: Engine(…, workflows=[module])",
                 )
         return await roster.wait(execution_id)
+
+    def _woken(self) -> None:
+        """Look after what may have come: letters, or a supervisor."""
+        self._scheduler.commits.gate.wake()
+        self._letters.deliver()
 
     def _asked(self, datagram: bytes) -> None:
         """Answer what only the owner knows; see ``enquiry``."""
@@ -282,6 +285,10 @@ class Owner:
                 hint="a reader holds an old snapshot, or Litestream does not read",
             )
         self._wal_alarmed = is_alarming
+
+
+def _nothing(_reason: str) -> None:
+    """Nobody is there any more who waits."""
 
 
 def _size(path: Path) -> int:

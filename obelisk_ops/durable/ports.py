@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from obelisk_ops.core import events
 from obelisk_ops.durable.flow.attempt import Key
-from obelisk_ops.durable.flow.functions import Activity
+from obelisk_ops.durable.flow.functions import Activity, Workflow
 from obelisk_ops.durable.flow.guard import Guard
 from obelisk_ops.durable.flow.pending import Pending
 from obelisk_ops.durable.turn import Turn
@@ -31,6 +31,10 @@ class Owner(Protocol):
 
     def start_attempt(self, execution: Execution, n: int, pending: Pending) -> None:
         """Run an attempt that is on record as started."""
+        ...
+
+    def waits(self, function: Workflow[Any, Any] | None) -> bool:
+        """Return whether what is said of executions of a workflow waits for the bucket."""
         ...
 
     def take_over(self, execution: Execution) -> None:

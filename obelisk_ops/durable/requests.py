@@ -66,9 +66,7 @@ class Requests:
         try:
             self.answer("cancel", execution_id, "{}")
         except Later:
-            self._engine.open().effects.append(
-                (self._engine.post, (self.cancel_if_any, execution_id))
-            )
+            self._engine.after_commit(self._engine.post, self.cancel_if_any, execution_id)
         except OpsError:
             return
 
@@ -164,6 +162,7 @@ class Requests:
         """Append to one that is paused, parked, or whose workflow is not served here."""
         engine, cold = self._engine, self._engine.cold
         turn, now_ms = engine.open(row.key), engine.now_ms()
+        turn.waits = engine.waits(engine.registry.get(row.function))
         match kind:
             case "pause":
                 cold.append(turn, row.key, events.Paused(), now_ms)
@@ -188,6 +187,7 @@ class Requests:
     def _finish(self, row: StateRow) -> Turn:
         """End one as cancelled whose code has not begun, or does not fit its log."""
         turn = self._engine.open(row.key)
+        turn.waits = self._engine.waits(self._engine.registry.get(row.function))
         outcome = ended_by(events.CancelRequested())
         self._engine.cold.finish(turn, row, outcome, self._engine.now_ms())
         self._engine.nursery.tell_parent(row, events.encode(outcome), turn)

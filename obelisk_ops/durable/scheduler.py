@@ -18,6 +18,7 @@ from typing import Any
 from msgspec import Raw
 
 from obelisk_ops.core import events
+from obelisk_ops.core.barrier import Barrier
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import LogStore, State
 from obelisk_ops.core.requests import Signal as SignalBody
@@ -31,13 +32,19 @@ from obelisk_ops.durable.flow.functions import Activity
 from obelisk_ops.durable.flow.machine import new_guard
 from obelisk_ops.durable.flow.pending import Pending
 from obelisk_ops.durable.flow.registry import Registry
+from obelisk_ops.durable.limits import Limits
+from obelisk_ops.durable.log import log
 from obelisk_ops.durable.nursery import Nursery
+from obelisk_ops.durable.promises import Promises
 from obelisk_ops.durable.requests import Requests
 from obelisk_ops.durable.roster import Roster
 from obelisk_ops.durable.schedules import Schedules
 from obelisk_ops.durable.turn import Turn
-from obelisk_ops.durable.work.workshop import Bench, Workshop
+from obelisk_ops.durable.work.workshop import Workshop
 from obelisk_ops.errors import OpsError
+
+#: what is still to be sent when the engine is left may take so long
+_LAST_BARRIER_S = 10.0
 
 
 class Scheduler:
@@ -48,10 +55,8 @@ class Scheduler:
         store: LogStore,
         clock: Clock,
         registry: Registry,
-        *,
-        bench: Bench,
-        storage_timeout_s: float,
-        keep_loaded: int,
+        barrier: Barrier,
+        limits: Limits,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -59,20 +64,16 @@ class Scheduler:
         self.roster = Roster()
         self.cold = Cold(store)
         self.alarms = Alarms(asyncio.get_running_loop(), clock)
-        self.keep_loaded = keep_loaded
+        self.keep_loaded = limits.keep_loaded
         self._loop = asyncio.get_running_loop()
         self.guard = new_guard()
-        self.commits = Commits(
-            store,
-            clock,
-            timeout_s=storage_timeout_s,
-            refused=self._refused,
-            failed=self.roster.refuse_all,
-        )
+        self.promises = Promises(limits.replication, store, registry, self.roster)
+        self.waits, self.lost = self.promises.waits, self.roster.refuse_all
+        self.commits = Commits(store, clock, barrier, limits, self)
         self.nursery = Nursery(self)
         self.requests = Requests(self)
         self.workshop = Workshop(
-            bench, clock, self.alarms, report=self._attempt_ended, post=self.post,
+            limits.bench, clock, self.alarms, report=self._attempt_ended, post=self.post,
             start_next=self._start_next,
         )  # fmt: skip
         self.reserve_slot = self.workshop.enter
@@ -95,7 +96,7 @@ class Scheduler:
 
     def is_settled(self, *, with_attempts: bool = True) -> bool:
         """Tell whether nothing happens any more until something arrives, or comes due."""
-        is_quiet = not self._arrivals and self._next_round is None and self.commits.is_empty
+        is_quiet = not self._arrivals and self._next_round is None and self.commits.is_known
         return is_quiet and (self.workshop.is_idle or not with_attempts)
 
     def check(self) -> None:
@@ -115,6 +116,16 @@ class Scheduler:
         """Return a new turn; it becomes durable with the next commit."""
         self._schedule()
         return self.commits.open(key)
+
+    def after_commit(self, call: Callable[..., None], *args: Any) -> None:  # noqa: ANN401
+        """Do something once all that is under way is on this disk."""
+        self.open().effects.append((call, args))
+
+    def fence(self, execution_id: str) -> Turn:
+        """Return a turn that is seen once all is that may be said of an execution by now."""
+        turn = self.open()
+        turn.waits = self.promises.of(execution_id)
+        return turn
 
     def do(self, turn: Turn, call: Callable[..., None], *args: Any) -> None:  # noqa: ANN401
         """Do something in a turn, and all that belongs to it; half a turn is none."""
@@ -139,6 +150,8 @@ class Scheduler:
             if self._arrivals or not self.commits.is_empty or self.workshop.has_news:
                 self._round()
             self.is_closed = True  # a thread that lingers may still report, to nobody
+            if not await self.commits.gate.drained(_LAST_BARRIER_S):
+                log.warning("unsent", reason=self.commits.gate.trouble or "it takes too long")
             self.commits.close()
             self.roster.refuse_all(closed_error())
             for execution in self.roster:
@@ -183,8 +196,10 @@ class Scheduler:
             self.roster.drop(execution)
             execution.machine.dispose()
 
-    def _refused(self, turn: Turn, error: OpsError) -> None:
-        """Let go of executions whose memory is ahead of their log; a restart resumes them."""
+    # -- Audience: what commits tell -------------------------------------------------
+
+    def refused(self, turn: Turn, error: OpsError) -> None:
+        """See Audience.refused; their memory is ahead of their log: a restart resumes them."""
         self.cold.settled()
         for call, args in turn.effects:
             if call == self.start_attempt:
@@ -192,6 +207,11 @@ class Scheduler:
         for execution in turn.executions:
             self.roster.refuse(execution.id, error)
             self.let_go(execution)
+
+    def late(self, turn: Turn, error: OpsError) -> None:
+        """See Audience.late."""
+        for execution in turn.executions:
+            self.roster.refuse(execution.id, error)
 
     def let_go(self, execution: Execution) -> None:
         """Forget an execution; its log is all that remains."""
@@ -294,7 +314,10 @@ class Scheduler:
 
     def is_running(self, key: int, n: int, pending: Pending) -> bool:
         """See Owner.is_running."""
-        return self.workshop.is_running((key, n), pending.attempt)
+        if self.workshop.is_running((key, n), pending.attempt):
+            return True
+        to_come = self.commits.effects_to_come(self.start_attempt)
+        return any((execution.key, number) == (key, n) for execution, number, _ in to_come)
 
     def start_soon(self, execution: Execution, n: int) -> None:
         """See Owner.start_soon."""

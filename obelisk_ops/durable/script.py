@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from obelisk_ops.core.barrier import Durability
 from obelisk_ops.durable.engine import Engine
 from obelisk_ops.durable.flow.functions import Workflow
 
@@ -19,6 +20,7 @@ def run(
     *args: Any,  # noqa: ANN401 - the workflow's own, checked against its signature
     db: str | Path,
     id: str | None = None,  # noqa: A002 - it is what everybody calls it
+    durability: Durability = "local",
     **kwargs: Any,  # noqa: ANN401
 ) -> R:
     """
@@ -32,15 +34,17 @@ def run(
         *args: Its arguments.
         db: Path of the SQLite file; made if there is none.
         id: The execution's id, drawn if left out.
+        durability: ``replicated`` to return when the bucket holds it, see Engine.
         **kwargs: Its arguments by name.
 
     Raises:
         ExecutionFailed: The workflow raised; its own error is the cause.
+        ReplicationTimeout: The bucket could not be proven to hold it in time.
         DatabaseLocked: Another process owns the database.
     """
 
     async def main() -> R:
-        async with Engine(db) as engine:
+        async with Engine(db, durability=durability) as engine:
             handle = await engine.submit(function, *args, id=id, **kwargs)
             return await handle.result()
 

@@ -26,6 +26,8 @@ class Turn(Struct, eq=False):
         follow: What still belongs to the same Write, done when the code at hand waits.
         acks: Who is told when it is durable, or that it never will be.
         executions: Whose rows it holds.
+        waits: Whether its effects and acks wait until the bucket holds its rows.
+        settled: Told at once whether its rows are on this disk, or never will be.
     """
 
     write: Write
@@ -33,6 +35,14 @@ class Turn(Struct, eq=False):
     follow: list[Effect] = []
     acks: list[asyncio.Future[None]] = []
     executions: list[Execution] = []
+    waits: bool = False
+    settled: Callable[[bool], None] | None = None
+
+    def keys(self) -> set[int]:
+        """Return the executions that it is about."""
+        return {execution.key for execution in self.executions} | {
+            row[0] for row in self.write.log
+        }
 
     def run(self) -> None:
         """Do what still belongs to it."""

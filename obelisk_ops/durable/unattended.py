@@ -11,7 +11,8 @@ from obelisk_ops.core import bundle
 from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.core.history import History
 from obelisk_ops.durable.flow.registry import Registry
-from obelisk_ops.durable.owner import Limits, Owner
+from obelisk_ops.durable.limits import Limits
+from obelisk_ops.durable.owner import Owner
 from obelisk_ops.durable.work.workshop import Bench
 from obelisk_ops.errors import DatabaseLocked, TargetExists
 from obelisk_ops.storage import make_if_missing, open_mailbox

@@ -20,6 +20,7 @@ import msgspec
 
 from obelisk_ops.core import ids, requests
 from obelisk_ops.core.archive import ArchiveStore
+from obelisk_ops.core.barrier import NoBarrier
 from obelisk_ops.core.events import BODIES, Finished
 from obelisk_ops.core.history import History, history_of, to_json
 from obelisk_ops.core.ports import LogReader
@@ -273,7 +274,8 @@ class EngineForTests(Engine):
             self._watch = asyncio.create_task(self._revive_when_dead())
 
     def _take(self) -> Owner:
-        return Owner(self.path, self._clock, self._registry, self._limits, self._open)
+        opening, barrier = self._open, NoBarrier()
+        return Owner(self.path, self._clock, self._registry, self._limits, opening, barrier)
 
     def _open(self, path: Path) -> ArchiveStore:
         self._mortal = MortalStore(open_store(path), self._deaths)

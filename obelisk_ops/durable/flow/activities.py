@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from obelisk_ops.core import values
+from obelisk_ops.core.barrier import Durability
 from obelisk_ops.core.retry import Retry
 from obelisk_ops.durable.flow.attempt import current_attempt
 from obelisk_ops.durable.flow.functions import Activity, one_at_a_time
@@ -44,6 +45,7 @@ class _ActivityDecorator:
         at_most_once: bool | None = None,
         overlap: bool | None = None,
         isolation: Isolation | None = None,
+        durability: Durability | None = None,
     ) -> _ActivityMaker: ...
     def __call__(  # type: ignore[misc] # noqa: PLR0913 - mypy counts the first as required
         self,
@@ -59,6 +61,7 @@ class _ActivityDecorator:
         at_most_once: bool | None = None,
         overlap: bool | None = None,
         isolation: Isolation | None = None,
+        durability: Durability | None = None,
     ) -> Any:
         """
         Make a ``def`` or ``async def`` an activity.
@@ -79,6 +82,9 @@ class _ActivityDecorator:
             overlap: A retry does not wait for the thread of an attempt that timed out.
             isolation: ``process`` runs each attempt of a ``def`` in a child process,
                 which is killed when it takes too long or is cancelled.
+            durability: ``replicated``: an attempt starts, and its outcome counts, once the
+                bucket holds that; ``local``: once this disk does. By default what its
+                workflow says, and else the engine.
 
         Raises:
             InvalidInput: An option makes no sense, or two contradict each other.
@@ -86,6 +92,7 @@ class _ActivityDecorator:
         given = Given(
             retry=retry, timeout=timeout, heartbeat_timeout=heartbeat_timeout, queue=queue,
             priority=priority, at_most_once=at_most_once, overlap=overlap, isolation=isolation,
+            durability=durability,
         )  # fmt: skip
 
         def wrap(function: Callable[..., Any]) -> Activity[Any, Any]:

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from obelisk_ops.core import names
+from obelisk_ops.core.barrier import Durability, read_durability
 from obelisk_ops.core.retry import Retry, as_duration
 from obelisk_ops.core.values import Codec
 from obelisk_ops.durable.flow.digests import digest
@@ -142,6 +143,8 @@ class Activity(_Function[P, R]):
         queue: Which queue they wait in.
         priority: Who goes first there.
         queue_on_record: The same for the log, where the default is left out.
+        replicated: Whether what is known of its attempts waits for the bucket; None where
+            its workflow says.
     """
 
     def __init__(
@@ -161,6 +164,7 @@ class Activity(_Function[P, R]):
         )
         self.activity_options = changed
         self.queue, self.priority = changed.queue, changed.priority
+        self.replicated = read_durability(changed.durability)
         self.queue_on_record = "" if self.queue == DEFAULT_QUEUE else self.queue
 
     @property
@@ -182,6 +186,7 @@ class Activity(_Function[P, R]):
         at_most_once: bool | None = None,
         overlap: bool | None = None,
         isolation: Isolation | None = None,
+        durability: Durability | None = None,
     ) -> Activity[P, R]:
         """
         Return the same activity with other options, for one call: ``f.options(…)(x)``.
@@ -194,6 +199,7 @@ class Activity(_Function[P, R]):
         given = Given(
             retry=retry, timeout=timeout, heartbeat_timeout=heartbeat_timeout, queue=queue,
             priority=priority, at_most_once=at_most_once, overlap=overlap, isolation=isolation,
+            durability=durability,
         )  # fmt: skip
         other: Activity[P, R] = Activity(self.function, self.name, self.activity_options, given)
         other.codec = self.codec
@@ -213,6 +219,8 @@ class Workflow(_Function[P, R]):
     Attributes:
         timeout_ms: How long an execution may take; 0 for no limit.
         cancellable: Whether it may be cancelled; None: by a request, not by its parent.
+        replicated: Whether what is said of its executions waits for the bucket; None where
+            the engine says.
     """
 
     def __init__(
@@ -222,11 +230,13 @@ class Workflow(_Function[P, R]):
         *,
         timeout: timedelta | float | None = None,
         cancellable: bool | None = None,
+        durability: Durability | None = None,
     ) -> None:
         super().__init__(function, name)
         limit = as_duration(timeout)
         self.timeout_ms = 0 if limit is None else max(1, round(limit.total_seconds() * 1000))
         self.cancellable = cancellable
+        self.replicated = read_durability(durability)
 
     how_to_call = (
         "run it with obelisk_ops.run(…, db=PATH), or 'await engine.submit(…)' on an Engine"
@@ -251,6 +261,7 @@ def workflow(
     name: str | None = None,
     timeout: timedelta | float | None = None,
     cancellable: bool | None = None,
+    durability: Durability | None = None,
 ) -> Callable[[Callable[P, Awaitable[R]]], Workflow[P, R]]: ...
 def workflow(
     function: Any = None,
@@ -259,6 +270,7 @@ def workflow(
     name: str | None = None,
     timeout: timedelta | float | None = None,
     cancellable: bool | None = None,
+    durability: Durability | None = None,
 ) -> Any:
     """
     Make an ``async def`` a workflow.
@@ -270,14 +282,18 @@ def workflow(
             is raised where it waits. No limit by default.
         cancellable: False: a request to cancel is refused. True: a parent that closes a
             join set, or is cancelled, cancels it too; otherwise the parent waits for it.
+        durability: ``replicated``: nothing of it is seen outside (an activity starts, a
+            caller is answered) before the bucket holds it; ``local``: before this disk
+            does. By default what the engine says.
 
     Raises:
         WorkflowMisuse: It is no ``async def``.
+        ConfigError: There is no such durability.
     """
 
     def wrap(function: Callable[P, Awaitable[R]]) -> Workflow[P, R]:
         made: Workflow[P, R] = Workflow(
-            function, name, timeout=timeout, cancellable=cancellable
+            function, name, timeout=timeout, cancellable=cancellable, durability=durability
         )
         if not made.is_async:
             raise WorkflowMisuse(f"workflow {made.name} must be an 'async def'")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal, TypedDict
 
+from obelisk_ops.core.barrier import Durability
 from obelisk_ops.core.retry import DEFAULT, NEVER, Retry, as_duration
 from obelisk_ops.errors import InvalidInput
 
@@ -29,6 +30,7 @@ class Given(TypedDict, total=False):
     at_most_once: bool | None
     overlap: bool | None
     isolation: Isolation | None
+    durability: Durability | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,8 @@ class ActivityOptions:
         at_most_once: Never run again unless an attempt itself reported that it failed.
         overlap: Whether a retry may start while the thread of a given-up attempt runs on.
         isolation: ``process`` for a child process that can be killed.
+        durability: ``replicated`` when the bucket must hold what is known of its attempts;
+            None for what its workflow says.
     """
 
     retry: Retry | None = None
@@ -55,6 +59,7 @@ class ActivityOptions:
     at_most_once: bool = False
     overlap: bool = False
     isolation: Isolation = "thread"
+    durability: Durability | None = None
 
     @property
     def policy(self) -> Retry:
@@ -109,6 +114,10 @@ def _wrong(options: ActivityOptions) -> Iterator[str]:
         (type(options.at_most_once) is bool, "at_most_once", "True or False"),
         (type(options.overlap) is bool, "overlap", "True or False"),
         (options.isolation in ("thread", "process"), "isolation", "'thread' or 'process'"),
+        (
+            options.durability in (None, "local", "replicated"),
+            "durability", "'local' or 'replicated'",
+        ),
     )  # fmt: skip
     for is_right, key, what in checks:
         if not is_right:

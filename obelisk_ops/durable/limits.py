@@ -1,0 +1,28 @@
+"""What an engine is told about how much, and how patiently."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from obelisk_ops.core.barrier import Replication
+from obelisk_ops.durable.work.workshop import Bench
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """
+    How much, and how patiently.
+
+    Attributes:
+        bench: How many activities at the same time, and how.
+        grace_s: What activities get to end when the engine is left.
+        storage_timeout_s: How long a commit that fails is tried again.
+        keep_loaded: How many executions stay in memory that wait for what may take long.
+        replication: Whether the bucket must hold what is acknowledged, and how patiently.
+    """
+
+    bench: Bench
+    grace_s: float
+    storage_timeout_s: float
+    keep_loaded: int = 1000
+    replication: Replication = field(default_factory=Replication)
