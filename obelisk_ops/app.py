@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,29 +17,77 @@ from obelisk_ops.litestream.config import to_yaml
 from obelisk_ops.monitor.tally import Tally
 from obelisk_ops.objectstore import open_rules, open_store
 from obelisk_ops.replica.layout import ReplicaKeys
+from obelisk_ops.restore.service import Restored
+from obelisk_ops.restore.source import open_source
 from obelisk_ops.settings import (
     Settings,
     expand_databases,
+    for_command,
     load,
     service_manager,
 )
+from obelisk_ops.supervise.boot import Watch, missing_databases, restore_missing
 from obelisk_ops.supervise.bucket import TIMEOUT_S
+from obelisk_ops.supervise.command import Command
 from obelisk_ops.supervise.companion import Companion
+from obelisk_ops.supervise.entrypoint import Ending, Entrypoint, Terms
 from obelisk_ops.supervise.fleet import Log
 from obelisk_ops.supervise.launch import litestream_config, replica_of, replicated
 from obelisk_ops.supervise.log import json_log
 from obelisk_ops.supervise.notify import Notifier
+from obelisk_ops.supervise.outcome import Outcome
 from obelisk_ops.supervise.ownership import FIRST_EPOCH
 from obelisk_ops.supervise.report import report
 from obelisk_ops.supervise.sidecar import Sidecar
 from obelisk_ops.supervise.status import Row
-from obelisk_ops.supervise.supervisor import Outcome, Supervisor
+from obelisk_ops.supervise.supervisor import Supervisor
 
 
 def supervisor(config: Path | None) -> Callable[[bool], Outcome]:
     """Return what supervises the databases of a configuration; call it with ``once``."""
     service = _make_supervisor(load(config), json_log(sys.stderr))
     return lambda once: asyncio.run(service.run(once=once))
+
+
+def restore_before_start(
+    settings: Settings, databases: Mapping[str, Path], *, may_begin: bool, watch: Watch
+) -> dict[str, Restored | None]:
+    """
+    Restore those of *databases* that are missing; see ``boot.restore_missing``.
+
+    Raises:
+        OpsError: A database can neither be restored nor begun.
+    """
+    replica = replica_of(settings)
+    missing = missing_databases(databases, replica.url)
+    return restore_missing(
+        missing,
+        lambda name: open_source(replica, name),
+        may_begin=may_begin,
+        clock=SystemClock(),
+        watch=watch,
+    )
+
+
+def run_command(settings: Settings, argv: Sequence[str], terms: Terms) -> Ending:
+    """
+    Run a program with a supervisor around it.
+
+    Raises:
+        OpsError: The program was not started.
+    """
+    log = json_log(sys.stderr)
+
+    async def drive() -> Ending:
+        return await Entrypoint(
+            Command(argv, for_command()),
+            lambda: _make_supervisor(settings, log),
+            terms,
+            clock=SystemClock(),
+            log=log,
+        ).run()
+
+    return asyncio.run(drive())
 
 
 def _make_supervisor(settings: Settings, log: Log) -> Supervisor:

@@ -6,7 +6,9 @@ Every error this package raises on purpose.
     │   ├── InvalidInput                invalid_input        2   JSON that does not fit
     │   ├── InvalidWhen                 invalid_when         2
     │   ├── FunctionNotFound            function_not_found   2
-    │   └── WorkflowMisuse              workflow_misuse      2   a call in the wrong place
+    │   ├── WorkflowMisuse              workflow_misuse      2   a call in the wrong place
+    │   ├── CommandNotExecutable        command_not_executable 126   as a shell says it
+    │   └── CommandNotFound             command_not_found    127
     ├── ConfigError                     config               3
     ├── Unproven                        unknown              4
     │   └── NotFinished                 not_finished         4
@@ -102,6 +104,14 @@ class FunctionNotFound(UsageError, code="function_not_found"):
 
 class WorkflowMisuse(UsageError, code="workflow_misuse"):
     """A call that is not possible in this place; the message names the right one."""
+
+
+class CommandNotExecutable(UsageError, code="command_not_executable", exit_status=126):
+    """The program to run is there, and cannot be run."""
+
+
+class CommandNotFound(UsageError, code="command_not_found", exit_status=127):
+    """There is no such program to run."""
 
 
 class ConfigError(OpsError, code="config", exit_status=3):

@@ -1,7 +1,7 @@
 """
 Starting other programs: no shell, a chosen environment, and no orphan.
 
-The only place that calls subprocess. A child is put in its own session (so a
+The only place that calls subprocess, and that forks. A child is put in its own session (so a
 Ctrl-C on the terminal reaches the parent alone, which then stops its children
 in order) and, on Linux, is killed by the kernel when its parent dies.
 """
@@ -22,7 +22,14 @@ from typing import IO
 Child = subprocess.Popen[bytes]
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+#: what a program in front of another one passes on to it
+FORWARDED = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1,
+    signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT,
+)  # fmt: skip
+
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -83,6 +90,95 @@ def converse(
     )
 
 
+def start_in_front(argv: Sequence[str | Path], *, env: Mapping[str, str]) -> Child:
+    """
+    Start the program that this process was called for: its input and output are ours.
+
+    It leads a group of its own, and has the terminal if there is one; a Ctrl-C reaches
+    it alone. When this process dies it gets SIGTERM.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    gets_terminal = _has_terminal()
+
+    def prepare() -> None:
+        if gets_terminal:
+            _take_terminal()
+        _die_with_parent(signal.SIGTERM)
+
+    return subprocess.Popen(
+        [str(part) for part in argv],
+        env=dict(env),
+        process_group=0,
+        preexec_fn=prepare,  # noqa: PLW1509 - a few system calls; no thread holds a lock yet
+    )
+
+
+def back_in_front() -> None:
+    """Take the terminal back from a program that has ended, if there is one."""
+    if os.isatty(0):
+        _take_terminal()
+
+
+def stay_as_init() -> None:
+    """
+    Fork and go on in the child; what is left behind does the work of an init.
+
+    It passes signals on, collects processes that lost their parent, and ends with the
+    child and its status. Call it before anything else was started: no thread is copied.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if _libc is not None:
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    gets_terminal = _has_terminal()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
+    child = os.fork()
+    if child == 0:
+        _die_with_parent()
+        os.setpgid(0, 0)
+        if gets_terminal:
+            _take_terminal()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return
+    while (status := _collect(child)) is None:
+        number = signal.sigwait({*FORWARDED, signal.SIGCHLD})
+        if number != signal.SIGCHLD:
+            os.kill(child, number)
+    os._exit(status)
+
+
+def exit_status(code: int) -> int:
+    """Return an exit code of ``subprocess`` as a shell gives it: 128 + N for a signal."""
+    return code if code >= 0 else 128 - code
+
+
+def _collect(child: int) -> int | None:
+    """Collect every process that has ended; return the status of *child* if it is one."""
+    while True:
+        try:
+            pid, ended = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return None
+        if pid == child:
+            return exit_status(os.waitstatus_to_exitcode(ended))
+        if pid == 0:
+            return None
+
+
+def _has_terminal() -> bool:
+    return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
+
+
+def _take_terminal() -> None:
+    # Who is in the background and asks for the terminal is stopped, unless this is blocked.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+    with suppress(OSError):
+        os.tcsetpgrp(0, os.getpgrp())
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def kill_group(child: subprocess.Popen[bytes]) -> None:
     """Kill a child that leads a group, and all that it has started."""
     # Once it was waited for its number may be another's; nobody else waits for it.
@@ -125,10 +221,10 @@ def find_program(name: str) -> Path | None:
     return None
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
     # Runs between fork and exec: one system call on a library loaded before.
     if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def boot_id() -> str:

@@ -173,7 +173,11 @@ what to do. With `--json` the last line on stderr is
 | 12 | the clock of this machine is wrong |
 | 13 | the execution failed, or a value cannot be written as JSON |
 | 14 | the execution is parked: its code does not fit its log |
+| 126, 127 | `exec`: CMD cannot be run, or is not there |
 | 130 | interrupted; the execution goes on when the command is given again |
+
+`exec` ends with the status of the program that it ran, 128 + N where signal N ended it. One of
+the statuses above comes from `exec` itself, with an error: then the program was not started.
 
 Commands over several databases exit with the first of 9, 11, 12, 10, 6, 4, 5, 1 that
 applies to one of them.

@@ -54,7 +54,7 @@ def restore(
         service.check_space(plan, target)
         _show_plan(plan, moment, wish, target, as_json=as_json)
         return
-    with _terminated_like_interrupted(), _progress_bar(name) as progress:
+    with terminated_like_interrupted(), progress_bar(name) as progress:
         done = service.restore(source, wish, target, clock=clock, progress=progress)
     _show(done, moment, wish, as_json=as_json)
 
@@ -133,7 +133,8 @@ def _rows(plan: Plan, moment: str, wish: When) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def _progress_bar(name: str) -> Iterator[service.Progress]:
+def progress_bar(name: str) -> Iterator[service.Progress]:
+    """Show how far a restore is, on a terminal."""
     console = Console(stderr=True)
     with Progress(
         "restoring", BarColumn(), DownloadColumn(), TimeRemainingColumn(),
@@ -144,7 +145,7 @@ def _progress_bar(name: str) -> Iterator[service.Progress]:
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
+def terminated_like_interrupted() -> Iterator[None]:
     """Let SIGTERM clean up like Ctrl-C does."""
 
     def interrupt(_number: int, _frame: object) -> None:

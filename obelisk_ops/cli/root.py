@@ -23,6 +23,7 @@ COMMANDS = {
     "execution": "obelisk_ops.cli.execution:execution",
     "schedule": "obelisk_ops.cli.schedule:schedule",
     "supervise": "obelisk_ops.cli.supervise:supervise",
+    "exec": "obelisk_ops.cli.exec:exec_",
     "status": "obelisk_ops.cli.supervise:status",
     "check": "obelisk_ops.cli.check:check",
     "config": "obelisk_ops.cli.config:config",

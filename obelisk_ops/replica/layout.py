@@ -4,6 +4,7 @@ The keys of a replica. Nothing else in the program spells one.
     <prefix>/_obelisk/hosts/<lease>.json                  that a supervisor lives
     <prefix>/<name>/_obelisk/owner.json                   which of them owns this replica
     <prefix>/<name>/_obelisk/e0001.json                   marker: who opened it, and where
+    <prefix>/<name>/_obelisk/expected.json                a database of this name is to come
     <prefix>/<name>/e0001/0000/<min txid>-<max txid>.ltx  what Litestream writes, by level
     <prefix>/_obelisk/check/<id>/                         what `check` puts there, and removes
 
@@ -55,6 +56,11 @@ class ReplicaKeys:
     def marker(self, epoch: int) -> str:
         """Return the key of the marker of one epoch."""
         return f"{self.markers}{epoch_name(epoch)}.json"
+
+    @property
+    def expectation(self) -> str:
+        """The key of the note that a database of this name is to come."""
+        return f"{self.markers}expected.json"
 
     def epoch(self, epoch: int) -> str:
         """Return the folder of one epoch's LTX files."""

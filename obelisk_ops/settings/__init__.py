@@ -11,7 +11,12 @@ from obelisk_ops.settings.credentials import (
     credential_environment,
     credentials,
 )
-from obelisk_ops.settings.databases import check_name, expand_databases
+from obelisk_ops.settings.databases import (
+    check_name,
+    expand_databases,
+    named_databases,
+    path_of,
+)
 from obelisk_ops.settings.environment import (
     ServiceManager,
     child_environment,
@@ -53,7 +58,9 @@ __all__ = [
     "hide",
     "hide_in",
     "load",
+    "named_databases",
     "origin",
+    "path_of",
     "remember",
     "service_manager",
     "variable",

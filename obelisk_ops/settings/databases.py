@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import re
 import string
+from dataclasses import replace
 from pathlib import Path
 
 from obelisk_ops.errors import ConfigError
-from obelisk_ops.settings.values import Settings
+from obelisk_ops.settings.values import DatabaseSettings, Settings
 
 _NAME = re.compile(r"[a-z0-9A-Z][A-Za-z0-9._-]{0,62}")
 _SIDECARS = ("-wal", "-shm", "-journal")
@@ -43,6 +45,56 @@ def expand_databases(settings: Settings) -> dict[str, Path]:
                     hint="let one entry of databases match it, or remove the symbolic link",
                 )
     return found
+
+
+def named_databases(settings: Settings) -> dict[str, Path]:
+    """
+    Return the databases that the configuration names one by one, without a glob.
+
+    Raises:
+        ConfigError: See ``expand_databases``.
+    """
+    single = [entry for entry in settings.databases if not glob.has_magic(entry.path)]
+    return expand_databases(replace(settings, databases=tuple(single)))
+
+
+def path_of(settings: Settings, name: str) -> Path:
+    """
+    Return where the configuration has the database *name*, whether it exists or not.
+
+    Raises:
+        ConfigError: It has no such place, or more than one.
+    """
+    check_name(name)
+    found = {path for entry in settings.databases for path in _places(entry, name)}
+    if len(found) == 1:
+        return found.pop()
+    if not found:
+        raise ConfigError(
+            f"{settings.path}: no entry of databases has a place for '{name}'",
+            hint="name it: '- path: PATH' without a glob, and 'name:' if that is not {stem}",
+        )
+    raise ConfigError(
+        f"{settings.path}: '{name}' has several places: {', '.join(map(str, sorted(found)))}",
+        hint="let one entry of databases match it",
+    )
+
+
+def _places(entry: DatabaseSettings, name: str) -> list[Path]:
+    """Return the files that *entry* would call *name*, as far as a glob can tell."""
+    pattern = Path(entry.path)
+    if not glob.has_magic(entry.path):
+        return [pattern] if _database_name(entry.name, pattern) == name else []
+    if glob.has_magic(str(pattern.parent)) or "{parent}" in entry.name:
+        return []  # only an existing file would tell which folder is meant
+    candidates = {pattern.with_name(name), pattern.with_name(f"{name}{pattern.suffix}")}
+    return [
+        path
+        for path in candidates
+        if fnmatch.fnmatchcase(path.name, pattern.name)
+        and not _is_sidecar(path)
+        and entry.name.format(stem=path.stem, name=path.name) == name
+    ]
 
 
 def check_name(name: str) -> str:

@@ -78,7 +78,7 @@ async def take_leave(
     await asyncio.wait(waiting, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
     hurrying.cancel()
     if not leaving.done():
-        why = "stopped at once" if hurry.is_set() else f"{within_s:.0f} s to stop are over"
+        why = "stopped at once" if hurry.is_set() else "the time to stop is over"
         for process in running:
             process.kill()
         for keeper in keepers:
@@ -169,6 +169,10 @@ def _has_file(keeper: Keeper) -> bool:
 
 def _without_position(keeper: Keeper) -> Farewell:
     health = keeper.verdict()
+    if keeper.path.exists() and health.reason == "database_not_found":
+        return Farewell(
+            exit_status=UNKNOWN, detail="the file is new: nothing of it was shipped"
+        )
     if health.state is State.STARTING and health.reason == "database_not_found":
         return Farewell(
             exit_status=PROVEN, detail="there is no file yet", transactions=0, size=0

@@ -7,8 +7,9 @@ that is not there, or does not read, never holds up the supervisor.
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from obelisk_ops.core.clock import Clock, monotonic_us
@@ -76,6 +77,15 @@ class Notifier:
         if oldest_ms is None or self.patience_ms is None:
             return True
         return self._clock.elapsed_ms() - oldest_ms <= self.patience_ms
+
+    async def keep_telling(
+        self, status: Callable[[], str], worked_ms: Callable[[], Iterable[int]]
+    ) -> None:
+        """Say that it is ready, then how it is, and that it lives while its work goes on."""
+        self.ready()
+        while True:
+            self.pulse(status(), is_alive=self.is_alive(worked_ms()))
+            await asyncio.sleep(self.pause_s)
 
     def close(self) -> None:
         """Let go of the socket."""

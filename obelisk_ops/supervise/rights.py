@@ -53,6 +53,12 @@ class Rights:
         """Give everything back; nothing may be writing."""
         await asyncio.gather(*map(self._give_back, list(self._holding)), *self._giving_back)
 
+    def let_go(self) -> None:
+        """Renew nothing any more; what was not given back runs out."""
+        for holding in self._holding.values():
+            holding.cancel()
+        self._holding.clear()
+
     async def _give_back(self, lease: Holder) -> None:
         self._holding.pop(lease).cancel()
         with suppress(OpsError):  # it runs out by itself

@@ -90,6 +90,13 @@ class Roster:
         for task in self._tasks.values():
             task.cancel()
 
+    def let_go(self) -> None:
+        """End everything at once."""
+        self.stop_looking()
+        for process in self.processes:
+            process.kill()
+        self.release()
+
     def release(self) -> None:
         """Let go of every database."""
         for keeper in (*self.keepers.values(), *self._leaving):

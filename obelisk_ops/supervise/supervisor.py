@@ -11,7 +11,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from obelisk_ops.core.clock import Clock
@@ -28,36 +28,29 @@ from obelisk_ops.supervise import identity
 from obelisk_ops.supervise.bucket import Bucket
 from obelisk_ops.supervise.companion import Companion, Facts, accompany, facts_of
 from obelisk_ops.supervise.control import ControlServer
-from obelisk_ops.supervise.farewell import PROVEN, UNKNOWN, UNSENT, Farewell, take_leave
+from obelisk_ops.supervise.farewell import PROVEN, Farewell, take_leave
 from obelisk_ops.supervise.fleet import Fleet, Log
-from obelisk_ops.supervise.health import State
-from obelisk_ops.supervise.keeper import Keeper
+from obelisk_ops.supervise.health import Problem
 from obelisk_ops.supervise.launch import replica_of
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.notify import Notifier
+from obelisk_ops.supervise.outcome import Outcome, is_done, outcome_of
 from obelisk_ops.supervise.places import Places
 from obelisk_ops.supervise.rights import Rights
 from obelisk_ops.supervise.roster import Roster
-from obelisk_ops.supervise.status import Row, farewell_row, fleet_exit, row_of, summary
+from obelisk_ops.supervise.status import Row, row_of, summary
 
 _RESCAN_S = 1.0
 #: While a process still holds what another one is to have.
 _MOVING_S = 0.2
 #: Behind the stop of all databases: requests that are under way end, and the process.
 _AFTER_STOP_S = 4.0
+_GIVE_BACK_S = 2.0
+#: Of the time to stop, how long it goes on as usual before the processes are told to end.
+_SETTLE_SHARE = 0.4
 #: ``--once`` gives up when nothing has moved for so long.
 _ONCE_PATIENCE_MS = 30_000
 _ONCE_LOOK_S = 0.1
-
-_LOST_CAUSES = frozenset({State.FATAL, State.FENCED, State.STOPPED})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How it ended: each database, and the exit status they call for."""
-
-    rows: list[Row]
-    exit_status: int
 
 
 class Supervisor:
@@ -65,6 +58,7 @@ class Supervisor:
     Keeps every configured database replicated until it is told to stop.
 
     Attributes:
+        is_ready: It has started, and knows which databases there are.
         companions: What runs beside it and looks at it.
     """
 
@@ -91,6 +85,7 @@ class Supervisor:
         self._stop_by_ms: int | None = None
         self._scanned_ms = clock.elapsed_ms()
         self._scan_trouble = ""
+        self.is_ready = False
 
     async def run(self, *, once: bool = False, hears_signals: bool = True) -> Outcome:
         """
@@ -123,24 +118,38 @@ class Supervisor:
 
     async def _supervise(self, *, once: bool) -> Outcome:
         self._rescan()
+        self.is_ready = True
         databases = len(self._roster.keepers)
         self._log.info("ready", databases=databases, litestream=self._version)
         scanning = asyncio.ensure_future(self._keep_scanning())
-        telling = asyncio.ensure_future(self._keep_telling())
+        telling = asyncio.ensure_future(
+            self._notifier.keep_telling(self._summary, self._worked_ms)
+        )
         beside = [asyncio.ensure_future(accompany(c, self, self._log)) for c in self.companions]
         try:
             if once:
                 await self._until_proven()
             else:
                 await self._until_stopped(scanning)
+                self._rescan()
+                await self._until_settled()
             scanning.cancel()
             rows = self.rows()
             farewells = await self._say_farewell()
+            await self._give_back()
         finally:
+            # However it came to the end, nothing is left running: another one may follow here.
             for task in (scanning, telling, *beside):
                 task.cancel()
-        await self._rights.give_back()
-        return _outcome(rows, farewells, once=once)
+            self._rights.let_go()
+            self._roster.let_go()
+        return outcome_of(rows, farewells, once=once)
+
+    async def _give_back(self) -> None:
+        # A lease that is not given back runs out by itself: a stop does not wait long for it.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0 if self._hurry.is_set() else _GIVE_BACK_S):
+                await self._rights.give_back()
 
     # -- which databases there are ------------------------------------------------------
 
@@ -149,20 +158,6 @@ class Supervisor:
             await asyncio.sleep(_MOVING_S if self._roster.is_moving else _RESCAN_S)
             self._rescan()
             self._scanned_ms = self._clock.elapsed_ms()
-
-    async def _keep_telling(self) -> None:
-        """Tell the service manager how it is, and that it lives, while its work goes on."""
-        self._notifier.ready()
-        while True:
-            worked_ms = self._roster.looked_ms
-            # While it stops nobody looks any more, and the stop has a limit of its own.
-            is_alive = self._stop.is_set() or self._notifier.is_alive(
-                [self._scanned_ms, *worked_ms]
-            )
-            self._notifier.pulse(
-                summary(k.health for k in self._roster.keepers.values()), is_alive=is_alive
-            )
-            await asyncio.sleep(self._notifier.pause_s)
 
     def _rescan(self) -> None:
         try:
@@ -265,6 +260,16 @@ class Supervisor:
         self._log.info("stopping", at_once=self._hurry.is_set())
         self._stop.set()
 
+    @property
+    def trouble(self) -> Problem | None:
+        """What is wrong with the bucket now."""
+        return self._roster.fleet.bucket.problem
+
+    def stop_at_once(self) -> None:
+        """Stop without a last sync."""
+        self._hurry.set()
+        self.stop(0)
+
     async def _until_stopped(self, scanning: asyncio.Task[None]) -> None:
         stopping = asyncio.ensure_future(self._stop.wait())
         await asyncio.wait({stopping, scanning}, return_when=asyncio.FIRST_COMPLETED)
@@ -273,10 +278,25 @@ class Supervisor:
             # It ends only by a bug: new databases would be missed without a word.
             await scanning
 
+    async def _until_settled(self) -> None:
+        """Give what appeared or changed in the last moment the time to be shipped as usual."""
+        until_ms = self._clock.elapsed_ms() + round(self._left_s() * _SETTLE_SHARE * 1000)
+        while not self._hurry.is_set() and self._clock.elapsed_ms() < until_ms:
+            # Without an answer of the bucket nothing is gained by waiting.
+            if self.trouble or all(map(is_done, self._roster.keepers.values())):
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), _ONCE_LOOK_S)
+
+    def _left_s(self) -> float:
+        if self._stop_by_ms is None:
+            return self._settings.stop_timeout_s
+        return max(0, self._stop_by_ms - self._clock.elapsed_ms()) / 1000
+
     async def _until_proven(self) -> None:
         seen, since_ms = None, self._clock.elapsed_ms()
         while not self._stop.is_set():
-            open_cases = [k for k in self._roster.keepers.values() if not _is_done(k)]
+            open_cases = [k for k in self._roster.keepers.values() if not is_done(k)]
             now = [(k.name, k.health.state, k.tracker and k.tracker.local) for k in open_cases]
             if now != seen:
                 seen, since_ms = now, self._clock.elapsed_ms()
@@ -288,8 +308,7 @@ class Supervisor:
     async def _say_farewell(self) -> dict[str, Farewell]:
         roster = self._roster
         roster.stop_looking()
-        now_ms, limit_ms = self._clock.elapsed_ms(), round(self._settings.stop_timeout_s * 1000)
-        within_s = max(0, (self._stop_by_ms or now_ms + limit_ms) - now_ms) / 1000
+        within_s = self._left_s()
         self._notifier.stopping(within_s + _AFTER_STOP_S)
         found = await take_leave(
             list(roster.keepers.values()),
@@ -304,6 +323,13 @@ class Supervisor:
             log("stopped", database=name, detail=farewell.detail)
         return found
 
+    def _summary(self) -> str:
+        return summary(keeper.health for keeper in self._roster.keepers.values())
+
+    def _worked_ms(self) -> list[int]:
+        # While it stops nobody looks any more, and the stop has a limit of its own.
+        return [] if self._stop.is_set() else [self._scanned_ms, *self._roster.looked_ms]
+
     def _status(self) -> object:
         return {"databases": self.rows()}
 
@@ -317,32 +343,3 @@ class Supervisor:
         """Return the present verdict on every database, by name."""
         keepers = sorted(self._roster.keepers.values(), key=lambda keeper: keeper.name)
         return [row_of(k, self._roster.fleet, databases=len(keepers)) for k in keepers]
-
-
-def _outcome(rows: list[Row], farewells: dict[str, Farewell], *, once: bool) -> Outcome:
-    left = [_last_row(row, farewells.get(row.name), once=once) for row in rows]
-    found = {farewell.exit_status for farewell in farewells.values()}
-    # Stopped at once: nobody looked any more.
-    found |= {UNKNOWN for row in rows if row.name not in farewells}
-    unproven = next((status for status in (UNKNOWN, UNSENT) if status in found), PROVEN)
-    verdict = fleet_exit(rows) if once else 0
-    return Outcome(rows=left, exit_status=verdict or unproven)
-
-
-def _last_row(row: Row, farewell: Farewell | None, *, once: bool) -> Row:
-    # What was wrong before the stop says more than that it is stopped now.
-    is_told = once and (row.state != State.OK or (farewell and farewell.exit_status == PROVEN))
-    if farewell is None or is_told:
-        return replace(row, pid=None)
-    return farewell_row(row, farewell)
-
-
-def _is_done(keeper: Keeper) -> bool:
-    if keeper.is_undecided:
-        return False
-    if keeper.health.state in _LOST_CAUSES:
-        return True
-    if keeper.health.reason == "database_not_found":
-        return True
-    tracker = keeper.tracker
-    return keeper.health.state is State.OK and tracker is not None and tracker.is_settled

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from obelisk_ops.errors import ConfigError
-from obelisk_ops.settings import DatabaseSettings, Settings, check_name, expand_databases
+from obelisk_ops.settings import (
+    DatabaseSettings,
+    Settings,
+    check_name,
+    expand_databases,
+    named_databases,
+    path_of,
+)
 
 
 def settings(folder: Path, *entries: tuple[str, str]) -> Settings:
@@ -101,3 +108,46 @@ def test_a_name_may_be(name: str) -> None:
 def test_a_name_may_not_be(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot name a database"):
         check_name(name)
+
+
+def test_databases_that_are_named_one_by_one(tmp_path: Path) -> None:
+    touch(tmp_path, "runs/a.db")
+    given = settings(tmp_path, ("runs/*.db", "{stem}"), ("orders.db", "shop"))
+
+    assert named_databases(given) == {"shop": tmp_path / "orders.db"}
+
+
+@pytest.mark.parametrize(
+    ("path", "template", "name", "place"),
+    [
+        ("orders.db", "{stem}", "orders", "orders.db"),
+        ("orders.db", "shop", "shop", "orders.db"),
+        ("runs/*.db", "{stem}", "exp-1", "runs/exp-1.db"),
+        ("runs/*", "{name}", "exp-1.db", "runs/exp-1.db"),
+        ("runs/exp-?.db", "{stem}", "exp-1", "runs/exp-1.db"),
+    ],
+)
+def test_a_name_has_a_place_before_there_is_a_file(
+    path: str, template: str, name: str, place: str, tmp_path: Path
+) -> None:
+    given = settings(tmp_path, (path, template), ("others/x-*.sqlite", "{stem}"))
+
+    assert path_of(given, name) == tmp_path / place
+
+
+@pytest.mark.parametrize(
+    ("entries", "name", "why"),
+    [
+        ([("orders.db", "{stem}")], "other", "no entry of databases has a place for 'other'"),
+        ([("runs/exp-?.db", "{stem}")], "exp-10", "no entry"),
+        ([("runs/**/*.db", "{stem}")], "a", "no entry"),
+        ([("runs/*.db", "{parent}-{stem}")], "runs-a", "no entry"),
+        ([("a/*.db", "{stem}"), ("b/*.db", "{stem}")], "x", "'x' has several places: "),
+        ([("runs/*.db", "{stem}")], "../x", "cannot name a database"),
+    ],
+)
+def test_a_name_without_one_place_is_refused(
+    entries: list[tuple[str, str]], name: str, why: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=why):
+        path_of(settings(tmp_path, *entries), name)

@@ -1,0 +1,157 @@
+"""What ``exec`` does when something is wrong: at its start, beside the program, at the end."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from obelisk_ops.objectstore import open_store
+from obelisk_ops.replica.expectation import expect
+from obelisk_ops.replica.layout import ReplicaKeys
+from obelisk_ops.settings import ReplicaSettings
+from tests.conftest import S3
+from tests.entry import Entry
+from tests.proxy import Proxy
+from tests.support import wait_until
+
+pytestmark = pytest.mark.xdist_group("exec-faults")
+
+
+@pytest.fixture
+def proxy(s3: S3) -> Iterator[Proxy]:
+    with Proxy(int(s3.endpoint.rpartition(":")[2])) as line:
+        yield line
+
+
+@pytest.mark.fault(8)
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        ({"prefix": "elsewhere"}, 7, "nor a backup at s3://tests/elsewhere/orders"),
+        ({"bucket": "no-such-bucket"}, 6, "no-such-bucket"),
+        ({"credentials": "file:KEYS"}, 11, ""),
+    ],
+    ids=["wrong prefix", "wrong bucket", "wrong credentials"],
+)  # fmt: skip
+def test_a_wrong_place_never_starts_the_command_empty(
+    change: dict[str, str], status: int, said: str, tmp_path: Path, replica: ReplicaSettings
+) -> None:
+    keys = tmp_path / "keys"
+    keys.touch(mode=0o600)
+    keys.write_text("[default]\naws_access_key_id = NOBODY\naws_secret_access_key = NOTHING\n")
+    wrong = {name: value.replace("KEYS", str(keys)) for name, value in change.items()}
+    # That a database is expected is said elsewhere, where it is right.
+    right = ReplicaKeys(prefix=replica.prefix, name="orders")
+    expect(open_store(replica), right, host="here", now_ms=0)
+    entry = Entry(tmp_path, replace(replica, **wrong))
+
+    done = entry.run()
+
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert not entry.database.exists()
+
+
+@pytest.mark.fault(30)
+def test_what_is_left_of_an_older_database_is_not_mixed_in(
+    tmp_path: Path, replica: ReplicaSettings
+) -> None:
+    entry = Entry(tmp_path, replica)
+    assert entry.run("--first-boot").returncode == 0
+    entry.lose_the_disk()
+    log = entry.database.with_name("orders.db-wal")
+    log.write_bytes(b"old")
+    done = entry.run()
+    assert (done.returncode, done.stdout) == (8, "")
+    assert f"{log} exists" in done.stderr
+
+    log.unlink()
+    entry.database.touch()
+    done = entry.run()
+    assert (done.returncode, done.stdout) == (8, "")
+    assert "is empty, and there is a backup of it" in done.stderr
+    assert entry.database.stat().st_size == 0
+
+
+@pytest.mark.fault(1)
+def test_a_bucket_that_is_away_at_the_start_is_waited_for(
+    tmp_path: Path, replica: ReplicaSettings, proxy: Proxy
+) -> None:
+    entry = Entry(tmp_path, replace(replica, endpoint=proxy.endpoint), stop_timeout="5s")
+    assert entry.run("--first-boot").returncode == 0
+    proxy.set("refuse")
+
+    done = entry.run("--wait", "1s")
+    assert (done.returncode, done.stdout) == (6, "")
+    assert "'orders' is starting: S3 does not answer" in done.stderr
+
+    done = entry.run("--wait", "0s")
+    assert (done.returncode, done.stdout) == (0, "2\n")
+    assert "warning: not everything is proven to be in the bucket" in done.stderr
+
+
+@pytest.mark.fault(24)
+def test_a_stop_without_s3_says_what_is_unsent(
+    tmp_path: Path, replica: ReplicaSettings, proxy: Proxy
+) -> None:
+    place = replace(replica, endpoint=proxy.endpoint)
+    with Entry(tmp_path, place, stop_timeout="4s") as entry:
+        entry.start("--first-boot", "--strict", status=0)
+        wait_until(lambda: entry.logged("state"), 10, "it is replicated")
+        proxy.set("refuse")
+        began = time.monotonic()
+        entry.process.terminate()
+
+        assert entry.ended() == 4, "the command has ended with 0, but --strict wants a proof"
+        assert entry.logged("command_ended")[0]["status"] == 0
+        assert time.monotonic() - began < 4 + 5
+        assert "warning: not everything is proven to be in the bucket\n  orders: " in entry.said
+
+
+@pytest.mark.fault(25)
+def test_a_second_signal_ends_everything_at_once(
+    tmp_path: Path, replica: ReplicaSettings
+) -> None:
+    with Entry(tmp_path, replica) as entry:
+        script = f"{entry.python('')[0]} -c 'print(1)'; trap '' TERM; echo ready; sleep 60"
+        entry.start("--first-boot", argv=["sh", "-c", script])
+        entry.process.terminate()
+        wait_until(lambda: entry.logged("stopping"), 5, "it stops")
+        assert entry.process.poll() is None
+        began = time.monotonic()
+        entry.process.send_signal(signal.SIGINT)
+
+        assert entry.ended() == 137
+        assert time.monotonic() - began < 5
+
+
+def test_a_command_that_does_not_end_is_ended(tmp_path: Path, replica: ReplicaSettings) -> None:
+    script = "trap '' TERM; echo ready; sleep 60"
+    with Entry(tmp_path, replica, databases=[]) as entry:
+        entry.start("--grace", "200ms", argv=["sh", "-c", script])
+        entry.process.terminate()
+
+        assert entry.ended(10) == 137
+        assert entry.logged("command_killed")
+
+
+@pytest.mark.fault(21)
+def test_a_killed_entrypoint_leaves_no_litestream_behind(
+    tmp_path: Path, replica: ReplicaSettings
+) -> None:
+    with Entry(tmp_path, replica).start("--first-boot") as entry:
+        wait_until(lambda: entry.logged("litestream_started"), 10, "it is replicated")
+        litestream = entry.litestream
+        others = [child for child in entry.children if child != litestream]
+        entry.process.kill()
+
+        psutil.wait_procs([litestream, *others], timeout=10)
+        assert not litestream.is_running()
+        assert "SIGTERM" in entry.out, "the command may end in its own way"
