@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -219,6 +220,17 @@ def find_program(name: str) -> Path | None:
         if os.access(candidate, os.X_OK):
             return candidate
     return None
+
+
+def raise_file_limit(wanted: int) -> int:
+    """Let this process and its children have *wanted* files open; return the limit in force."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with suppress(OSError, ValueError):  # macOS has another limit, above which it refuses
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:

@@ -14,6 +14,7 @@ from obelisk_ops.settings.credentials import (
 from obelisk_ops.settings.databases import (
     check_name,
     expand_databases,
+    find_databases,
     named_databases,
     path_of,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "credential_environment",
     "credentials",
     "expand_databases",
+    "find_databases",
     "for_command",
     "hide",
     "hide_in",

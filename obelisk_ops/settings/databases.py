@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import os
 import re
 import string
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,24 +29,68 @@ def expand_databases(settings: Settings) -> dict[str, Path]:
     Raises:
         ConfigError: Two paths have one name, one file has two, or a name is not allowed.
     """
+    found, wrong = find_databases(settings, {})
+    if wrong:
+        raise wrong[0]
+    return found
+
+
+def find_databases(
+    settings: Settings, known: Mapping[str, Path]
+) -> tuple[dict[str, Path], list[ConfigError]]:
+    """
+    Return every database by its name, and what is wrong with the files that are left out.
+
+    Of two that cannot be told apart, the one that is *known* is meant.
+    """
     found: dict[str, Path] = {}
-    names: dict[Path, str] = {}
+    names: dict[str, str] = {}
+    folders: dict[Path, str] = {}
+    wrong: list[ConfigError] = []
+    for name, path in sorted(_named(settings, wrong), key=lambda n: known.get(n[0]) != n[1]):
+        if found.get(name) == path:
+            continue
+        real = _real(path, folders)
+        if name in found:
+            wrong.append(_same_name(name, found[name], path))
+        elif names.setdefault(real, name) != name:
+            wrong.append(_same_file(path, names[real], name))
+        else:
+            found[name] = path
+    return found, wrong
+
+
+def _named(settings: Settings, wrong: list[ConfigError]) -> Iterator[tuple[str, Path]]:
     for entry in settings.databases:
         for path in _files(entry.path):
-            name = _database_name(entry.name, path)
-            if found.setdefault(name, path) != path:
-                raise ConfigError(
-                    f"two databases are named '{name}': {found[name]} and {path}",
-                    hint="give databases[].name a template that tells them apart, "
-                    "such as '{parent}-{stem}'",
-                )
-            if names.setdefault(path.resolve(), name) != name:
-                raise ConfigError(
-                    f"one database has two names: {path} is '{names[path.resolve()]}' "
-                    f"and '{name}'",
-                    hint="let one entry of databases match it, or remove the symbolic link",
-                )
-    return found
+            try:
+                yield _database_name(entry.name, path), path
+            except ConfigError as error:
+                wrong.append(error)
+
+
+def _real(path: Path, folders: dict[Path, str]) -> str:
+    # Resolving every step of every path costs most of a look at a thousand files.
+    if path.is_symlink():
+        return os.path.realpath(path)
+    if path.parent not in folders:
+        folders[path.parent] = os.path.realpath(path.parent)
+    return f"{folders[path.parent]}/{path.name}"
+
+
+def _same_name(name: str, one: Path, other: Path) -> ConfigError:
+    return ConfigError(
+        f"two databases are named '{name}': {one} and {other}",
+        hint="give databases[].name a template that tells them apart, such as "
+        "'{parent}-{stem}'",
+    )
+
+
+def _same_file(path: Path, one: str, other: str) -> ConfigError:
+    return ConfigError(
+        f"one database has two names: {path} is '{one}' and '{other}'",
+        hint="let one entry of databases match it, or remove the symbolic link",
+    )
 
 
 def named_databases(settings: Settings) -> dict[str, Path]:

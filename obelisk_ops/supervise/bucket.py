@@ -78,8 +78,9 @@ class Bucket:
             return False
         return self.answered_ms is None or self._clock.elapsed_ms() - self.answered_ms >= for_ms
 
-    def reconnect(self) -> None:
-        """Read the credentials again with the next request."""
+    def reconnect(self, open_store: Callable[[], ObjectStore] | None = None) -> None:
+        """Read the credentials again with the next request, if need be from another place."""
+        self._open_store = open_store or self._open_store
         self._store = None
 
     async def call(

@@ -24,14 +24,14 @@ class Log(Protocol):
         """Note an event that somebody should see."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Fleet:
     """
-    What all databases of one supervisor share.
+    What all databases share that are replicated to one place.
 
     Attributes:
-        replica: The bucket, as configured.
-        litestream: How Litestream runs.
+        replica: The bucket, as configured; a reload may name other credentials.
+        litestream: How Litestream runs; a reload may say it anew.
         bucket: The connection to the bucket.
         lease: The right to write there.
         host: The name of this machine.

@@ -120,6 +120,10 @@ class Keeper:
         await self._look_at_position()
         self._judge()
 
+    def wake(self) -> None:
+        """Look at once."""
+        self._wake.set()
+
     def retire(self) -> None:
         """Stop looking after this database; its process is asked to let go of it."""
         self._is_retired = True

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from obelisk_ops.supervise import identity
 from obelisk_ops.supervise.child import Litestream
+from obelisk_ops.supervise.descriptors import Descriptors
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.groups import assign
 from obelisk_ops.supervise.keeper import Keeper
@@ -27,13 +29,16 @@ class Roster:
         self.fleet = fleet
         self.keepers: dict[str, Keeper] = {}
         self._leaving: list[Keeper] = []
+        self._is_waiting = False
+        self._twins: set[Path] = set()
+        self._descriptors = Descriptors(fleet.log)
         self._runners: dict[str, Runner] = {}
         self._tasks: dict[Keeper | Runner, asyncio.Task[None]] = {}
 
     @property
     def is_moving(self) -> bool:
-        """Tell whether something of what was retired still runs."""
-        return bool(self._leaving)
+        """Tell whether something still runs that stands in the way of something else."""
+        return bool(self._leaving) or self._is_waiting
 
     @property
     def looked_ms(self) -> list[int]:
@@ -59,31 +64,31 @@ class Roster:
     def update(self, found: Mapping[str, Path]) -> None:
         """Look after the databases that were *found*; of others, go on with what there is."""
         self._see_off()
-        for name, keeper in list(self.keepers.items()):
-            if found.get(name, keeper.path) != keeper.path:
-                self.retire([keeper])
-        groups = assign(
-            found.keys() | self.keepers.keys(), self._groups(), size=self.fleet.group_size
-        )
-        for name, keeper in list(self.keepers.items()):
-            if groups[name] != keeper.group:
-                self.retire([keeper])
+        self._is_waiting = False
+        names = found.keys() | self.keepers.keys()
+        present = {name: keeper.group for name, keeper in self.keepers.items()}
+        groups = assign(names, present, size=self.fleet.group_size)
+        self._descriptors.provide_for(groups.values())
+        # A topology or a size that was changed may give others another group.
+        self.retire(name for name, group in present.items() if groups[name] != group)
         busy = {keeper.path for keeper in self._leaving}
         for name, path in found.items():
-            if name not in self.keepers and path not in busy:
+            if name not in self.keepers and path not in busy and not self._is_held(path):
                 self._add(name, path, groups[name])
 
-    def retire(self, keepers: Iterable[Keeper]) -> None:
+    def retire(self, names: Iterable[str]) -> None:
         """Stop looking after databases; their processes ship the rest and let go of them."""
-        for keeper in list(keepers):
-            del self.keepers[keeper.name]
+        for name in list(names):
+            keeper = self.keepers.pop(name)
             keeper.retire()
             self._leaving.append(keeper)
 
     def refresh(self) -> None:
-        """Read the credentials again."""
+        """Read the credentials again, and let everybody look at the settings."""
         for runner in self._runners.values():
             runner.refresh()
+        for keeper in self.keepers.values():
+            keeper.wake()
 
     def stop_looking(self) -> None:
         """Decide nothing any more; the processes run on."""
@@ -102,8 +107,22 @@ class Roster:
         for keeper in (*self.keepers.values(), *self._leaving):
             keeper.release()
 
-    def _groups(self) -> dict[str, str]:
-        return {name: keeper.group for name, keeper in self.keepers.items()}
+    def _is_held(self, path: Path) -> bool:
+        """Tell whether a process has this very file open, under another name."""
+        inode = identity.inode_of(path)
+        running = (runner for runner in self._runners.values() if runner.process is not None)
+        if inode is None or all(inode not in runner.inodes for runner in running):
+            return False
+        # Renamed: soon its process is ended, for the file is no longer where it was.
+        self._is_waiting = True
+        twin = next(
+            (k for k in self.keepers.values() if identity.inode_of(k.path) == inode), None
+        )
+        if twin is not None and path not in self._twins:
+            self._twins.add(path)
+            text = f"{path} and {twin.path} are one file with two names (hard links)"
+            self.fleet.log.warning("config", error=text, hint="remove one of them")
+        return True
 
     def _add(self, name: str, path: Path, group: str) -> None:
         runner = self._runner(group)

@@ -127,6 +127,11 @@ class Runner:
         return self.process if child is not None and database in child.inodes else None
 
     @property
+    def inodes(self) -> set[int]:
+        """The files that the last process had open."""
+        return set(self.child.inodes.values()) if self.child else set()
+
+    @property
     def is_fatal(self) -> bool:
         """Tell whether it failed so often that a person should look."""
         return self.child is not None and is_fatal(self.child, self.fleet.limits)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from obelisk_ops.core.clock import Clock
-from obelisk_ops.errors import ConfigError, OpsError
+from obelisk_ops.errors import OpsError
 from obelisk_ops.litestream import program
 from obelisk_ops.objectstore import ObjectStore
 from obelisk_ops.settings import (
@@ -23,6 +23,7 @@ from obelisk_ops.settings import (
     Settings,
     child_environment,
     expand_databases,
+    find_databases,
 )
 from obelisk_ops.supervise import identity
 from obelisk_ops.supervise.bucket import Bucket
@@ -35,12 +36,14 @@ from obelisk_ops.supervise.launch import replica_of
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.notify import Notifier
 from obelisk_ops.supervise.outcome import Outcome, is_done, outcome_of
+from obelisk_ops.supervise.orphans import end_orphans
 from obelisk_ops.supervise.places import Places
+from obelisk_ops.supervise.reload import compare
 from obelisk_ops.supervise.rights import Rights
 from obelisk_ops.supervise.roster import Roster
 from obelisk_ops.supervise.status import Row, row_of, summary
 
-_RESCAN_S = 1.0
+_RESCAN_S = 0.5
 #: While a process still holds what another one is to have.
 _MOVING_S = 0.2
 #: Behind the stop of all databases: requests that are under way end, and the process.
@@ -84,7 +87,7 @@ class Supervisor:
         self._hurry = asyncio.Event()
         self._stop_by_ms: int | None = None
         self._scanned_ms = clock.elapsed_ms()
-        self._scan_trouble = ""
+        self._scan_troubles: set[str] = set()
         self.is_ready = False
 
     async def run(self, *, once: bool = False, hears_signals: bool = True) -> Outcome:
@@ -104,6 +107,8 @@ class Supervisor:
         expand_databases(self._settings)
         places = self._places = Places(self._settings.state_dir)
         try:
+            for pid in end_orphans(places.configs):
+                self._log.warning("orphan_killed", pid=pid)
             self._roster = Roster(self._make_fleet(found, places))
             server = ControlServer(places.control, {"status": self._status})
             await server.start()
@@ -160,15 +165,13 @@ class Supervisor:
             self._scanned_ms = self._clock.elapsed_ms()
 
     def _rescan(self) -> None:
-        try:
-            found = expand_databases(self._settings)
-        except ConfigError as wrong:
-            # A file that appeared and cannot be named stops none of the others.
-            if wrong.message != self._scan_trouble:
-                self._log.warning("config", error=wrong.message, hint=wrong.hint)
-            self._scan_trouble = wrong.message
-            return
-        self._scan_trouble = ""
+        known = {name: keeper.path for name, keeper in self._roster.keepers.items()}
+        found, wrong = find_databases(self._settings, known)
+        # A file that appeared and cannot be named stops none of the others.
+        for error in wrong:
+            if error.message not in self._scan_troubles:
+                self._log.warning("config", error=error.message, hint=error.hint)
+        self._scan_troubles = {error.message for error in wrong}
         self._roster.update(found)
         self._rights.give_back_unused(self._roster.leases)
 
@@ -179,35 +182,40 @@ class Supervisor:
         self._notifier.ready()
 
     def _read_again(self) -> None:
+        roster = self._roster
+        present = {name: keeper.path for name, keeper in roster.keepers.items()}
         try:
             settings = self._reload()
             wanted = expand_databases(settings)
+            changes = compare(self._settings, settings, present=present, wanted=wanted)
         except OpsError as wrong:
             self._log.warning("reload_failed", error=wrong.message, hint=wrong.hint)
             return
-        if settings.state_dir != self._settings.state_dir:
-            self._log.warning("reload", note="state_dir changes at the next start only")
-        same = (settings.replica, settings.litestream) == (
-            self._settings.replica,
-            self._settings.litestream,
-        )
+        for key in changes.later:
+            self._log.warning("reload", note=f"{key} changes at the next start only")
         self._settings = settings
-        roster = self._roster
-        roster.fleet.bucket.reconnect()
-        if not same:
-            bucket = self._open_bucket(settings)
-            roster.fleet = replace(
-                roster.fleet,
-                replica=replica_of(settings),
-                litestream=settings.litestream,
-                bucket=bucket,
-                lease=self._rights.obtain(settings, bucket, self._places.lease),
-            )
-        keepers = roster.keepers.values()
-        roster.retire([k for k in keepers if not same or wanted.get(k.name) != k.path])
-        roster.refresh()
-        self._log.info("reloaded", databases=len(wanted))
+        if changes.is_elsewhere:
+            roster.retire(present)
+            roster.fleet = self._make_fleet(roster.fleet.program, self._places)
+        else:
+            roster.retire(changes.retired)
+            self._adopt(settings)
+        self._log.info(
+            "reloaded",
+            databases=len(wanted),
+            added=len(changes.added),
+            removed=len(changes.removed),
+            moved=len(changes.moved),
+            settings_changed=changes.is_otherwise or changes.is_elsewhere,
+        )
         self._rescan()
+
+    def _adopt(self, settings: Settings) -> None:
+        """Let everybody go on with other settings, in the same place."""
+        replica, fleet = replica_of(settings), self._roster.fleet
+        fleet.replica, fleet.litestream = replica, settings.litestream
+        fleet.bucket.reconnect(lambda: self._open_store(replica))
+        self._roster.refresh()
 
     # -- from start to stop -------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -72,3 +73,45 @@ def test_a_change_of_the_set_restarts_only_the_process_concerned(
         [PROGRAM, "-c", supervised.config, "restore", "a", "--to", copy], check=True, timeout=60
     )
     assert count_rows(copy) == 5
+
+
+@pytest.mark.fault(25)
+def test_a_reload_touches_only_what_changed(
+    supervised: Supervised, replica: ReplicaSettings
+) -> None:
+    def reload(names: str, **litestream: object) -> None:
+        databases = [{"path": f"runs/{name}.db", "name": name} for name in names]
+        supervised.configure(replica, databases=databases, litestream=SHARED | litestream)
+        before = len(supervised.logged("reloaded"))
+        supervised.tell(signal.SIGHUP)
+        wait_until(lambda: len(supervised.logged("reloaded")) > before, 5, "read again")
+
+    for name in "abcde":
+        supervised.database(name).write()
+    supervised.start()
+    first = all_safe(supervised, 5)
+
+    reload("abcd")
+    second = all_safe(supervised, 4)
+    wait_until(lambda: len(set(supervised.litestreams.values())) == 1, 10, "e is let go")
+    good = supervised.config.read_text()
+    supervised.config.write_text("nonsense: 1")
+    supervised.tell(signal.SIGHUP)
+    wait_until(lambda: supervised.logged("reload_failed"), 5, "refused")
+    supervised.config.write_text(good)
+    third = all_safe(supervised, 4)
+    reload("abcd", sync_interval="500ms")
+    supervised.until("a", lambda row: row.pid not in {first["a"].pid, None}, 10, "replaced")
+    fourth = all_safe(supervised, 4)
+    reload("abcd", topology="per-database")
+    wait_until(lambda: set(supervised.litestreams) == set("abcd"), 15, "each its own")
+    fifth = all_safe(supervised, 4)
+
+    pids = [{row.pid for row in rows.values()} for rows in (second, third, fourth, fifth)]
+    assert pids[0] == pids[1] == {first["a"].pid}, "what did not change is left alone"
+    assert [len(some) for some in pids] == [1, 1, 1, 4]
+    assert {row.epoch for row in fifth.values()} == {1}
+    assert (
+        supervised.logged("reloaded")[0] | {"removed": 1, "added": 0}
+        == (supervised.logged("reloaded")[0])
+    )

@@ -12,6 +12,7 @@ from obelisk_ops.settings import (
     Settings,
     check_name,
     expand_databases,
+    find_databases,
     named_databases,
     path_of,
 )
@@ -151,3 +152,16 @@ def test_a_name_without_one_place_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=why):
         path_of(settings(tmp_path, *entries), name)
+
+
+def test_what_cannot_be_told_apart_stops_none_of_the_others(tmp_path: Path) -> None:
+    touch(tmp_path, "b.db", "c.db", "x/d.db", "y/d.db", "-.db")
+    (tmp_path / "a.db").symlink_to("b.db")
+    known = {"b": tmp_path / "b.db", "d": tmp_path / "y/d.db"}
+
+    found, wrong = find_databases(settings(tmp_path, ("**/*.db", "{stem}")), known)
+
+    assert found == known | {"c": tmp_path / "c.db"}
+    assert sorted(error.message.partition(":")[0] for error in wrong) == [
+        f"{tmp_path}/-.db", "one database has two names", "two databases are named 'd'",
+    ]  # fmt: skip
