@@ -11,7 +11,6 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
 from pathlib import Path
 
 from obelisk_ops.core.clock import Clock
@@ -35,8 +34,8 @@ from obelisk_ops.supervise.health import Problem
 from obelisk_ops.supervise.launch import replica_of
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.notify import Notifier
-from obelisk_ops.supervise.outcome import Outcome, is_done, outcome_of
 from obelisk_ops.supervise.orphans import end_orphans
+from obelisk_ops.supervise.outcome import Outcome, is_done, outcome_of
 from obelisk_ops.supervise.places import Places
 from obelisk_ops.supervise.reload import compare
 from obelisk_ops.supervise.rights import Rights
