@@ -78,6 +78,7 @@ class Created(Struct, omit_defaults=True):
         forked_from: What it was forked from.
         cron: Id of the schedule that made it.
         cancellable: Whether a request to cancel it is heard.
+        with_parent: Whether it is cancelled when its parent is, or closes.
     """
 
     fn: str
@@ -92,6 +93,7 @@ class Created(Struct, omit_defaults=True):
     forked_from: Origin | None = None
     cron: str = ""
     cancellable: bool = True
+    with_parent: bool = False
 
 
 class Intended(Struct, omit_defaults=True):

@@ -18,6 +18,10 @@ from obelisk_ops.errors import VerificationFailed
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+#: events that tell whether code may go on, or the end is asked for
+RESTS = frozenset({"parked", "resumed", "cancel_requested"})
+
+
 @dataclass(slots=True)
 class CallStory:
     """
@@ -72,6 +76,7 @@ class Story:
         cancelled_at: When it was asked to cancel; UTC milliseconds.
         is_late: Whether that was because it took too long.
         parked: Why it is parked, if that is the last thing known.
+        is_closing: Whether it was cancelled since: it ends when its children have.
         forked_from: Of which execution it is a fork, and its first version of its own.
         continues: Id of the execution in whose place it goes on.
         continued_as: Id of the one that goes on in its place.
@@ -89,6 +94,7 @@ class Story:
     cancelled_at: int | None = None
     is_late: bool = False
     parked: dict[str, Any] | None = None
+    is_closing: bool = False
     forked_from: dict[str, Any] | None = None
     continues: str | None = None
     continued_as: str | None = None
@@ -100,13 +106,21 @@ def began_at(log: Iterable[Event]) -> int | None:
     return next((event.at for event in log if event.kind in COMMANDS), None)
 
 
+def is_closing(log: Iterable[Event]) -> bool:
+    """Tell whether one was cancelled while it was parked; RESTS of its log are enough."""
+    rests = [event.kind for event in log if event.kind in RESTS]
+    return rests[-2:] == ["parked", "cancel_requested"]
+
+
 def last_told(log: Sequence[Event]) -> int | None:
     """
-    Return the last version that code has to do with, if the engine wrote the end of a log.
+    Return the last version that code has to do with, if an execution ends without its code.
 
-    An execution that is cancelled before its code began (then 0), or while it is parked,
-    ends without its code. None for every other log.
+    It was cancelled before its code began (then 0), or while it was parked. None for every
+    other log.
     """
+    if is_closing(log):
+        return next(event.version for event in reversed(log) if event.kind == "parked")
     end = log[-1]
     if end.kind != "finished" or _decode(end.body).get("result") != "cancelled":
         return None
@@ -202,6 +216,7 @@ def _cancelled(story: Story, body: dict[str, Any], _at: int) -> None:
 
 
 def _cancel_requested(story: Story, body: dict[str, Any], at: int) -> None:
+    story.is_closing = story.parked is not None
     if story.cancelled_at is None:
         story.cancelled_at, story.is_late = at, body.get("reason") == "timeout"
 

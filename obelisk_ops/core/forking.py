@@ -20,7 +20,7 @@ import msgspec
 
 from obelisk_ops.core import events, ids
 from obelisk_ops.core.events import Created, Event, Origin
-from obelisk_ops.core.fold import CallStory, fold
+from obelisk_ops.core.fold import CallStory, fold, is_closing
 from obelisk_ops.core.history import History
 from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.errors import Conflict, InvalidInput
@@ -64,7 +64,7 @@ def _prefix(origin: History, version: int) -> Sequence[Event]:
             hint=f"from 1 (only its input) to {last} (all of it but the end)",
         )
     prefix = list(origin.events[:version])
-    while prefix[-1].kind == "parked":
+    while prefix[-1].kind == "parked" or is_closing(prefix):
         prefix.pop()  # the new one is to go on
     return prefix
 

@@ -74,7 +74,7 @@ def rebuild(
     return Projection(
         state=state,
         others=_others(state, log, inbox),
-        error=story.parked["message"] if story.parked is not None else None,
+        error=story.parked["message"] if story.parked and not story.is_closing else None,
         timers=timers,
         may_lack=frozenset({DEADLINE} if story.cancelled_at is not None else ()),
     )
@@ -117,7 +117,7 @@ def _ended(event: Event) -> Projection:
 
 def _state(story: Story, log: Sequence[Event]) -> State:
     if story.parked is not None:
-        return State.PARKED
+        return State.CANCELLING if story.is_closing else State.PARKED
     latest = next((e.kind for e in reversed(log) if e.kind in _HOLDS), "")
     if latest == "paused" or (latest == "" and story.paused_at is not None):
         return State.PAUSED

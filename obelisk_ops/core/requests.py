@@ -180,6 +180,8 @@ def _cancel(target: str, _body: str, facts: Facts) -> bool:
             f"execution {target!r} runs a workflow that does not let itself be cancelled",
             hint="its code says cancellable=False; wait for its end, or pause it",
         )
+    if facts.state is State.PARKED:  # its clean-up may be what does not fit
+        return not _waiting(facts, "cancel")
     return not (facts.is_cancelling or _waiting(facts, "cancel"))
 
 

@@ -135,6 +135,7 @@ class _Telling:
 
     def __init__(self, asked: Situation, around: Surroundings) -> None:
         self._row, self._story = asked.row, asked.story
+        self._children = asked.children
         self._arrived, self._beats = asked.arrived, asked.beats
         self._around, self._now = around, around.now_ms
 
@@ -152,6 +153,8 @@ class _Telling:
                 "start", f"begins {self._in(self._story.start_at)}", until=self._story.start_at
             )
         calls = [call for call in self._story.calls.values() if call.outcome is None]
+        if self._story.is_closing:
+            calls = [call for call in calls if call.n in self._children]
         for call in calls:
             yield self._call(call)
         if not (calls or self._is_held or self._story.start_at > self._now):
@@ -169,7 +172,7 @@ class _Telling:
         )
 
     def _held_up(self) -> Iterator[Reason]:
-        if self._story.parked is not None:
+        if self._story.parked is not None and not self._story.is_closing:
             yield self._parked(self._story.parked)
         if self._story.paused_at is not None:
             yield self._paused(self._story.paused_at)
@@ -209,7 +212,10 @@ class _Telling:
         since = self._story.cancelled_at
         assert since is not None
         why = "it took too long" if self._story.is_late else "a cancel was asked for"
-        return self._reason("cancelling", f"{why} at {iso(since)}: it cleans up", since=since)
+        what = "it cleans up"
+        if self._story.is_closing:
+            what = "it was parked, and ends without its code when its child workflows have"
+        return self._reason("cancelling", f"{why} at {iso(since)}: {what}", since=since)
 
     def _call(self, call: CallStory) -> Reason:
         match call.kind:

@@ -9,6 +9,7 @@ import msgspec
 
 from obelisk_ops.core import events, ids
 from obelisk_ops.core.events import Body, Event, Failure
+from obelisk_ops.core.fold import is_closing
 from obelisk_ops.core.history import History
 from obelisk_ops.core.ports import State, StateRow
 from obelisk_ops.core.projection import rows_of
@@ -106,6 +107,8 @@ class Nursery:
         for row in self._store.unfinished():
             if row.state is State.PAUSED or row.key in early:
                 continue
+            if row.state is State.CANCELLING:
+                self._engine.post(self._engine.requests.closing.look, row.key)
             if row.state is not State.BLOCKED or room > 0:
                 room -= row.state is State.BLOCKED
                 self._note_unserved(row.function, row.key)
@@ -142,13 +145,16 @@ class Nursery:
         Replay an execution into memory and go on with it; *notes* are appended.
 
         Returns:
-            None when its workflow is not served here, or its code does not fit its log.
+            None when its workflow is not served here, its code does not fit its log, or it
+            ends without its code (see ``closing``).
         """
         function = self._engine.registry.get(row.function)
         if function is None:
             self._unserved.setdefault(row.function, set()).add(row.key)
             return None
         history = self._store.log(row.key)
+        if row.state is State.CANCELLING and is_closing(history):
+            return None
         inbox = self._store.inbox(row.key)
         created = events.decode(history[0])
         execution = self._make(row, function, created)
@@ -240,6 +246,10 @@ class Nursery:
         if state is State.BLOCKED:
             self._cold.change(turn, row.parent, State.PENDING)
             turn.effects.append((self._note_unserved, (found.function, found.key)))
+        elif state is State.CANCELLING:
+            turn.effects.append(
+                (self._engine.post, (self._engine.requests.closing.look, found.key))
+            )
 
     def cancel_child(self, call_id: str, turn: Turn) -> None:
         """Cancel a child, or the execution that goes on in its place."""

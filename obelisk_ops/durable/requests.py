@@ -11,9 +11,9 @@ from obelisk_ops.core.events import COMMANDS
 from obelisk_ops.core.ports import State, StateRow
 from obelisk_ops.core.requests import Signal as SignalBody
 from obelisk_ops.core.requests import execution_of, facts_of, is_news, split_call
+from obelisk_ops.durable.closing import Closing
 from obelisk_ops.durable.execution import START, Execution
 from obelisk_ops.durable.flow.functions import Stub
-from obelisk_ops.durable.flow.machine import ended_by
 from obelisk_ops.durable.turn import Turn
 from obelisk_ops.errors import (
     ExecutionEnded,
@@ -36,6 +36,7 @@ class Requests:
     """Each request becomes one turn; asking again for what is so changes nothing."""
 
     def __init__(self, scheduler: Scheduler) -> None:
+        self.closing = Closing(scheduler)
         self._engine = scheduler
 
     def answer(self, kind: str, target: str, body: str) -> Turn:
@@ -130,7 +131,7 @@ class Requests:
         if not is_news(kind, target, body, facts):
             return engine.open()
         if kind == "cancel" and (row.state is State.PARKED or not self._is_begun(row)):
-            return self._finish(row)
+            return self.closing.cancel(row)
         live = self._load(kind, row)
         if live is None and engine.cold.is_busy(execution_id, row.key):
             raise Later(f"execution {execution_id!r} was parked just now")
@@ -182,17 +183,4 @@ class Requests:
                 cold.receive(turn, row.key, kind, n, body, now_ms)
                 if row.state is State.BLOCKED:
                     cold.change(turn, row.key, State.PENDING)
-        return turn
-
-    def _finish(self, row: StateRow) -> Turn:
-        """End one as cancelled whose code has not begun, or does not fit its log."""
-        turn = self._engine.open(row.key)
-        turn.waits = self._engine.waits(self._engine.registry.get(row.function))
-        outcome = ended_by(events.CancelRequested())
-        self._engine.cold.finish(turn, row, outcome, self._engine.now_ms())
-        self._engine.nursery.tell_parent(row, events.encode(outcome), turn)
-        turn.effects.append((self._engine.roster.tell, (row.id,)))
-        for _, n in turn.write.timers_done:
-            turn.effects.append((self._engine.alarms.drop, ((row.key, n),)))
-        turn.run()
         return turn

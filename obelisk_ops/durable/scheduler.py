@@ -18,9 +18,10 @@ from typing import Any
 from msgspec import Raw
 
 from obelisk_ops.core import events
+from obelisk_ops.core.archive import ArchiveStore
 from obelisk_ops.core.barrier import Barrier
 from obelisk_ops.core.clock import Clock
-from obelisk_ops.core.ports import LogStore, State
+from obelisk_ops.core.ports import State
 from obelisk_ops.core.requests import Signal as SignalBody
 from obelisk_ops.durable.alarms import Alarms
 from obelisk_ops.durable.cold import Cold
@@ -52,7 +53,7 @@ class Scheduler:
 
     def __init__(
         self,
-        store: LogStore,
+        store: ArchiveStore,
         clock: Clock,
         registry: Registry,
         barrier: Barrier,

@@ -97,6 +97,7 @@ def created(function: Workflow[Any, Any], given: Raw, **more: Any) -> events.Cre
         input=given,
         timeout=function.timeout_ms,
         cancellable=function.cancellable is not False,
+        with_parent=function.cancellable is True,
         digest=function.digest,
         **more,
     )
