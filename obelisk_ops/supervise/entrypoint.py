@@ -133,22 +133,24 @@ class Entrypoint:
         while self._told is None:
             if supervising.done():
                 supervising.result()
-            rows = self._supervisor.rows() if self._supervisor.is_ready else []
-            needed = [row for row in rows if row.name in self._terms.needed]
-            refused = next((row for row in needed if row.state in _REFUSALS), None)
-            if refused is not None:
-                raise _refusal(refused, None)
-            waiting = [row for row in needed if not _is_in_hand(row)]
-            if self._supervisor.is_ready and not waiting:
-                return
-            if self._clock.elapsed_ms() >= until_ms:
-                self._out_of_patience(waiting)
+            is_late = self._clock.elapsed_ms() >= until_ms
+            if self._supervisor.is_ready and not self._waiting(is_late=is_late):
                 return
             await asyncio.sleep(_LOOK_S)
 
-    def _out_of_patience(self, waiting: list[Row]) -> None:
-        if self._terms.patience_s > 0 and waiting:
+    def _waiting(self, *, is_late: bool) -> bool:
+        """Tell whether a database is not in hand yet; refuse one that will not be."""
+        undecided = self._supervisor.undecided
+        needed = [row for row in self._supervisor.rows() if row.name in self._terms.needed]
+        waiting = [row for row in needed if not _is_in_hand(row)]
+        for row in needed:
+            if row.state in _REFUSALS and row.name not in undecided:
+                raise _refusal(row, None)
+        if not is_late or not waiting:
+            return bool(waiting)
+        if self._terms.patience_s > 0:
             raise _refusal(waiting[0], self._supervisor.trouble)
+        return False
 
     # -- signals ------------------------------------------------------------------------
 

@@ -272,6 +272,11 @@ class Supervisor:
         """What is wrong with the bucket now."""
         return self._roster.fleet.bucket.problem
 
+    @property
+    def undecided(self) -> set[str]:
+        """The databases whose owner may be dead; whether it is shows in the time of a lease."""
+        return {name for name, keeper in self._roster.keepers.items() if keeper.is_undecided}
+
     def stop_at_once(self) -> None:
         """Stop without a last sync."""
         self._hurry.set()

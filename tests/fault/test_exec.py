@@ -155,3 +155,25 @@ def test_a_killed_entrypoint_leaves_no_litestream_behind(
         psutil.wait_procs([litestream, *others], timeout=10)
         assert not litestream.is_running()
         assert "SIGTERM" in entry.out, "the command may end in its own way"
+
+
+@pytest.mark.fault(18)
+def test_a_second_machine_waits_for_the_first_and_is_refused_while_it_lives(
+    tmp_path: Path, replica: ReplicaSettings
+) -> None:
+    lease = {"ttl": "2s"}
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    second = Entry(tmp_path / "second", replica, lease=lease)
+    with Entry(tmp_path / "first", replica, lease=lease).start("--first-boot") as first:
+        wait_until(lambda: first.logged("state"), 10, "it is replicated")
+
+        done = second.run("--wait", "10s")
+        assert (done.returncode, done.stdout) == (9, ""), done.stderr
+        assert "'orders' is fenced: " in done.stderr
+
+        first.process.kill()
+
+    second.lose_the_disk()
+    done = second.run()
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr

@@ -31,6 +31,7 @@ class Scripted:
         self._stop = asyncio.Event()
         self.is_ready = False
         self.trouble = None
+        self.undecided: set[str] = set()
 
     async def run(self, *, hears_signals: bool) -> Outcome:
         assert not hears_signals
