@@ -27,7 +27,7 @@ from obelisk_ops.settings import (
     service_manager,
 )
 from obelisk_ops.supervise.boot import Watch, missing_databases, restore_missing
-from obelisk_ops.supervise.bucket import TIMEOUT_S
+from obelisk_ops.supervise.bucket import TIMEOUT_S, Bucket
 from obelisk_ops.supervise.command import Command
 from obelisk_ops.supervise.companion import Companion
 from obelisk_ops.supervise.entrypoint import Ending, Entrypoint, Terms
@@ -37,10 +37,13 @@ from obelisk_ops.supervise.log import json_log
 from obelisk_ops.supervise.notify import Notifier
 from obelisk_ops.supervise.outcome import Outcome
 from obelisk_ops.supervise.ownership import FIRST_EPOCH
+from obelisk_ops.supervise.places import lease_file
 from obelisk_ops.supervise.report import report
+from obelisk_ops.supervise.rights import party_of
 from obelisk_ops.supervise.sidecar import Sidecar
 from obelisk_ops.supervise.status import Row
 from obelisk_ops.supervise.supervisor import Supervisor
+from obelisk_ops.supervise.vacancy import until_vacant
 
 
 def supervisor(config: Path | None) -> Callable[[bool], Outcome]:
@@ -50,21 +53,36 @@ def supervisor(config: Path | None) -> Callable[[bool], Outcome]:
 
 
 def restore_before_start(
-    settings: Settings, databases: Mapping[str, Path], *, may_begin: bool, watch: Watch
+    settings: Settings,
+    databases: Mapping[str, Path],
+    *,
+    may_begin: bool,
+    patience_s: float,
+    watch: Watch,
+    tell: Callable[[str], None],
 ) -> dict[str, Restored | None]:
     """
     Restore those of *databases* that are missing; see ``boot.restore_missing``.
 
     Raises:
-        OpsError: A database can neither be restored nor begun.
+        OpsError: A database can neither be restored nor begun, or another machine owns it.
     """
-    replica = replica_of(settings)
+    replica, clock = replica_of(settings), SystemClock()
     missing = missing_databases(databases, replica.url)
+    vacancy = until_vacant(
+        [case.name for case in missing],
+        party_of(settings, lease_file(settings.state_dir)),
+        Bucket(lambda: open_store(replica), clock),
+        clock,
+        patience_s=patience_s,
+        tell=tell,
+    )
+    asyncio.run(vacancy)
     return restore_missing(
         missing,
         lambda name: open_source(replica, name),
         may_begin=may_begin,
-        clock=SystemClock(),
+        clock=clock,
         watch=watch,
     )
 

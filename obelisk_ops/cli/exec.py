@@ -16,7 +16,7 @@ from obelisk_ops.cli.restore import progress_bar, terminated_like_interrupted
 from obelisk_ops.core.clock import iso
 from obelisk_ops.core.durations import format_duration, parse_duration
 from obelisk_ops.core.when import Txid, show
-from obelisk_ops.errors import UsageError
+from obelisk_ops.errors import OpsError, UsageError
 from obelisk_ops.settings import Settings, load, named_databases, path_of, variable
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def exec_(  # noqa: PLR0913 - one for each option
         process.stay_as_init()
     # boto3 is slow to import, and what stays behind as init has no need of it.
     from obelisk_ops.app import restore_before_start, run_command  # noqa: PLC0415
+    from obelisk_ops.supervise.boot import discard  # noqa: PLC0415
     from obelisk_ops.supervise.command import find  # noqa: PLC0415
     from obelisk_ops.supervise.entrypoint import Terms  # noqa: PLC0415
 
@@ -105,16 +106,27 @@ def exec_(  # noqa: PLR0913 - one for each option
     grace_s = _grace_s(grace, settings.stop_timeout_s)
     find(argv[0], variable("PATH"))
     wanted = _wanted(settings, names)
+    done: Mapping[str, Restored | None] = {}
     if not no_restore:
         with terminated_like_interrupted():
-            _tell(restore_before_start(settings, wanted, may_begin=first_boot, watch=_watch))
+            done = restore_before_start(
+                settings, wanted, may_begin=first_boot, patience_s=wait, watch=_watch, tell=note
+            )
+        _tell(done)
     terms = Terms(
         needed=frozenset(wanted),
         patience_s=wait,
         stop_s=settings.stop_timeout_s,
         grace_s=grace_s,
     )
-    ending = run_command(settings, argv, terms)
+    copies = [restored.path for restored in done.values() if restored]
+    try:
+        ending = run_command(settings, argv, terms)
+    except OpsError:  # the command was not started
+        discard(copies)
+        raise
+    if not ending.was_started:
+        discard(copies)
     ctx.exit(_exit_status(ending, strict=strict))
 
 

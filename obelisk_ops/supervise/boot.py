@@ -19,8 +19,9 @@ from obelisk_ops.errors import Fenced, OpsError, ReplicaNotFound, TargetExists
 from obelisk_ops.replica.expectation import Traces, expect, read_traces
 from obelisk_ops.restore import service
 from obelisk_ops.restore.service import Restored, Source
-from obelisk_ops.restore.target import check_target
+from obelisk_ops.restore.target import SIDECARS, check_target
 from obelisk_ops.supervise.identity import host
+from obelisk_ops.supervise.sidecar import Sidecar
 
 Watch: TypeAlias = Callable[[str], AbstractContextManager[service.Progress]]
 
@@ -142,6 +143,19 @@ def restore_missing(
         elif step.is_news:
             expect(source.store, source.keys, host=host(), now_ms=clock.now_ms())
     return done
+
+
+def discard(paths: Iterable[Path]) -> None:
+    """
+    Remove copies that were restored for a program that was then not started.
+
+    The next start finds a file that exists to be right, and is to have the newest state. A
+    copy for which an epoch was opened stays: nobody else can have gone on since.
+    """
+    for path in paths:
+        if Sidecar(path).owner() is None:
+            for suffix in ("", *SIDECARS):
+                path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
 
 
 def _empty_beside_backup(missing: Missing) -> OpsError:

@@ -54,10 +54,12 @@ class Ending:
 
     Attributes:
         status: That of the program; 128 + N if a signal came before it was started.
+        was_started: Whether the program ran at all.
         outcome: What is known of the databases; None if the supervisor failed.
     """
 
     status: int
+    was_started: bool
     outcome: Outcome | None
 
 
@@ -103,7 +105,9 @@ class Entrypoint:
                 raise
             status = await self._ended()
             self._supervisor.stop(self._left_s())
-            return Ending(status=status, outcome=await supervising)
+            return Ending(
+                status=status, was_started=self._command.was_started, outcome=await supervising
+            )
 
     async def _ended(self) -> int:
         if not self._command.was_started:

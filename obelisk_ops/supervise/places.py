@@ -40,7 +40,7 @@ class Places:
         self._state_dir = state_dir
         private_folder(state_dir)
         self._lock = Lock(state_dir / "supervisor.lock", f"the state folder {state_dir}")
-        self.lease = state_dir / "lease.json"
+        self.lease = lease_file(state_dir)
         self.configs = state_dir / "litestream"
         private_folder(self.configs)
         self.sockets = self._socket_folder()
@@ -64,6 +64,11 @@ class Places:
             return beside
         # Made with a name nobody can guess, and for us alone.
         return Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir="/tmp"))
+
+
+def lease_file(state_dir: Path) -> Path:
+    """Return where the supervisor of *state_dir* keeps the id of its lease."""
+    return state_dir / "lease.json"
 
 
 def read_pointer(state_dir: Path) -> Pointer | None:

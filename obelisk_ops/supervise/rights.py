@@ -19,6 +19,24 @@ from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.party import Party
 
 
+def party_of(settings: Settings, file: Path) -> Party:
+    """
+    Return who holds the leases of a configuration; their id is kept in *file*.
+
+    Raises:
+        ConfigError: It names no replica.
+    """
+    replica = replica_of(settings)
+    return Party(
+        prefix=replica.prefix,
+        place=f"{replica.endpoint or 'AWS'} {replica.url}",
+        host=identity.host(settings.host),
+        boot_id=boot_id(),
+        ttl_ms=round(settings.lease_ttl_s * 1000),
+        file=file,
+    )
+
+
 class Rights:
     """See the module."""
 
@@ -29,15 +47,7 @@ class Rights:
 
     def obtain(self, settings: Settings, bucket: Bucket, file: Path) -> Holder:
         """Begin to hold a lease; its id is kept in *file*."""
-        replica = replica_of(settings)
-        party = Party(
-            prefix=replica.prefix,
-            place=f"{replica.endpoint or 'AWS'} {replica.url}",
-            host=identity.host(settings.host),
-            boot_id=boot_id(),
-            ttl_ms=round(settings.lease_ttl_s * 1000),
-            file=file,
-        )
+        party = party_of(settings, file)
         lease = Holder(party, bucket, self._clock, self._log, on_halt=self._on_halt)
         self._holding[lease] = asyncio.ensure_future(lease.run())
         return lease

@@ -86,14 +86,16 @@ def test_a_supervisor_that_fails_does_not_end_the_command(
 
     ending = run(log, "sleep 1; exit 3", {"fails": RuntimeError("a bug")}, {})
 
-    assert ending == Ending(status=3, outcome=PROVEN), "another one has taken its place"
+    assert ending == Ending(status=3, was_started=True, outcome=PROVEN), (
+        "another one has taken its place"
+    )
     assert log.events == ["command_started", "supervisor_failed", "command_ended"]
 
 
 def test_a_supervisor_that_has_failed_at_the_end_makes_nothing_known() -> None:
     ending = run(Log(), "sleep 0.5; exit 3", {"fails": RuntimeError("a bug")})
 
-    assert ending == Ending(status=3, outcome=None)
+    assert ending == Ending(status=3, was_started=True, outcome=None)
 
 
 @pytest.mark.parametrize(
