@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+_NEXT_UNIT = 1024
+_TENTH_COUNTS = 10
+
 
 def counted(number: int, noun: str) -> str:
     """Return how many there are: ``1 event``, ``2 events``."""
@@ -11,3 +14,14 @@ def counted(number: int, noun: str) -> str:
 def shorten(text: str, most: int) -> str:
     """Return the beginning of a long text, and that it is not all of it."""
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+def words_for_bytes(size: int) -> str:
+    """Write an amount of bytes as a person says it: ``512 bytes``, ``20 KiB``, ``1.5 MiB``."""
+    amount = float(size)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if amount < _NEXT_UNIT:
+            digits = 1 if unit != "bytes" and amount < _TENTH_COUNTS else 0
+            return f"{amount:.{digits}f} {unit}"
+        amount /= _NEXT_UNIT
+    return f"{amount:.1f} TiB"

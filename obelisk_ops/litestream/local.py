@@ -117,6 +117,20 @@ def is_overtaken(database: Path, shipped: Shipped) -> bool:
     return tuple(salts) != shipped.salts or _may_begin_anew(database)
 
 
+def pages_in_wal(database: Path) -> tuple[int, int] | None:
+    """Return how many pages of the WAL are in use, and their bytes; None if there is none."""
+    try:
+        with database.with_name(f"{database.name}-wal").open("rb", buffering=0) as wal:
+            magic, _, page_size, *_ = _WAL_HEADER.unpack(wal.read(_WAL_HEADER.size))
+        with database.with_name(f"{database.name}-shm").open("rb", buffering=0) as index:
+            frames, _ = _INDEX_FRAMES.unpack(index.read(_INDEX_FRAMES.size))
+    except (OSError, struct.error):
+        return None
+    if magic not in _WAL_MAGICS:
+        return None
+    return frames, frames * (_FRAME_HEADER_SIZE + page_size)
+
+
 def _may_begin_anew(database: Path) -> bool:
     try:
         with database.with_name(f"{database.name}-shm").open("rb", buffering=0) as index:

@@ -8,6 +8,7 @@ databases do not queue up behind a hundred timeouts.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -48,6 +49,7 @@ class Bucket:
         problem: What is wrong with it now, for everybody.
         answered_ms: When the request began that it last answered.
         requests: How many requests were made.
+        answers_ms: How long the last ones that read something took.
     """
 
     def __init__(self, open_store: Callable[[], ObjectStore], clock: Clock) -> None:
@@ -62,6 +64,7 @@ class Bucket:
         self.problem: Problem | None = None
         self.answered_ms: int | None = None
         self.requests = 0
+        self.answers_ms: deque[int] = deque(maxlen=9)
 
     def is_ready(self) -> bool:
         """Tell whether a request should be made now; after a failure one at a time."""
@@ -77,6 +80,11 @@ class Bucket:
         if self._in_flight:
             return False
         return self.answered_ms is None or self._clock.elapsed_ms() - self.answered_ms >= for_ms
+
+    @property
+    def answer_ms(self) -> int | None:
+        """How long it takes to answer, by the middle of the last times; None if not known."""
+        return sorted(self.answers_ms)[len(self.answers_ms) // 2] if self.answers_ms else None
 
     def reconnect(self, open_store: Callable[[], ObjectStore] | None = None) -> None:
         """Read the credentials again with the next request, if need be from another place."""
@@ -119,6 +127,8 @@ class Bucket:
                         self._failed(error, began_ms)
                     raise
                 self._answered(began_ms)
+                if not is_write:
+                    self.answers_ms.append(self._clock.elapsed_ms() - began_ms)
                 return found
         finally:
             self._in_flight -= 1

@@ -1,15 +1,16 @@
 """
 Whether what was shipped is surely what the database holds.
 
-Two things that Litestream 0.5.17 does not notice make the replica another thing than the
+Three things that Litestream 0.5.17 does not notice make the replica another thing than the
 database, and it goes on shipping:
 
 - An owner was killed in the middle of a commit, and Litestream's next checkpoint has
   shipped that commit and then put an end to it (storage/sqlite/recovery.py).
 - While Litestream was away, the write-ahead log was begun anew with commits in it that it
   had not read (litestream.local.is_overtaken).
+- Objects that it had shipped are gone from the bucket (custody.py). It never ships them again.
 
-Neither can be mended in the epoch: it ends, and the next one begins with a snapshot. The
+None can be mended in the epoch: it ends, and the next one begins with a snapshot. The
 note ``suspect`` beside the database keeps that in mind over restarts of the supervisor.
 """
 
@@ -26,11 +27,15 @@ from obelisk_ops.storage.sqlite import beside
 from obelisk_ops.storage.sqlite.recovery import find_overlooked_commit
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Problem
+from obelisk_ops.supervise.ledger import Loss
 from obelisk_ops.supervise.sidecar import Sidecar
 
 _RETRY_MS = 2_000
 _LAST_LOOK_S = 5.0
 _SUSPECT = "what was shipped may differ from the file: a new epoch will begin with a snapshot"
+#: An epoch that lost its objects is followed by another not more often than this: where
+#: something deletes what it should not, new copies are no cure.
+_HEAL_REST_MS = 600_000
 _KILLED = "the owner of the file was killed: its last commit is being looked for"
 
 
@@ -53,6 +58,7 @@ class Doubts:
         self._looking: asyncio.Task[None] | None = None
         self._due_ms = 0
         self._since_ms: int | None = None
+        self._healed_ms: int | None = None
 
     def problem(self) -> Problem | None:
         """Return what is in doubt, asked anew: an answer that says ok must not be older."""
@@ -79,6 +85,19 @@ class Doubts:
         if overtaken is not None:
             self._sidecar.write_suspect(overtaken.txid)
         return self._sidecar.suspect() is not None
+
+    def lost(self, loss: Loss) -> None:
+        """Note that the epoch has lost objects: the next one begins with a copy of all."""
+        now_ms = self._fleet.clock.elapsed_ms()
+        if self._healed_ms is not None and now_ms - self._healed_ms < _HEAL_REST_MS:
+            return
+        with suppress(OpsError):  # without room for the note there is none for a copy either
+            self._sidecar.write_suspect(loss.first - 1)
+            self._healed_ms = now_ms
+        self._fleet.log.warning(
+            "lost_objects", database=self._name, epoch=loss.epoch, first=loss.first,
+            last=loss.last,
+        )  # fmt: skip
 
     async def settle(self) -> None:
         """Look for what a killed owner left behind, and wait a little for the end of it."""

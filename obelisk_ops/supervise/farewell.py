@@ -150,10 +150,12 @@ async def _account(keeper: Keeper, fleet: Fleet) -> Farewell:
     tracker.saw(0)
     try:
         if fleet.bucket.is_ready():
-            await tracker.ask_now()
+            await tracker.ask_now(whole=True)
             return _measured(tracker)
     except OpsError:
         pass
+    finally:
+        tracker.save()
     return _unproven(keeper, _bucket_trouble(fleet))
 
 
@@ -206,6 +208,8 @@ def _unproven(keeper: Keeper, why: str) -> Farewell:
 
 def _measured(tracker: Tracker) -> Farewell:
     local, remote = tracker.local, tracker.remote
+    if tracker.missing is not None:
+        return Farewell(exit_status=UNKNOWN, detail=tracker.missing.text)
     if local is None or remote is None or local.tail is None:
         return Farewell(exit_status=UNKNOWN, detail="the local position cannot be read")
     if tracker.is_settled:

@@ -9,13 +9,17 @@ counts as good. Litestream's own word is not among the observations: it says
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from obelisk_ops.supervise.notices import Notice, Surroundings, notices, words_of_line
 
 #: How old the last answer of the bucket may be for ``ok``.
 PROOF_MAX_MS = 15_000
 #: An outage shorter than this is a hiccup: it was seen once and is asked again at once.
 HICCUP_MS = 2_000
+#: An upload and the listing that finds it take their time, however short the interval is.
+LAG_LEAST_MS = 2_000
 #: How long the first look at a file may take before "starting" is no answer any more.
 START_MAX_MS = 30_000
 
@@ -27,7 +31,7 @@ _NEEDS_A_PERSON = frozenset(
 _EXIT_BY_REASON = {
     "fenced": 9, "database_locked": 9, "credentials": 11, "clock": 12,
     "corrupt_database": 10, "verification_failed": 10, "damaged_object": 10,
-    "backup_missing": 10,
+    "backup_missing": 10, "lost_objects": 10,
     "s3_unavailable": 6, "bucket_missing": 6, "storage_unavailable": 6,
     "program_missing": 6, "unavailable": 6,
 }  # fmt: skip
@@ -87,6 +91,7 @@ class Observations:
         own: What is wrong with this database alone.
         crash: Why the process is not running, if it ended unasked.
         doubt: Why what was shipped is not surely what the file holds.
+        missing: What was in the bucket and is not, or is not listed.
         is_fatal: Whether it ended so often that a person should look.
         local_txid: Last transaction in Litestream's own files.
         tail_bytes: Committed WAL behind it.
@@ -96,6 +101,7 @@ class Observations:
         words: What the process said of late that was not routine.
         proven_ms: When the listing began that last told what is in the bucket.
         oldest_unsent_ms: Since when the oldest change waits that is not seen in the bucket.
+        around: What was seen around it.
     """
 
     since_ms: int
@@ -107,6 +113,7 @@ class Observations:
     own: Problem | None = None
     crash: Problem | None = None
     doubt: Problem | None = None
+    missing: Problem | None = None
     is_fatal: bool = False
     local_txid: int | None = None
     tail_bytes: int | None = None
@@ -116,6 +123,7 @@ class Observations:
     words: str = ""
     proven_ms: int | None = None
     oldest_unsent_ms: int | None = None
+    around: Surroundings = field(default_factory=Surroundings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +138,7 @@ class Health:
         rpo_seconds: Age of the oldest change that is not proven to be in the bucket.
         unsent_transactions: Transactions and commits that are not proven to be there.
         unsent_bytes: Committed WAL that Litestream has not yet put into a file to ship.
+        notices: What somebody should know besides.
     """
 
     state: State
@@ -138,6 +147,7 @@ class Health:
     rpo_seconds: float | None = None
     unsent_transactions: int | None = None
     unsent_bytes: int | None = None
+    notices: tuple[Notice, ...] = ()
 
 
 _Verdict = tuple[State, str, str]
@@ -153,6 +163,7 @@ def judge(seen: Observations, *, now_ms: int) -> Health:
         rpo_seconds=_rpo_seconds(seen, now_ms),
         unsent_transactions=_unsent_transactions(seen),
         unsent_bytes=seen.tail_bytes,
+        notices=notices(seen.around),
     )
 
 
@@ -196,6 +207,7 @@ def _verdict(seen: Observations, now_ms: int) -> _Verdict:
         or _without_process(seen)
         or _set_back(seen)
         or _in_doubt(seen, now_ms)
+        or _missing(seen, now_ms)
         or _behind(seen, now_ms)
         or _unproven(seen, now_ms)
         or (State.OK, "", "")
@@ -239,15 +251,27 @@ def _in_doubt(seen: Observations, now_ms: int) -> _Verdict | None:
     return State.UNKNOWN, seen.doubt.code, f"{_since(seen.doubt, now_ms)}{why}"
 
 
+def _missing(seen: Observations, now_ms: int) -> _Verdict | None:
+    if seen.missing is None:
+        return None
+    # What is surely gone is unsent again; before that, nothing is known.
+    is_lost = seen.missing.code == "lost_objects"
+    state = State.LAGGING if is_lost else State.UNKNOWN
+    return state, seen.missing.code, _since(seen.missing, now_ms)
+
+
 def _behind(seen: Observations, now_ms: int) -> _Verdict | None:
     oldest = seen.oldest_unsent_ms
-    if oldest is None or now_ms - oldest <= 3 * seen.sync_interval_ms:
+    if oldest is None or now_ms - oldest <= max(3 * seen.sync_interval_ms, LAG_LEAST_MS):
         return None
     problem = seen.own or seen.bucket
     if problem:
         return State.LAGGING, problem.code, _since(problem, now_ms)
+    line = words_of_line(seen.around)
     what = f"a change of {_age(oldest, now_ms)} ago is not in the bucket"
-    return State.LAGGING, "", _with_words(what, seen)
+    if seen.around.is_disk_full:
+        return State.LAGGING, "storage_unavailable", f"{what}: the disk is full"
+    return State.LAGGING, "", _with_words(f"{what}: {line}" if line else what, seen)
 
 
 def _unproven(seen: Observations, now_ms: int) -> _Verdict | None:

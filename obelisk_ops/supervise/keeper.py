@@ -21,9 +21,12 @@ from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Health, Observations, Problem, State, judge
 from obelisk_ops.supervise.launch import replicated
 from obelisk_ops.supervise.lease import Holder
+from obelisk_ops.supervise.ledger import Ledger
+from obelisk_ops.supervise.notices import Surroundings
 from obelisk_ops.supervise.ownership import Owner
 from obelisk_ops.supervise.runner import Member, Runner
 from obelisk_ops.supervise.sidecar import Sidecar
+from obelisk_ops.supervise.surroundings import Surveyor
 from obelisk_ops.supervise.tenure import Tenure
 from obelisk_ops.supervise.tracker import Tracker
 
@@ -56,6 +59,7 @@ class Keeper:
         self._tenure = Tenure(name, path, sidecar=self._sidecar, fleet=fleet, on_news=news)
         self._runner = runner
         runner.join(name, news)
+        self._surveyor = Surveyor(path, fleet.clock)
         self.doubts = Doubts(name, path, sidecar=self._sidecar, fleet=fleet, on_news=news)
         self._inode: int | None = None
         self._was_there = False
@@ -118,6 +122,10 @@ class Keeper:
         self._look_at_doubts()
         self._ask_for_process()
         await self._look_at_position()
+        if self.doubts.problem() is None:
+            # While SQLite itself is at work in this process, a look at its index, closed
+            # again, would take its locks away: they belong to the process.
+            self._surveyor.look(litestream=self.process.pid if self.process else None)
         self._judge()
 
     def wake(self) -> None:
@@ -159,8 +167,8 @@ class Keeper:
             self.tracker = Tracker(
                 self.path,
                 self._keys,
-                epoch=owner.epoch,
                 meta=self._sidecar.meta(owner.epoch),
+                ledger=Ledger(self._sidecar.folder, epoch=owner.epoch, owner=owner.owner),
                 fleet=self._fleet,
                 on_news=self._wake.set,
             )
@@ -176,6 +184,10 @@ class Keeper:
     def _look_at_doubts(self) -> None:
         owner = self.owner
         meta = self._sidecar.meta(owner.epoch) if owner else None
+        loss = self.tracker.loss if self.tracker else None
+        if loss is not None and self.health.reason == "lost_objects":
+            # It was said, so that whoever listens has heard; now it is mended.
+            self.doubts.lost(loss)
         if self.doubts.look(meta, is_running=self.process is not None) and owner:
             self._fleet.log.warning("epoch_in_doubt", database=self.name, epoch=owner.epoch)
             # Without an epoch the process is ended at once, and a new one is sought.
@@ -215,6 +227,7 @@ class Keeper:
             tracker.saw(await self._ask_txid())
         else:
             tracker.saw_nothing_new()
+        tracker.heard(self._runner.words(self.path))
         tracker.ask_bucket()
 
     async def _ask_txid(self) -> int:
@@ -280,6 +293,7 @@ class Keeper:
             own=own,
             crash=runner.crash if self.owner else None,
             doubt=self.doubts.problem(),
+            missing=tracker.missing if tracker else None,
             is_fatal=runner.is_fatal,
             local_txid=local.txid if local else None,
             tail_bytes=tail.size if tail else None,
@@ -289,4 +303,17 @@ class Keeper:
             replica_txid=tracker.remote.txid if tracker and tracker.remote else None,
             proven_ms=tracker.proven_ms if tracker else None,
             oldest_unsent_ms=tracker.oldest_ms if tracker else None,
+            around=self._around(),
+        )
+
+    def _around(self) -> Surroundings:
+        surveyor, tracker = self._surveyor, self.tracker
+        return Surroundings(
+            disk_free=surveyor.disk_free,
+            wal=surveyor.wal,
+            has_snapshot=tracker.has_snapshot if tracker else None,
+            lost=tracker.ledger.words_of_losses(self._fleet.clock.now_ms()) if tracker else (),
+            answer_ms=self._fleet.bucket.answer_ms,
+            waiting=tracker.waiting_bytes if tracker else 0,
+            rate=tracker.arriving if tracker else None,
         )

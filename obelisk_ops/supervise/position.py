@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from obelisk_ops.litestream import ltx
-from obelisk_ops.litestream.local import Shipped, Tail, WalReader, read_shipped
+from obelisk_ops.litestream.local import Shipped, Tail, WalReader, level0_file, read_shipped
 from obelisk_ops.objectstore import ObjectInfo, ObjectStore
+from obelisk_ops.replica.chain import Chain
 from obelisk_ops.replica.layout import SNAPSHOT_LEVEL, ReplicaKeys
 
 
@@ -45,6 +46,10 @@ class Remote:
     modified_ms: int = 0
 
 
+#: More files than this are not measured one by one.
+_FILES_MAX = 1_000
+
+
 class LocalReader:
     """Reads the local position of one database in one epoch."""
 
@@ -72,10 +77,28 @@ class LocalReader:
         tail = self._reader.measure(self._shipped)
         return Local(txid=txid, at_ms=self._shipped.at_ms, tail=tail)
 
+    def size_of(self, first: int, last: int) -> int:
+        """Return the bytes of the files of some transactions, as far as they are here."""
+        since = max(first, last - _FILES_MAX + 1)
+        return sum(_signature(level0_file(self._meta, n))[0] for n in range(since, last + 1))
+
     def captured_ms(self, txid: int) -> int | None:
         """Return when Litestream captured one transaction; None if its file is gone."""
         shipped = read_shipped(self._meta, txid)
         return shipped.at_ms if shipped else None
+
+
+def remote_of(chain: Chain) -> Remote:
+    """Return the newest LTX file of a chain."""
+    newest = chain.newest
+    if newest is None:
+        return Remote()
+    return Remote(
+        txid=newest.max_txid,
+        min_txid=newest.min_txid,
+        level=newest.level,
+        modified_ms=newest.modified_ms,
+    )
 
 
 def read_remote(store: ObjectStore, keys: ReplicaKeys, epoch: int, known: Remote) -> Remote:

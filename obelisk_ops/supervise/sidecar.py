@@ -4,6 +4,7 @@ The folder beside a database: whose it is, which epoch, and what Litestream keep
     .<file>-obelisk/owner.json        written here when an epoch is opened or goes on
     .<file>-obelisk/restored.json     written by a restore
     .<file>-obelisk/suspect           what was shipped is in doubt, see doubts.py
+    .<file>-obelisk/ledger.json       what the bucket was last seen to hold, see ledger.py
     .<file>-obelisk/supervisor.lock   held while a supervisor looks after the file
     .<file>-obelisk/meta-e0001/       Litestream's own files, one folder per epoch
 """
@@ -42,11 +43,11 @@ class Sidecar:
 
     def owner(self) -> Owner | None:
         """Return the note of the last opening; None if there is none that can be read."""
-        return _read(self.folder / "owner.json", _decode_owner)
+        return read_note(self.folder / "owner.json", _decode_owner)
 
     def restored(self) -> Restored | None:
         """Return the note of the last restore; None if there is none that can be read."""
-        return _read(self.folder / "restored.json", _decode_restored)
+        return read_note(self.folder / "restored.json", _decode_restored)
 
     def write_owner(self, owner: Owner) -> None:
         """
@@ -200,7 +201,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def _read(path: Path, decode: Callable[[bytes], T]) -> T | None:
+def read_note(path: Path, decode: Callable[[bytes], T]) -> T | None:
+    """Return what a note says; None if there is none that can be read."""
     # A note that cannot be read proves nothing; the file then gets an epoch of its own.
     try:
         return decode(path.read_bytes())

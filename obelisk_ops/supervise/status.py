@@ -14,9 +14,9 @@ from obelisk_ops.supervise.farewell import Farewell
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Health, State, exit_status
 from obelisk_ops.supervise.keeper import Keeper
+from obelisk_ops.supervise.notices import Notice
 from obelisk_ops.supervise.ownership import Owner
 from obelisk_ops.supervise.tracker import (
-    IDLE_MS,
     MARKERS_MS,
     QUIET_MS,
     Tracker,
@@ -44,7 +44,7 @@ class Row:
     One database, as ``status --json`` prints it; None is "not known".
 
     ``reason`` is the code of the error behind the state, empty if there is none;
-    the rest is explained in the contract.
+    ``notices`` is what somebody should know besides; the rest is explained in the contract.
     """
 
     name: str
@@ -64,19 +64,21 @@ class Row:
     last_drill: dict[str, Any] | None = None
     requests_per_day: int | None = None
     detail: str = ""
+    notices: tuple[Notice, ...] = ()
 
 
 def row_of(keeper: Keeper, fleet: Fleet, *, databases: int) -> Row:
     """Return the present verdict on a database that is looked after."""
     health, tracker, process = keeper.verdict(), keeper.tracker, keeper.process
     row = replace(
-        stopped_row(keeper.name, keeper.path, keeper.owner, detail=health.detail),
+        stopped_row(keeper.name, keeper.path, keeper.owner, detail=_detail(health)),
         state=health.state.value,
         reason=health.reason,
         rpo_seconds=health.rpo_seconds,
         unsent_transactions=health.unsent_transactions,
         unsent_bytes=health.unsent_bytes,
         pid=process.pid if process else None,
+        notices=health.notices,
     )
     if tracker is None:
         return row
@@ -94,6 +96,11 @@ def _at(elapsed_ms: int | None, fleet: Fleet) -> str | None:
     if elapsed_ms is None:
         return None
     return iso(fleet.clock.now_ms() - (fleet.clock.elapsed_ms() - elapsed_ms))
+
+
+def _detail(health: Health) -> str:
+    said = [health.detail, *(notice.text for notice in health.notices)]
+    return "; ".join(filter(None, said))
 
 
 def stopped_row(name: str, path: Path, owner: Owner | None, *, detail: str = "") -> Row:
@@ -153,6 +160,10 @@ def requests_per_day(tracker: Tracker, fleet: Fleet, *, databases: int) -> int |
         return None
     # Litestream lists two levels per check, busy or not.
     checks = 2 * _DAY_MS / (fleet.litestream.l0_check_s * 1000)
-    ours = _DAY_MS / IDLE_MS + _DAY_MS / MARKERS_MS + _DAY_MS / QUIET_MS / max(1, databases)
+    ours = (
+        _DAY_MS / (fleet.litestream.list_interval_s * 1000)
+        + _DAY_MS / MARKERS_MS
+        + _DAY_MS / QUIET_MS / max(1, databases)
+    )
     listed = min(moved, _DAY_MS / max(1, pending_pause_ms(fleet.sync_interval_ms)))
     return round(checks + ours + moved * _REQUESTS_PER_TRANSACTION + listed)

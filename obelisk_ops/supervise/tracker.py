@@ -1,31 +1,35 @@
 """
 Follows one database in one epoch: what is on this disk, and what is in the bucket.
 
-The bucket is listed when there is something to find, and else just often enough
-to know that it still answers: an idle database costs about one request a minute.
+The bucket is listed when there is something to find, and else just often enough to know
+that it still answers, and that what it held is still there: a database at rest costs about
+one request a minute.
 """
 
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from obelisk_ops.errors import CredentialsError, OpsError
+from obelisk_ops.errors import CredentialsError, OpsError, StorageUnavailable
 from obelisk_ops.litestream.local import newest_txid
 from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.replica.chain import Chain, read_chain
 from obelisk_ops.replica.layout import ReplicaKeys, epoch_of_marker
 from obelisk_ops.replica.reading import read_replica
+from obelisk_ops.supervise.custody import Custody, Missing, missing_from, rest_ms
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Problem
 from obelisk_ops.supervise.lag import Lag
-from obelisk_ops.supervise.position import Local, LocalReader, Remote, read_remote
+from obelisk_ops.supervise.ledger import Ledger, Loss
+from obelisk_ops.supervise.position import Local, LocalReader, Remote, read_remote, remote_of
 
 #: Somebody has to have heard of the bucket so lately, or one of the fleet asks it.
 QUIET_MS = 12_000
-#: How often an idle database looks whether its own objects are still there.
-IDLE_MS = 60_000
 #: How often it looks whether another machine has opened a later epoch.
 MARKERS_MS = 120_000
 
@@ -37,9 +41,12 @@ _UPLOAD_MS = 200
 _PENDING_MAX_MS = 2_000
 _RATE_WINDOW_MS = 600_000
 _RATE_SAMPLE_MS = 60_000
+_ARRIVED_MS = 60_000
 #: What is so much too late is not explained by a slow network: may we write at all?
 _SUSPICIOUS_MS = 3_000
 _WRITE_PROBE_MS = 15_000
+#: Litestream's complaint about a compaction makes us look, and look again after so long.
+_COMPLAINT_MS = 10_000
 
 
 def pending_pause_ms(sync_interval_ms: int) -> int:
@@ -57,6 +64,9 @@ class Tracker:
         problem: What is wrong with this replica alone.
         superseded: The later epoch that another machine has opened, if one has.
         oldest_point_ms: The oldest moment that can be restored; None if not known.
+        chain: What a restore of the newest state needs; None before the first look at it.
+        loss: What is surely gone from the bucket; None if nothing is.
+        has_snapshot: Whether the bucket holds a full copy; None if that is not known.
     """
 
     def __init__(
@@ -64,8 +74,8 @@ class Tracker:
         path: Path,
         keys: ReplicaKeys,
         *,
-        epoch: int,
         meta: Path,
+        ledger: Ledger,
         fleet: Fleet,
         on_news: Callable[[], None],
     ) -> None:
@@ -74,13 +84,24 @@ class Tracker:
         self.problem: Problem | None = None
         self.superseded: int | None = None
         self.oldest_point_ms: int | None = None
-        self._keys, self._epoch, self._meta = keys, epoch, meta
+        self.chain: Chain | None = None
+        self.loss: Loss | None = None
+        self.has_snapshot: bool | None = None
+        self.ledger = ledger
+        self._custody = Custody()
+        self._chain_ms = 0
+        self._is_alarmed = False
+        self._keys, self._epoch, self._meta = keys, ledger.epoch, meta
         self._bucket, self._clock, self._fleet = fleet.bucket, fleet.clock, fleet
         self._on_news = on_news
+        # Not all of a fleet at the same moment, for ever.
+        spread = zlib.crc32(keys.name.encode()) % 100 / 1_000
+        self._idle_ms = round(fleet.litestream.list_interval_s * 1000 * (1 - spread))
         self._reader = LocalReader(path, meta)
         self._lag = Lag()
         self._looked_ms = self._moved_ms = self._clock.elapsed_ms()
         self._listed_ms: int | None = None
+        self._arrived: deque[tuple[int, int]] = deque(maxlen=100)
         self._samples: deque[tuple[int, int]] = deque()
         self._markers_ms = self._clock.elapsed_ms()
         self._window_ms: int | None = None
@@ -104,7 +125,12 @@ class Tracker:
         if self._listed_ms is None:
             return None
         others_ms = self._bucket.answered_ms or 0
-        return max(self._listed_ms, min(others_ms, self._listed_ms + 2 * IDLE_MS))
+        return max(self._listed_ms, min(others_ms, self._listed_ms + 2 * self._idle_ms))
+
+    @property
+    def missing(self) -> Problem | None:
+        """What was in the bucket and is not, or is not listed."""
+        return self._custody.problem()
 
     def transactions_per_day(self) -> float | None:
         """Return the rate of the last minutes; None if they were not watched."""
@@ -115,10 +141,30 @@ class Tracker:
         return (self.local.txid - txid) * 86_400_000 / watched_ms
 
     @property
+    def waiting_bytes(self) -> int:
+        """How much is on this disk that is not in the bucket, as files to be shipped."""
+        if self.local is None or self.remote is None or self.oldest_ms is None:
+            return 0
+        return self._reader.size_of(self.remote.txid + 1, self.local.txid)
+
+    @property
+    def arriving(self) -> int | None:
+        """How many bytes a second arrive in the bucket; None if nothing did of late."""
+        now_ms = self._clock.elapsed_ms()
+        while self._arrived and now_ms - self._arrived[0][0] > _ARRIVED_MS:
+            self._arrived.popleft()
+        if not self._arrived:
+            return None
+        lasted_ms = max(now_ms - self._arrived[0][0], 1_000)
+        return sum(size for _, size in self._arrived) * 1000 // lasted_ms
+
+    @property
     def is_settled(self) -> bool:
         """Tell whether everything that is on this disk is in the bucket, by our own listing."""
         local, remote = self.local, self.remote
         if local is None or remote is None or not local.txid or local.tail is None:
+            return False
+        if self._custody.missing is not None:
             return False
         # More in the bucket than here is another history, and proves nothing of this one.
         return remote.txid == local.txid and not local.tail.size and self.oldest_ms is None
@@ -155,21 +201,53 @@ class Tracker:
             return
         if self._is_due():
             self._asking = asyncio.ensure_future(self._ask())
+        elif self.ledger.is_due(self._clock.elapsed_ms()):
+            self._asking = asyncio.ensure_future(self._save())
 
-    async def ask_now(self) -> None:
+    async def ask_now(self, *, whole: bool = False) -> None:
         """
         List the bucket and wait for the answer.
+
+        Args:
+            whole: Whether the chain is to be looked at in any case.
 
         Raises:
             OpsError: It does not answer.
         """
         began_ms = self._clock.elapsed_ms()
-        known = self.remote or Remote()
-        remote = await self._bucket.call(
-            lambda store: read_remote(store, self._keys, self._epoch, known)
-        )
-        self._listed_ms = began_ms
-        self._note_remote(remote, known)
+        known = max(self.remote or Remote(), self.ledger.acknowledged, key=lambda r: r.txid)
+        keys, epoch = self._keys, self._epoch
+        if whole or self._wants_chain(began_ms):
+            chain = await self._bucket.call(lambda store: read_chain(store, keys, epoch))
+            remote = remote_of(chain)
+            missing = missing_from(chain, acknowledged=known.txid)
+            if missing is None and (self.chain is not None or chain.has_snapshot):
+                # At the first look the one that Litestream begins with may be on its way.
+                self.has_snapshot = chain.has_snapshot
+            self.chain, self._chain_ms, self._is_alarmed = chain, began_ms, False
+        else:
+            remote = await self._bucket.call(
+                lambda store: read_remote(store, keys, epoch, known)
+            )
+            is_short = remote.txid < known.txid
+            missing = Missing(first=remote.txid + 1, last=known.txid) if is_short else None
+        self._custody.note(missing, now_ms=self._clock.elapsed_ms())
+        if missing is None:
+            self._listed_ms = began_ms
+            self._note_remote(remote)
+        elif self._custody.is_certain:
+            self._lose(missing)
+
+    def heard(self, words: str) -> None:
+        """Note what Litestream complains about: of a compaction that does not fit, we look."""
+        is_old = self._clock.elapsed_ms() - self._chain_ms >= _COMPLAINT_MS
+        if "compaction" in words.lower() and is_old and self.remote is not None:
+            self._is_alarmed = True
+
+    def save(self) -> None:
+        """Bring to disk what was seen in the bucket; without room it is not there."""
+        with suppress(StorageUnavailable):
+            self.ledger.write(self._clock.elapsed_ms())
 
     def close(self) -> None:
         """Stop waiting for answers."""
@@ -177,15 +255,30 @@ class Tracker:
             self._asking.cancel()
 
     def _is_due(self) -> bool:
+        now_ms = self._clock.elapsed_ms()
         if not self._bucket.is_ready():
             return False
-        if self._bucket.problem or self.remote is None or self._listed_ms is None:
+        if self._custody.missing is not None:
+            return self._custody.is_due(now_ms)
+        if self._bucket.problem or self._is_alarmed:
             return True
-        now_ms = self._clock.elapsed_ms()
+        return self._is_worth_a_look(now_ms)
+
+    def _is_worth_a_look(self, now_ms: int) -> bool:
+        if self.remote is None or self._listed_ms is None:
+            return True
         if self.local is not None and self.local.txid > self.remote.txid:
             pause_ms = pending_pause_ms(self._fleet.sync_interval_ms)
             return now_ms >= max(self._listed_ms + pause_ms, self._moved_ms + _UPLOAD_MS)
-        return now_ms - self._listed_ms >= IDLE_MS or self._bucket.is_quiet(QUIET_MS)
+        return now_ms - self._listed_ms >= self._idle_ms or self._bucket.is_quiet(QUIET_MS)
+
+    def _wants_chain(self, now_ms: int) -> bool:
+        if self.chain is None or self._is_alarmed or self._custody.missing is not None:
+            return True
+        pause_ms = rest_ms(
+            self.chain, list_interval_ms=self._idle_ms, is_busy=not self.is_settled
+        )
+        return now_ms - self._chain_ms >= pause_ms
 
     async def _ask(self) -> None:
         try:
@@ -198,6 +291,17 @@ class Tracker:
             return
         finally:
             self._on_news()
+        await self._save()
+
+    async def _save(self) -> None:
+        now_ms = self._clock.elapsed_ms()
+        if not self.ledger.is_due(now_ms):
+            return
+        try:
+            await asyncio.to_thread(self.ledger.write, now_ms)
+        except StorageUnavailable as error:
+            # A full disk is no reason to stop looking; it is tried again.
+            self._fleet.log.warning("ledger", database=self._keys.name, error=error.message)
 
     def _sample(self, now_ms: int, txid: int) -> None:
         if txid and (not self._samples or now_ms - self._samples[-1][0] >= _RATE_SAMPLE_MS):
@@ -210,22 +314,33 @@ class Tracker:
         if local.txid:
             self._lag.saw_local(local.txid, has_tail=has_tail, since_ms=since_ms)
 
-    def _note_remote(self, remote: Remote, known: Remote) -> None:
-        now_ms = self._clock.elapsed_ms()
+    def _note_remote(self, remote: Remote) -> None:
         is_first = self.remote is None
+        if self.remote is not None and self.remote.txid < remote.txid:
+            size = self._reader.size_of(self.remote.txid + 1, remote.txid)
+            # It began to arrive when what was there before had been seen.
+            self._arrived.append((self._listed_ms or self._moved_ms, size))
         self.remote = remote
+        self.ledger.note(remote)
         self._lag.saw_replica(remote.txid)
         if is_first and self.local is not None:
             self._note_local(self.local, since_ms=self._captured_ms(remote.txid + 1))
         if self.local is not None and self.local.txid < remote.txid:
             # What was shipped since the last look is in a file here, if it is of this history.
             self.saw(self.local.txid)
-        if remote.txid < known.txid:
-            text = f"transactions {remote.txid + 1} to {known.txid} are gone from the bucket"
-            self.problem = Problem(code="verification_failed", text=text, since_ms=now_ms)
-            self._lag.lost_replica(remote.txid, since_ms=now_ms)
-        elif self.is_settled:
-            self.problem = None
+
+    def _lose(self, missing: Missing) -> None:
+        """Take for granted that *missing* is gone: what can be restored ends before it."""
+        self.remote = Remote(txid=missing.first - 1)
+        self._lag.lost_replica(self.remote.txid, since_ms=self._clock.elapsed_ms())
+        if self.loss is None:
+            self.loss = Loss(
+                epoch=self._epoch,
+                first=missing.first,
+                last=missing.last,
+                at_ms=self._clock.now_ms(),
+            )
+            self.ledger.note_loss(self.loss)
 
     def _captured_ms(self, txid: int) -> int:
         """Return when a transaction was captured, as far as its file tells, on our clock."""

@@ -14,6 +14,7 @@ from obelisk_ops.supervise.health import (
     judge,
     words_for_ms,
 )
+from obelisk_ops.supervise.notices import Surroundings
 
 NOW = 1_000_000
 SAFE = Observations(
@@ -39,6 +40,10 @@ NO_BUCKET = Problem(code="bucket_missing", text="there is no bucket 'b'", since_
 OTHER = Problem(code="fenced", text="epoch 2 was opened by host-b", since_ms=NOW)
 CRASH = Problem(code="litestream", text="Litestream ended with status 1", since_ms=NOW)
 DOUBT = Problem(code="verification_failed", text="it may differ", since_ms=NOW)
+UNLISTED = Problem(
+    code="verification_failed", text="transaction 4 is not listed any more",
+    since_ms=NOW - 1_000,
+)  # fmt: skip
 LATE: dict[str, Any] = {"local_txid": 8, "oldest_unsent_ms": NOW - 3_001}
 SET_BACK: dict[str, Any] = {"local_txid": 1, "replica_txid": 7}
 AHEAD = "the bucket is ahead of this disk (7, here 1): the file was set back"
@@ -66,6 +71,26 @@ SENT_SOON: dict[str, Any] = {"local_txid": 8, "oldest_unsent_ms": NOW - 3_000}
         pytest.param(
             {"local_txid": None, "since_ms": NOW, "waiting": "the file is empty"},
             "starting", "", "the file is empty", id="an empty file",
+        ),
+        pytest.param(
+            LATE | {"around": Surroundings(waiting=1 << 20, rate=98_304)}, "lagging", "",
+            "a change of 3.0 s ago is not in the bucket: 1.0 MiB wait, 96 KiB a second arrive",
+            id="too late, on a slow line",
+        ),
+        pytest.param(
+            LATE | {"around": Surroundings(disk_free=0)}, "lagging", "storage_unavailable",
+            "a change of 3.0 s ago is not in the bucket: the disk is full", id="a full disk",
+        ),
+        pytest.param(
+            {"around": Surroundings(disk_free=0)}, "ok", "", "", id="a full disk, all sent"
+        ),
+        pytest.param(
+            {"missing": UNLISTED}, "unknown", "verification_failed",
+            "transaction 4 is not listed any more since 1.0 s", id="a short listing",
+        ),
+        pytest.param(
+            {"missing": replace(UNLISTED, code="lost_objects")} | LATE, "lagging",
+            "lost_objects", "transaction 4 is not listed any more since 1.0 s", id="lost",
         ),
         pytest.param({"bucket": HICCUP}, "ok", "", "", id="one failure is a hiccup"),
         pytest.param(

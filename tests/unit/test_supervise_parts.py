@@ -25,12 +25,13 @@ from obelisk_ops.errors import (
 from obelisk_ops.litestream.local import Tail, level0_file, level0_folder
 from obelisk_ops.objectstore import ObjectInfo, ObjectStore
 from obelisk_ops.replica.layout import ReplicaKeys, epoch_of_marker
-from obelisk_ops.settings import remember
+from obelisk_ops.settings import LitestreamSettings, remember
 from obelisk_ops.supervise.bucket import Bucket
 from obelisk_ops.supervise.farewell import Farewell, take_leave
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Health, Problem, State
 from obelisk_ops.supervise.keeper import Keeper
+from obelisk_ops.supervise.ledger import Ledger
 from obelisk_ops.supervise.log import json_log
 from obelisk_ops.supervise.ownership import Owner
 from obelisk_ops.supervise.position import Local, Remote, read_remote
@@ -111,12 +112,14 @@ def test_newest_file_of_an_epoch(
 def tracker_of(store: Listing, meta: Path) -> Tracker:
     clock = HandClock()
     bucket = Bucket(lambda: cast("ObjectStore", store), clock)
-    fleet = SimpleNamespace(bucket=bucket, clock=clock, sync_interval_ms=1_000)
+    fleet = SimpleNamespace(
+        bucket=bucket, clock=clock, sync_interval_ms=1_000, litestream=LitestreamSettings()
+    )
     return Tracker(
         meta / "a.db",
         KEYS,
-        epoch=1,
         meta=meta,
+        ledger=Ledger(meta, epoch=1, owner="x"),
         fleet=cast("Fleet", fleet),
         on_news=lambda: None,
     )
