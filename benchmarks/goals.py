@@ -75,6 +75,14 @@ GOALS = (
          what="slower", most=20, form="{:.0f} %"),
     Goal(figure="memory.unloaded_bytes", work="an execution asleep, unloaded", what="of memory",
          most=4096, form="{:,.0f} B"),
+    Goal(figure="fleet.cpu_percent_each", work="1000 databases at rest, shared",
+         what="of a core for each", most=0.1, form="{:.3f} %"),
+    Goal(figure="fleet.memory_mib_each", work="1000 databases at rest, shared",
+         what="of memory for each", most=1, form="{:.2f} MiB"),
+    Goal(figure="fleet.restart_s", work="1000 databases, shared", what="a dead one runs again",
+         most=1, form="{:.2f} s"),
+    Goal(figure="fleet.new_database_s", work="1000 databases, shared", what="a new one is safe",
+         most=3, form="{:.1f} s"),
     Goal(figure="timers.p99_ms", work="500 timers", what="p99 late", most=50, form=MS),
 )  # fmt: skip
 

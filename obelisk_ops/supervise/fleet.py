@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from obelisk_ops.settings import LitestreamSettings, ReplicaSettings
 from obelisk_ops.supervise.bucket import Bucket
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.plan import Limits
+
+_SEEKERS = 8
 
 
 class Log(Protocol):
@@ -42,6 +45,8 @@ class Fleet:
         clock: The time.
         log: Where events go.
         limits: How patient to be with processes.
+        seekers: How many find out their epoch at once: one after the other is ready soon,
+            where all at once would be ready late.
     """
 
     replica: ReplicaSettings
@@ -56,6 +61,7 @@ class Fleet:
     clock: Clock
     log: Log
     limits: Limits = field(default_factory=Limits)
+    seekers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_SEEKERS))
 
     @property
     def sync_interval_ms(self) -> int:

@@ -1,6 +1,7 @@
 """
-Keeps one database replicated: observe, decide, and say what it needs, twice a second.
+Keeps one database replicated: observe, decide, and say what it needs.
 
+The round of the roster comes by twice a second; what has not changed is only glanced at.
 What is slow (the bucket) runs beside this loop and leaves its result behind. The process
 is run by the runner of its group, which hears from here whether the file may be in it.
 """
@@ -8,7 +9,6 @@ is run by the runner of its group, which hears from here whether the file may be
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from pathlib import Path
 
 from obelisk_ops.errors import Unavailable
@@ -29,10 +29,14 @@ from obelisk_ops.supervise.sidecar import Sidecar
 from obelisk_ops.supervise.surroundings import Surveyor
 from obelisk_ops.supervise.tenure import Tenure
 from obelisk_ops.supervise.tracker import Tracker
+from obelisk_ops.supervise.vista import Vista
 
-TICK_S = 0.5
+#: Between two looks whether anything has changed.
+TICK_MS = 500
 #: While something is unsent, so that it is seen soon that it no longer is.
-BUSY_TICK_S = 0.2
+BUSY_TICK_MS = 200
+#: How long a database that does not change is only glanced at.
+_REST_MS = 5_000
 
 
 class Keeper:
@@ -43,17 +47,21 @@ class Keeper:
         health: The last verdict.
         tracker: Its positions; None until its epoch is known.
         doubts: What puts its replica in doubt.
-        looked_ms: When it last looked and acted, by ``Clock.elapsed_ms``.
+        looked_ms: When it last looked, by ``Clock.elapsed_ms``.
+        due_ms: When it has to look again.
     """
 
     def __init__(self, name: str, path: Path, fleet: Fleet, runner: Runner) -> None:
         self.name, self.path = name, path
         self.health = Health(state=State.STARTING)
         self.tracker: Tracker | None = None
-        self.since_ms = self.looked_ms = fleet.clock.elapsed_ms()
+        self.since_ms = self.looked_ms = self.due_ms = fleet.clock.elapsed_ms()
         self._fleet = fleet
         self._keys = ReplicaKeys(prefix=fleet.replica.prefix, name=name)
         self._sidecar = Sidecar(path)
+        self._vista = Vista(path)
+        self._seen: tuple[object, ...] = ()
+        self._ticked_ms = 0
         self._wake = asyncio.Event()
         news = self._wake.set
         self._tenure = Tenure(name, path, sidecar=self._sidecar, fleet=fleet, on_news=news)
@@ -97,21 +105,39 @@ class Keeper:
         return self._is_retired and self.process is None
 
     async def run(self) -> None:
-        """Look, decide and act until cancelled."""
+        """Look, decide and act whenever it is woken, until cancelled."""
         while True:
             try:
                 await self.tick()
                 self._problem = None
             except Exception as bug:  # noqa: BLE001 - one database's bug must not stop the others
                 self._fail(bug)
-            self.looked_ms = self._fleet.clock.elapsed_ms()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._pause_s()):
-                    await self._wake.wait()
+            now_ms = self.looked_ms = self._ticked_ms = self._fleet.clock.elapsed_ms()
+            self.due_ms = now_ms + (BUSY_TICK_MS if self._is_busy else TICK_MS)
+            self._seen = self._sight()
+            await self._wake.wait()
             self._wake.clear()
 
-    def _pause_s(self) -> float:
-        return TICK_S if self.tracker is None or self.tracker.is_settled else BUSY_TICK_S
+    def glance(self) -> None:
+        """Look whether there is anything to look at, and if so do; of most there is not."""
+        now_ms, tracker = self._fleet.clock.elapsed_ms(), self.tracker
+        is_settled = tracker is not None and tracker.is_settled
+        if (
+            not is_settled
+            or now_ms - self._ticked_ms >= _REST_MS
+            or self._sight() != self._seen
+        ):
+            self._wake.set()
+        elif tracker is not None:
+            tracker.saw_nothing_new()
+        self.looked_ms, self.due_ms = now_ms, now_ms + TICK_MS
+
+    @property
+    def _is_busy(self) -> bool:
+        return self.tracker is not None and not self.tracker.is_settled
+
+    def _sight(self) -> tuple[object, ...]:
+        return (*self._vista.look(), self._fleet.bucket.problem)
 
     async def tick(self) -> None:
         """Look once, decide once, act once."""

@@ -15,6 +15,9 @@ from obelisk_ops.supervise.keeper import Keeper
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.runner import Runner
 
+#: One timer for everybody: a thousand of them would be most of the work.
+_ROUND_S = 0.1
+
 
 class Roster:
     """
@@ -34,6 +37,7 @@ class Roster:
         self._descriptors = Descriptors(fleet.log)
         self._runners: dict[str, Runner] = {}
         self._tasks: dict[Keeper | Runner, asyncio.Task[None]] = {}
+        self._round = asyncio.ensure_future(self._go_round())
 
     @property
     def is_moving(self) -> bool:
@@ -76,6 +80,15 @@ class Roster:
             if name not in self.keepers and path not in busy and not self._is_held(path):
                 self._add(name, path, groups[name])
 
+    async def _go_round(self) -> None:
+        """Let every keeper look when it is time to, until cancelled."""
+        while True:
+            now_ms = self.fleet.clock.elapsed_ms()
+            for keeper in (*self.keepers.values(), *self._leaving):
+                if keeper.due_ms <= now_ms:
+                    keeper.glance()
+            await asyncio.sleep(_ROUND_S)
+
     def retire(self, names: Iterable[str]) -> None:
         """Stop looking after databases; their processes ship the rest and let go of them."""
         for name in list(names):
@@ -92,7 +105,7 @@ class Roster:
 
     def stop_looking(self) -> None:
         """Decide nothing any more; the processes run on."""
-        for task in self._tasks.values():
+        for task in (self._round, *self._tasks.values()):
             task.cancel()
 
     def let_go(self) -> None:

@@ -83,10 +83,15 @@ class Tenure:
         if is_lost:
             self.end()
             self._refuse("fenced", "another machine may have taken it over")
-        if is_at_rest and self.owner is None:
+        # While it is being claimed the lease holds it already, and is asked about it.
+        if is_at_rest and self.owner is None and not self._is_seeking:
             lease.let_go(self._name)
         self._stamp()
         return is_lost
+
+    @property
+    def _is_seeking(self) -> bool:
+        return self._seeking is not None and not self._seeking.done()
 
     @property
     def is_hopeful(self) -> bool:
@@ -96,7 +101,7 @@ class Tenure:
 
     def seek(self, inode: int) -> None:
         """Begin to find out the epoch of the file, if it is time to."""
-        if self.owner is not None or (self._seeking and not self._seeking.done()):
+        if self.owner is not None or self._is_seeking:
             return
         now_ms = self._fleet.clock.elapsed_ms()
         if now_ms >= self._due_ms and self._fleet.bucket.is_ready():
@@ -130,7 +135,8 @@ class Tenure:
 
     async def _seek(self, inode: int) -> None:
         try:
-            opened = await self._try(inode)
+            async with self._fleet.seekers:
+                opened = await self._try(inode)
         except (Fenced, DatabaseLocked) as error:
             self._refuse(error.code, _with_hint(error))
         except BackupMissing as error:

@@ -28,6 +28,8 @@ GUARDS = {
     "idle.cpu_percent": (None, 20),
     "idle.writes": (None, 0),
     "memory.unloaded_bytes": (None, 100_000),
+    "fleet.restart_s": (None, 10),
+    "fleet.new_database_s": (None, 20),
 }
 
 
