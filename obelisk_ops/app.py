@@ -17,8 +17,8 @@ from obelisk_ops.litestream.config import to_yaml
 from obelisk_ops.monitor.tally import Tally
 from obelisk_ops.objectstore import open_rules, open_store
 from obelisk_ops.replica.layout import ReplicaKeys
-from obelisk_ops.restore.service import Restored
-from obelisk_ops.restore.source import open_source
+from obelisk_ops.restore.service import Restored, Source
+from obelisk_ops.restore.source import open_source, replica_settings
 from obelisk_ops.settings import (
     Settings,
     expand_databases,
@@ -33,6 +33,7 @@ from obelisk_ops.supervise.companion import Companion
 from obelisk_ops.supervise.entrypoint import Ending, Entrypoint, Terms
 from obelisk_ops.supervise.fleet import Log
 from obelisk_ops.supervise.launch import litestream_config, replica_of, replicated
+from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.log import json_log
 from obelisk_ops.supervise.notify import Notifier
 from obelisk_ops.supervise.outcome import Outcome
@@ -43,6 +44,7 @@ from obelisk_ops.supervise.rights import party_of
 from obelisk_ops.supervise.sidecar import Sidecar
 from obelisk_ops.supervise.status import Row
 from obelisk_ops.supervise.supervisor import Supervisor
+from obelisk_ops.supervise.takeover import Takeover, Tell
 from obelisk_ops.supervise.vacancy import until_vacant
 
 
@@ -128,6 +130,25 @@ def _companions(settings: Settings, tally: Tally) -> Iterator[Companion]:
         from obelisk_ops.monitor.exporter import Exporter  # noqa: PLC0415
 
         yield Exporter(settings.metrics, tally)
+
+
+def open_takeover(
+    settings: Settings, name: str, target: Path, *, tell: Tell
+) -> tuple[Source, Takeover]:
+    """
+    Return the replica, and what takes it over; nothing is sent yet.
+
+    Raises:
+        ConfigError: The configuration names no replica.
+        CredentialsError: There are no credentials.
+    """
+    replica, clock = replica_settings(settings), SystemClock()
+    source = open_source(replica, name)
+    bucket = Bucket(lambda: open_store(replica, timeout_s=TIMEOUT_S, attempts=1), clock)
+    party = party_of(settings, None)
+    log = json_log(sys.stderr)
+    lease = Holder(party, bucket, clock, log, on_halt=lambda _lease: None)
+    return source, Takeover(source, target, lease=lease, bucket=bucket, clock=clock, tell=tell)
 
 
 def fleet_status(settings: Settings) -> tuple[list[Row], int]:

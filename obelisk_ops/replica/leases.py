@@ -27,6 +27,9 @@ from obelisk_ops.objectstore import Fetched, ObjectStore
 from obelisk_ops.replica import layout
 from obelisk_ops.replica.layout import ReplicaKeys
 
+#: The lease that an ownership names which was given back.
+NOBODY = ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
@@ -64,7 +67,7 @@ class Ownership:
     Whose a replica is.
 
     Attributes:
-        lease: The lease of the owner.
+        lease: The lease of the owner; NOBODY if it was given back.
         host: Its machine. For people.
         claim: Counts the times it was claimed, from 1; a claim is revoked by its number.
         previous: The lease of the owner before; empty for the first.

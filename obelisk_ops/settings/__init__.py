@@ -15,6 +15,7 @@ from obelisk_ops.settings.databases import (
     check_name,
     expand_databases,
     find_databases,
+    name_of_path,
     named_databases,
     path_of,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "hide",
     "hide_in",
     "load",
+    "name_of_path",
     "named_databases",
     "origin",
     "path_of",

@@ -143,6 +143,37 @@ def _places(entry: DatabaseSettings, name: str) -> list[Path]:
     ]
 
 
+def name_of_path(settings: Settings, path: Path) -> str | None:
+    """
+    Return the name that the configuration gives to a file at *path*, also before it is there.
+
+    Raises:
+        ConfigError: The name is not allowed.
+    """
+    for entry in settings.databases:
+        pattern = Path(entry.path)
+        if path == pattern or (glob.has_magic(entry.path) and _matches(path, pattern)):
+            return None if _is_sidecar(path) else _database_name(entry.name, path)
+    return None
+
+
+def _matches(path: Path, pattern: Path) -> bool:
+    """Tell whether ``glob`` would find *path*; ``**`` stands for any number of folders."""
+    return _match(path.parts, pattern.parts)
+
+
+def _match(parts: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
+    if not patterns or not parts:
+        return not parts and all(pattern == "**" for pattern in patterns)
+    part, pattern = parts[0], patterns[0]
+    is_hidden = part.startswith(".") and not pattern.startswith(".")
+    if pattern == "**":
+        deeper = not is_hidden and _match(parts[1:], patterns)
+        return deeper or _match(parts, patterns[1:])
+    found = fnmatch.fnmatchcase(part, pattern) and not is_hidden
+    return found and _match(parts[1:], patterns[1:])
+
+
 def check_name(name: str) -> str:
     """
     Return *name* if it can name a database in the bucket.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.errors import Fenced, PreconditionFailed
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.replica.leases import (
+    NOBODY,
     Ownership,
     SeenOwnership,
     read_ownership,
@@ -31,10 +33,21 @@ class Owned:
 
 
 async def claim(
-    bucket: Bucket, keys: ReplicaKeys, lease: Holder, clock: Clock
+    bucket: Bucket,
+    keys: ReplicaKeys,
+    lease: Holder,
+    clock: Clock,
+    before_taking: Callable[[], Awaitable[None]],
 ) -> Ownership | Owned:
     """
     Claim a replica for *lease*; return that it is ours, or whose it is.
+
+    Args:
+        bucket: The bucket.
+        keys: The replica.
+        lease: Our lease.
+        clock: For people.
+        before_taking: Raises, if it must not be taken although it could be.
 
     Raises:
         Fenced: Another machine is about to take it from us, or others keep claiming it.
@@ -48,16 +61,31 @@ async def claim(
                 if not lease.is_revoked(keys.name, owned.claim):
                     return owned
                 _refuse_revoked(keys.name, lease)
-            else:
+            elif owned.lease:
                 look = await lease.rivals.look(owned.lease, by=lease.party.host)
                 if look.rival is Rival.LIVES:
                     return Owned(host=owned.host, look=look)
+        await before_taking()
         with suppress(PreconditionFailed):
             return await _take(bucket, keys, _next(seen, lease, clock), seen)
     raise Fenced(
         f"others keep claiming '{keys.name}'",
         hint="find the other machine that replicates a database under this name",
     )
+
+
+async def give_back(bucket: Bucket, keys: ReplicaKeys, lease: Holder) -> None:
+    """
+    Own a replica no longer, for somebody else has its present epoch.
+
+    Raises:
+        OpsError: The bucket does not answer.
+    """
+    seen = await bucket.call(lambda store: read_ownership(store, keys))
+    if seen is not None and seen.ownership.lease == lease.id:
+        free = replace(seen.ownership, lease=NOBODY, previous=lease.id)
+        with suppress(PreconditionFailed):
+            await _take(bucket, keys, free, seen)
 
 
 def _refuse_revoked(name: str, lease: Holder) -> None:

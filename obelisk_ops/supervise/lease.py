@@ -158,6 +158,15 @@ class Holder:
         if held is None or held.epoch != epoch or self.is_revoked(name, held.claim):
             raise Fenced(f"epoch {epoch} of '{name}' is not written by this supervisor")
 
+    async def begin(self) -> None:
+        """
+        Obtain a lease now; ``run`` keeps it.
+
+        Raises:
+            OpsError: The bucket does not answer, or refuses.
+        """
+        await self._obtain()
+
     # -- the loop -----------------------------------------------------------------------
 
     async def run(self) -> None:

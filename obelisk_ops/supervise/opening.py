@@ -109,6 +109,23 @@ async def settle(
     )
 
 
+async def refuse_outdated(
+    bucket: Bucket, keys: ReplicaKeys, file: File, sidecar: Sidecar
+) -> None:
+    """
+    Refuse a file whose epoch is over, before its replica is claimed for it.
+
+    Raises:
+        Fenced: Somebody has opened a later one.
+        OpsError: The bucket does not answer.
+    """
+    owner = sidecar.owner()
+    newest = await bucket.call(lambda store: newest_epoch(store, keys)) if owner else None
+    decision = decide_epoch(file, owner=owner, newest=newest, restored=sidecar.restored())
+    if isinstance(decision, Refuse):
+        raise Fenced(decision.reason, hint=_way_out(sidecar))
+
+
 async def _decide(
     bucket: Bucket,
     keys: ReplicaKeys,

@@ -19,9 +19,9 @@ from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.party import Party
 
 
-def party_of(settings: Settings, file: Path) -> Party:
+def party_of(settings: Settings, file: Path | None) -> Party:
     """
-    Return who holds the leases of a configuration; their id is kept in *file*.
+    Return who holds the leases of a configuration; their id is kept in *file*, if in one.
 
     Raises:
         ConfigError: It names no replica.

@@ -21,11 +21,11 @@ from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.replica.leases import Ownership
 from obelisk_ops.supervise import identity
 from obelisk_ops.supervise.bucket import problem_of
-from obelisk_ops.supervise.claiming import Owned, claim
+from obelisk_ops.supervise.claiming import Owned, claim, give_back
 from obelisk_ops.supervise.fencing import renew_every_ms
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Problem, words_for_ms
-from obelisk_ops.supervise.opening import Opened, Presence, settle
+from obelisk_ops.supervise.opening import Opened, Presence, refuse_outdated, settle
 from obelisk_ops.supervise.ownership import File, Owner
 from obelisk_ops.supervise.sidecar import Lock, Sidecar
 
@@ -168,18 +168,29 @@ class Tenure:
             return None
         self._take_lock()
         keys = ReplicaKeys(prefix=fleet.replica.prefix, name=self._name)
-        claimed = await claim(fleet.bucket, keys, fleet.lease, fleet.clock)
-        if isinstance(claimed, Owned):
-            self._refuse_owned(claimed)
-            return None
-        self._is_ours = True
         file = File(
             name=self._name,
             host=fleet.host,
             inode=inode,
             database_id=identity.database_id(self._path),
         )
-        opened = await settle(fleet.bucket, keys, file, self._sidecar, self._presence(claimed))
+        claimed = await claim(
+            fleet.bucket, keys, fleet.lease, fleet.clock,
+            before_taking=lambda: refuse_outdated(fleet.bucket, keys, file, self._sidecar),
+        )  # fmt: skip
+        if isinstance(claimed, Owned):
+            self._refuse_owned(claimed)
+            return None
+        self._is_ours = True
+        return await self._settle(keys, file, claimed)
+
+    async def _settle(self, keys: ReplicaKeys, file: File, claimed: Ownership) -> Opened:
+        fleet, presence = self._fleet, self._presence(claimed)
+        try:
+            opened = await settle(fleet.bucket, keys, file, self._sidecar, presence)
+        except Fenced:
+            await give_back(fleet.bucket, keys, fleet.lease)
+            raise
         epoch = opened.owner.epoch
         fleet.lease.hold(self._name, claim=claimed.claim, epoch=epoch)
         # If this machine slept since the claim, another one may have taken it meanwhile.

@@ -1,0 +1,248 @@
+"""
+Move a database to this machine, also from one that cannot be asked.
+
+    claim → wait until the old owner has let go → restore → open the next epoch
+
+The claim comes first: whatever the old owner ships before it lets go is then listed, and
+what it ships later is of an epoch that is over. If anything fails, what was claimed is
+given back, and the old owner goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from obelisk_ops.core.clock import Clock
+from obelisk_ops.core.when import When
+from obelisk_ops.errors import Fenced, OpsError, PreconditionFailed, ReplicaNotFound
+from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.replica.epochs import EpochMarker, newest_epoch
+from obelisk_ops.replica.leases import (
+    NOBODY,
+    Ownership,
+    SeenLease,
+    SeenOwnership,
+    read_lease,
+    read_ownership,
+    revoke,
+    write_ownership,
+)
+from obelisk_ops.restore import service
+from obelisk_ops.restore.service import Progress, Restored, Source
+from obelisk_ops.restore.target import check_target
+from obelisk_ops.supervise import identity
+from obelisk_ops.supervise.background import Background
+from obelisk_ops.supervise.bucket import Bucket
+from obelisk_ops.supervise.fencing import is_revoked, patience_ms
+from obelisk_ops.supervise.lease import Holder
+from obelisk_ops.supervise.opening import Presence, settle
+from obelisk_ops.supervise.ownership import File, Owner
+from obelisk_ops.supervise.sidecar import Sidecar
+
+_RACES_MAX = 5
+_LOOK_S = 0.5
+_pause = threading.Event()
+
+#: told what is going on, in words
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """
+    Whose a replica is.
+
+    Attributes:
+        marker: Its newest epoch.
+        ownership: Who owns it; None if nobody has ever claimed it.
+        lease: The owner's lease; None if it holds nothing any more.
+    """
+
+    marker: EpochMarker
+    ownership: SeenOwnership | None
+    lease: SeenLease | None
+
+    @property
+    def host(self) -> str:
+        """The machine of the owner, or of who opened the epoch."""
+        return self.ownership.ownership.host if self.ownership else self.marker.host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """
+    What was taken over.
+
+    Attributes:
+        was: Whose it was.
+        ended: How the old owner let go: ``free``, ``acknowledged``, ``released``, ``ran out``.
+        waited_s: How long that took.
+        restored: The copy.
+        owner: The note of the new epoch.
+    """
+
+    was: Standing
+    ended: str
+    waited_s: float
+    restored: Restored
+    owner: Owner
+
+
+def look(source: Source) -> Standing:
+    """
+    Return whose a replica is; nothing is written.
+
+    Raises:
+        ReplicaNotFound: There is no such replica.
+    """
+    store, keys = source.store, source.keys
+    marker = newest_epoch(store, keys)
+    if marker is None:
+        raise ReplicaNotFound(
+            f"there is no backup named '{keys.name}'",
+            hint="obelisk-ops replica list shows what there is",
+        )
+    owned = read_ownership(store, keys)
+    lease = None
+    if owned is not None and owned.ownership.lease != NOBODY:
+        lease = read_lease(store, keys.prefix, owned.ownership.lease)
+    return Standing(marker=marker, ownership=owned, lease=lease)
+
+
+class Takeover:
+    """One takeover, by one lease of its own."""
+
+    def __init__(
+        self,
+        source: Source,
+        target: Path,
+        *,
+        lease: Holder,
+        bucket: Bucket,
+        clock: Clock,
+        tell: Tell,
+    ) -> None:
+        self._source, self._target = source, target
+        self._lease, self._bucket, self._clock = lease, bucket, clock
+        self._tell = tell
+        self._name = source.keys.name
+
+    def run(self, wish: When, progress: Progress) -> Taken:
+        """
+        Take the replica over, and leave a copy at the target that is ready to run.
+
+        Raises:
+            TargetExists, StaleSidecar: Something is at the target, or beside it.
+            DatabaseLocked: A supervisor of this machine looks after the target.
+            Fenced: Others took it at the same time.
+            OpsError: See ``service.restore`` and ``settle``.
+        """
+        check_target(self._target)
+        sidecar = Sidecar(self._target)
+        lock = sidecar.lock()
+        try:
+            with Background() as loop, self._held(loop):
+                was, ours, revoked_ms = self._claim()
+                self._tell(f"claimed; it was owned by {was.host}")
+                began_ms = self._clock.elapsed_ms()
+                ended = self._wait(was, revoked_ms)
+                waited_s = (self._clock.elapsed_ms() - began_ms) / 1000
+                self._tell(f"the old owner has let go ({ended}); restoring")
+                restored = service.restore(
+                    self._source, wish, self._target, clock=self._clock, progress=progress
+                )
+                owner = self._open(loop, ours, sidecar)
+        finally:
+            lock.release()
+        return Taken(was=was, ended=ended, waited_s=waited_s, restored=restored, owner=owner)
+
+    @contextmanager
+    def _held(self, loop: Background) -> Iterator[None]:
+        loop.call(self._lease.begin())
+        running = loop.start(self._lease.run())
+        try:
+            yield
+        finally:
+            running.cancel()
+            # What was claimed and not opened is free again; what was opened has an epoch.
+            with suppress(OpsError):  # or when the lease has run out
+                loop.call(self._lease.release())
+
+    # -- claim ----------------------------------------------------------------------------
+
+    def _claim(self) -> tuple[Standing, Ownership, int]:
+        store, keys = self._source.store, self._source.keys
+        for _ in range(_RACES_MAX):
+            was = look(self._source)
+            try:
+                self._revoke(store, was)
+                revoked_ms = self._clock.elapsed_ms()
+                ours = self._ours(was)
+                write_ownership(store, keys, ours, was.ownership)
+            except PreconditionFailed:
+                continue  # renewed, or claimed, since it was looked at
+            return was, ours, revoked_ms
+        raise Fenced(
+            f"others keep claiming '{self._name}'", hint="see who else takes it over, and wait"
+        )
+
+    def _revoke(self, store: ObjectStore, was: Standing) -> None:
+        if was.lease is not None and was.ownership is not None:
+            claim = was.ownership.ownership.claim
+            if not is_revoked(was.lease.lease.revoked, self._name, claim):
+                revoke(store, self._source.keys.prefix, was.lease, self._name, claim)
+
+    def _ours(self, was: Standing) -> Ownership:
+        before = was.ownership.ownership if was.ownership else None
+        return Ownership(
+            lease=self._lease.id,
+            host=self._lease.party.host,
+            claim=before.claim + 1 if before else 1,
+            previous=before.lease if before else NOBODY,
+            claimed_at_ms=self._clock.now_ms(),
+        )
+
+    # -- wait -----------------------------------------------------------------------------
+
+    def _wait(self, was: Standing, revoked_ms: int) -> str:
+        if was.lease is None or was.ownership is None:
+            return "free"
+        lease, claim = was.lease.lease, was.ownership.ownership.claim
+        # Whatever it renewed before it was revoked is over by then, however it renewed.
+        until_ms = revoked_ms + patience_ms(lease.ttl_ms)
+        while (rest_ms := until_ms - self._clock.elapsed_ms()) > 0:
+            seen = read_lease(self._source.store, self._source.keys.prefix, lease.id)
+            if seen is None:
+                return "released"
+            if is_revoked(seen.lease.acknowledged, self._name, claim):
+                return "acknowledged"
+            self._tell(f"waiting for {was.host} to let go, at most {rest_ms / 1000:.0f} s more")
+            _pause.wait(min(_LOOK_S, rest_ms / 1000))
+        return "ran out"
+
+    # -- open -----------------------------------------------------------------------------
+
+    def _open(self, loop: Background, ours: Ownership, sidecar: Sidecar) -> Owner:
+        keys, party = self._source.keys, self._lease.party
+        file = File(
+            name=self._name,
+            host=party.host,
+            inode=self._target.stat().st_ino,
+            database_id=identity.database_id(self._target),
+        )
+        presence = Presence(
+            boot_id=party.boot_id,
+            socket=None,
+            pid=os.getpid(),
+            now_ms=self._clock.now_ms(),
+            ownership=ours,
+        )
+        opened = loop.call(settle(self._bucket, keys, file, sidecar, presence))
+        self._lease.hold(self._name, claim=ours.claim, epoch=opened.owner.epoch)
+        loop.call(self._lease.confirm(self._name, opened.owner.epoch))
+        return replace(opened.owner, pid=None)
