@@ -41,6 +41,10 @@ class Plain:
         for number in range(count):
             self._connection.execute("INSERT INTO t VALUES (?)", (number,))
 
+    def write_one(self, value: str) -> None:
+        """Commit one row of this content."""
+        self._connection.execute("INSERT INTO t VALUES (?)", (value,))
+
     def close(self) -> None:
         """Close it; the write-ahead log goes away if nobody else has it open."""
         self._connection.close()
@@ -50,14 +54,19 @@ class Supervised:
     """A folder with a configuration, and the supervisor that is started on it."""
 
     def __init__(
-        self, folder: Path, replica: ReplicaSettings, *, state_dir: str = ".obelisk-ops"
+        self,
+        folder: Path,
+        replica: ReplicaSettings,
+        *,
+        state_dir: str = ".obelisk-ops",
+        **more: Any,
     ) -> None:
         self.folder = folder
         self.config = folder / f"config{state_dir}.yml"
         self._log = folder / f"log{state_dir}"
         self._process: subprocess.Popen[bytes] | None = None
         self._open: list[Plain] = []
-        self.configure(replica, state_dir=state_dir)
+        self.configure(replica, state_dir=state_dir, **more)
 
     def __enter__(self) -> Self:
         return self

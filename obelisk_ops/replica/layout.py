@@ -1,6 +1,7 @@
 """
 The keys of a replica. Nothing else in the program spells one.
 
+    <prefix>/_obelisk/root.json                           that this prefix is a root
     <prefix>/_obelisk/hosts/<lease>.json                  that a supervisor lives
     <prefix>/<name>/_obelisk/owner.json                   which of them owns this replica
     <prefix>/<name>/_obelisk/e0001.json                   marker: who opened it, and where
@@ -74,6 +75,11 @@ class ReplicaKeys:
 def folder(prefix: str) -> str:
     """Return *prefix* as the beginning of a key: with one slash at its end, or empty."""
     return f"{prefix}/" if prefix else ""
+
+
+def root_marker(prefix: str) -> str:
+    """Return the key of the object that makes *prefix* the root of all replicas below it."""
+    return f"{folder(prefix)}{MARKERS_FOLDER}/root.json"
 
 
 def leases(prefix: str) -> str:

@@ -18,6 +18,7 @@ from obelisk_ops.core.clock import Clock
 from obelisk_ops.errors import (
     CredentialsError,
     DamagedObject,
+    Fenced,
     ObjectNotFound,
     OpsError,
     PreconditionFailed,
@@ -38,7 +39,7 @@ _RETRY_LATER_MS = 5_000
 _SOON_MS = 60_000
 
 #: Answers about one object: the bucket is there and the credentials are good.
-_ANSWERS = (ObjectNotFound, PreconditionFailed, DamagedObject)
+_ANSWERS = (ObjectNotFound, PreconditionFailed, DamagedObject, Fenced)
 
 
 class Bucket:

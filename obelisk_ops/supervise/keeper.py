@@ -314,7 +314,7 @@ class Keeper:
             # Asked anew: an answer that says ok must not be older than the loss of the file.
             has_file=self._inode is not None and self.path.exists(),
             was_there=self._was_there,
-            refusal=self._tenure.refusal,
+            refusal=self._tenure.refusal or self.lease.refusal,
             bucket=self._fleet.bucket.problem,
             own=own,
             crash=runner.crash if self.owner else None,

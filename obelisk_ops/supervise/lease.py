@@ -18,8 +18,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from obelisk_ops.core.clock import Clock
-from obelisk_ops.errors import Fenced, OpsError, PreconditionFailed
+from obelisk_ops.errors import CredentialsError, Fenced, OpsError, PreconditionFailed
 from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.replica import root
 from obelisk_ops.replica.leases import (
     Lease,
     create_lease,
@@ -33,6 +34,7 @@ from obelisk_ops.supervise.fencing import Move, Own
 from obelisk_ops.supervise.health import Problem
 from obelisk_ops.supervise.party import Party
 from obelisk_ops.supervise.rivals import Rivals
+from obelisk_ops.supervise.shared import Shared
 
 if TYPE_CHECKING:
     from obelisk_ops.supervise.fleet import Log
@@ -41,6 +43,7 @@ T = TypeVar("T")
 
 #: After a renewal that failed.
 _RETRY_MS = 1_000
+_REFUSED_MS = 30_000
 _LOOK_MAX_MS = 500
 _MARKS_KEPT = 8
 
@@ -103,8 +106,7 @@ class Holder:
         self._due_ms = 0
         self._is_halted = True
         self._renewing: asyncio.Task[None] | None = None
-        self._looking: asyncio.Task[None] | None = None
-        self._next_look: asyncio.Task[None] | None = None
+        self._looks = Shared(self._look)
         self._news = asyncio.Event()
 
     # -- what others ask ----------------------------------------------------------------
@@ -116,6 +118,12 @@ class Holder:
     def may_write(self) -> bool:
         """Tell whether there is time left to write; a little later everything is ended."""
         return self._clock.elapsed_ms() < self._stop_ms
+
+    @property
+    def refusal(self) -> Problem | None:
+        """Why nothing may be written below this prefix, if nothing may."""
+        refused = self.problem is not None and self.problem.code == Fenced.code
+        return self.problem if refused else None
 
     def is_revoked(self, name: str, claim: int) -> bool:
         """Tell whether another machine has taken a replica from this lease."""
@@ -151,7 +159,7 @@ class Holder:
             OpsError: The bucket does not answer.
         """
         before = self.id
-        await self._look_anew()
+        await self._looks.anew()
         held = self._holds.get(name)
         if not self.id or self.id != before:
             raise Fenced("the lease of this supervisor was lost")
@@ -331,6 +339,8 @@ class Holder:
 
     async def _obtain(self) -> None:
         prefix = self.party.prefix
+        if not await self._ask(lambda store: root.exists(store, prefix)):
+            await self._ask(lambda store: root.found(store, prefix), is_write=True)
         kept = self.party.kept() if self._may_resume else None
         if kept is not None:
             seen = await self._ask(lambda store: read_lease(store, prefix, kept))
@@ -363,17 +373,7 @@ class Holder:
 
     # -- looks at the bucket --------------------------------------------------------------
 
-    async def _look_anew(self) -> None:
-        if self._next_look is None:
-            self._next_look = asyncio.ensure_future(self._look_after(self._looking))
-            # What went wrong is told to those who wait; nobody may wait any more.
-            self._next_look.add_done_callback(lambda look: look.cancelled() or look.exception())
-        await asyncio.shield(self._next_look)
-
-    async def _look_after(self, current: asyncio.Task[None] | None) -> None:
-        if current is not None:
-            await asyncio.wait({current})
-        self._looking, self._next_look = self._next_look, None
+    async def _look(self) -> None:
         lease_id, prefix = self.id, self.party.prefix
         if not lease_id:
             raise Fenced("this supervisor holds no lease")
@@ -392,3 +392,9 @@ class Holder:
         now_ms = self._clock.elapsed_ms()
         since_ms = self.problem.since_ms if same and self.problem else now_ms
         self.problem = problem_of(error, since_ms=since_ms)
+        if isinstance(error, CredentialsError):
+            self._bucket.reconnect()  # others may be in their file by the next time
+        if isinstance(error, Fenced):
+            self._due_ms = now_ms + _REFUSED_MS  # it takes a person to change that
+        if not same:
+            self._log.warning("lease_refused", code=error.code, detail=error.message)

@@ -167,8 +167,12 @@ def decide_epoch(
         local_txid: Last transaction of the note's epoch in Litestream's files; 0 if not known.
         replica_txid: Last transaction of that epoch in the bucket; 0 if none.
     """
-    if owner is not None and _speaks_of(owner, file) and not _replaced(owner, file, restored):
-        decision = _by_note(owner, newest, local_txid=local_txid, replica_txid=replica_txid)
+    if owner is not None and _is_at(owner, file) and not _replaced(owner, file, restored):
+        if owner.is_marked and (newest is None or newest.epoch < owner.epoch):
+            return Missing(reason=_missing(owner, newest))
+        decision = _by_note(
+            owner, file, newest, local_txid=local_txid, replica_txid=replica_txid
+        )
         if decision is not None:
             return decision
     if newest is None:
@@ -201,20 +205,29 @@ def end_if_claimed(decision: Decision, *, was_others: bool) -> Decision:
 
 
 def _by_note(
-    owner: Owner, newest: EpochMarker | None, *, local_txid: int, replica_txid: int
+    owner: Owner,
+    file: File,
+    newest: EpochMarker | None,
+    *,
+    local_txid: int,
+    replica_txid: int,
 ) -> Decision | None:
-    """Return what the note of the very file calls for; None if it proves nothing."""
-    if newest is not None and newest.epoch > owner.epoch:
+    """Return what the note calls for; None if it is not surely that of the file."""
+    if newest is None or not _speaks_of(owner, file):
+        return None
+    if newest.epoch > owner.epoch:
         return Refuse(reason=_superseded(owner, newest))
-    if owner.is_marked and (newest is None or newest.epoch < owner.epoch):
-        return Missing(reason=_missing(owner, newest))
-    if newest is not None and (owner.epoch, owner.owner) == (newest.epoch, newest.owner):
+    if (owner.epoch, owner.owner) == (newest.epoch, newest.owner):
         return _go_on(owner, local_txid=local_txid, replica_txid=replica_txid)
     return None
 
 
+def _is_at(owner: Owner, file: File) -> bool:
+    return (owner.name, owner.inode) == (file.name, file.inode)
+
+
 def _speaks_of(owner: Owner, file: File) -> bool:
-    if (owner.name, owner.host, owner.inode) != (file.name, file.host, file.inode):
+    if not _is_at(owner, file) or owner.host != file.host:
         return False
     # An id that is known on both sides and differs: the content was replaced in place.
     known = owner.database_id is not None and file.database_id is not None

@@ -281,7 +281,8 @@ class Runner:
     def _act(self, step: Step | None, wanted: Wanted | None, config: Config | None) -> None:
         match step:
             case Step.SPAWN if wanted is not None and config is not None:
-                self._spawn(wanted, config)
+                if self.fleet.lease.may_write():
+                    self._spawn(wanted, config)
             case Step.TERMINATE:
                 self._stop(is_gentle=True)
             case Step.KILL:

@@ -53,6 +53,9 @@ def branch(txid: int) -> OpenNext:
             id="the crash came before the first marker",
         ),
         pytest.param(MARKED, None, None, GONE, id="an empty bucket"),
+        pytest.param(
+            replace(MARKED, host="renamed"), None, None, GONE, id="the machine was renamed"
+        ),
         pytest.param(replace(MARKED, inode=8), None, None, FIRST, id="another file begins"),
         pytest.param(
             replace(MARKED, epoch=3), NEWEST, None,
