@@ -11,9 +11,12 @@ from pathlib import Path
 from obelisk_ops.check.finding import Finding
 from obelisk_ops.check.service import findings
 from obelisk_ops.check.site import Reach, Site
-from obelisk_ops.core.clock import SystemClock
+from obelisk_ops.core.clock import Clock, SystemClock
 from obelisk_ops.errors import DatabaseNotFound
 from obelisk_ops.litestream.config import to_yaml
+from obelisk_ops.monitor import channels
+from obelisk_ops.monitor.alerts import Alerts
+from obelisk_ops.monitor.damping import Patience
 from obelisk_ops.monitor.tally import Tally
 from obelisk_ops.objectstore import open_rules, open_store
 from obelisk_ops.replica.layout import ReplicaKeys
@@ -25,7 +28,9 @@ from obelisk_ops.settings import (
     for_command,
     load,
     service_manager,
+    webhook_address,
 )
+from obelisk_ops.supervise import identity
 from obelisk_ops.supervise.boot import Watch, missing_databases, restore_missing
 from obelisk_ops.supervise.bucket import TIMEOUT_S, Bucket
 from obelisk_ops.supervise.command import Command
@@ -120,16 +125,27 @@ def _make_supervisor(settings: Settings, log: Log) -> Supervisor:
         log=tally,
         notifier=Notifier(service_manager(), clock),
     )
-    service.companions = tuple(_companions(settings, tally))
+    service.companions = tuple(_companions(settings, clock, tally))
     return service
 
 
-def _companions(settings: Settings, tally: Tally) -> Iterator[Companion]:
+def _companions(settings: Settings, clock: Clock, tally: Tally) -> Iterator[Companion]:
     if settings.metrics.listen:
         # The library for it is loaded only where somebody wants metrics.
         from obelisk_ops.monitor.exporter import Exporter  # noqa: PLC0415
 
         yield Exporter(settings.metrics, tally)
+    alerts, ways = settings.alerts, list[channels.Channel]()
+    if alerts.webhook:
+        ways.append(channels.Webhook(partial(webhook_address, alerts)))
+    if alerts.command:
+        ways.append(channels.Command(alerts.command))
+    if ways:
+        patience = Patience(
+            after_ms=round(alerts.after_s * 1000), repeat_ms=round(alerts.repeat_s * 1000)
+        )
+        host = identity.host(settings.host)
+        yield Alerts(patience, ways, host=host, clock=clock, log=tally)
 
 
 def open_takeover(

@@ -39,6 +39,7 @@ def spawn(
     *,
     env: Mapping[str, str],
     output: int | IO[bytes] = subprocess.DEVNULL,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
     cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """
@@ -51,12 +52,13 @@ def spawn(
         argv: Program and arguments; never a secret, other users can read them.
         env: The whole environment of the child.
         output: Where stdout and stderr go, ``subprocess.PIPE`` to read them.
+        stdin: What it reads.
         cwd: The folder to start in.
     """
     return subprocess.Popen(
         [str(part) for part in argv],
         env=dict(env),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=output,
         stderr=subprocess.STDOUT,
         cwd=cwd,
@@ -186,6 +188,13 @@ def kill_group(child: subprocess.Popen[bytes]) -> None:
     if child.returncode is None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
+
+
+def end_group(child: subprocess.Popen[bytes], timeout_s: float = 1.0) -> None:
+    """Kill a child that leads a group, if it runs, and take note of its end."""
+    kill_group(child)
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(timeout_s)
 
 
 def run(

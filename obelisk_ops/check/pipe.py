@@ -30,6 +30,7 @@ from obelisk_ops.litestream.local import newest_txid
 from obelisk_ops.replica.catalogue import LtxFile
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.replica.reading import list_epoch, read_header
+from obelisk_ops.settings import hide
 from obelisk_ops.storage import sql
 from obelisk_ops.supervise.child import noteworthy
 from obelisk_ops.supervise.launch import environment, launch
@@ -127,8 +128,8 @@ class _Litestream:
         return local.txid if local.tail is not None and not local.tail.size else 0
 
     def _last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()
-        said = [words for line in lines if (words := noteworthy(line.strip()))]
+        lines = hide(self._log.read_text(errors="replace")).splitlines()
+        said = [told.words for line in lines if (told := noteworthy(line.strip()))]
         return f"Litestream says: {said[-1]}" if said else "Litestream says nothing"
 
 

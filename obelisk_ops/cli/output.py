@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from obelisk_ops.errors import OpsError
+from obelisk_ops.settings.secrets import hide
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,13 +74,14 @@ def note(message: str) -> None:
 
 def print_error(error: OpsError) -> None:
     """Print an error on stderr: two lines for people, or one line of JSON as the last one."""
+    message, hint = hide(error.message), hide(error.hint)
     if _wanted.pop("json", False):
-        shape = {"code": error.code, "message": error.message, "hint": error.hint}
+        shape = {"code": error.code, "message": message, "hint": hint}
         click.echo(msgspec.json.encode({"error": shape}).decode(), err=True)
         return
-    note(f"error: {error.message}")
-    if error.hint:
-        note(f" hint: {error.hint}")
+    note(f"error: {message}")
+    if hint:
+        note(f" hint: {hint}")
 
 
 def harmless(text: str, spared: str = "") -> str:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from obelisk_ops.cli.output import print_error, want_json
+from obelisk_ops.cli.output import note, print_error, want_json
 from obelisk_ops.errors import OpsError, UsageError
+from obelisk_ops.settings.secrets import hide
 
 #: command -> module:attribute, in the order of the help page
 COMMANDS = {
@@ -73,9 +75,10 @@ class Root(click.Group):
             raise SystemExit(error.exit_status) from None
         except BrokenPipeError:
             raise SystemExit(1) from None
-        except Exception as bug:
+        except Exception as bug:  # noqa: BLE001 - the last one who can say it in words
             if _debugging():
-                raise
+                note(hide(traceback.format_exc()))
+                raise SystemExit(OpsError.exit_status) from None
             hint = "this is a bug; run the same with --debug to see where"
             print_error(OpsError(f"{type(bug).__name__}: {bug}", hint=hint))
             raise SystemExit(OpsError.exit_status) from None

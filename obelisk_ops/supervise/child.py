@@ -14,6 +14,7 @@ import msgspec
 
 from obelisk_ops import process
 from obelisk_ops.litestream.control import ControlSocket
+from obelisk_ops.settings import hide
 
 _LINE_BYTES_MAX = 256 * 1024
 #: The first level of a line is that of the message; some lines have another, of compaction.
@@ -118,7 +119,7 @@ class Litestream:
         )
         try:
             while line := await _next_line(reader):
-                self._heard(line.decode(errors="replace").strip())
+                self._heard(hide(line.decode(errors="replace").strip()))
         finally:
             transport.close()
             # The pipe closes a moment before the exit code can be collected.
