@@ -35,6 +35,7 @@ COMMANDS = {
     "takeover": "obelisk_ops.cli.takeover:takeover",
     "inspect": "obelisk_ops.cli.inspect:inspect",
     "s3": "obelisk_ops.cli.s3:s3",
+    "completion": "obelisk_ops.cli.completion:completion",
     "demo": "obelisk_ops.cli.demo:demo",
 }
 

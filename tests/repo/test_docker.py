@@ -7,6 +7,7 @@ docker does, and is asked too where the client can: not every machine has it.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -19,11 +20,11 @@ import pytest
 import yaml
 
 from obelisk_ops.cli.root import COMMANDS, main
-from obelisk_ops.settings import load
+from obelisk_ops.settings import Settings, load, named_databases
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
-SERVING = ("minio", "supervisor", "worker")
+SERVING = ("minio", "worker")
 SECRETS = {"S3_ACCESS_KEY": "canary", "S3_SECRET_KEY": "canary-secret"}
 
 
@@ -33,7 +34,10 @@ def stack() -> dict[str, Any]:
 
 
 def test_the_stack_has_its_four_services(stack: dict[str, Any]) -> None:
-    assert set(stack["services"]) == {"minio", "bucket", "supervisor", "worker"}
+    assert set(stack["services"]) == {"minio", "bucket", "first-boot", "worker"}
+    # What allows an empty disk runs when somebody asks for it, and never by itself.
+    assert stack["services"]["first-boot"]["profiles"] == ["first-boot"]
+    assert "--first-boot" not in stack["services"]["worker"].get("command", ())
 
 
 @pytest.mark.parametrize("name", SERVING)
@@ -73,11 +77,11 @@ def test_no_secret_stands_in_the_stack_or_the_image(stack: dict[str, Any]) -> No
 def test_only_who_speaks_to_the_bucket_gets_its_keys(stack: dict[str, Any]) -> None:
     holders = {name for name, service in stack["services"].items() if service.get("secrets")}
 
-    assert holders == {"minio", "bucket", "supervisor"}
+    assert holders == {"minio", "bucket", "first-boot", "worker"}
 
 
 def test_our_services_run_with_few_rights(stack: dict[str, Any]) -> None:
-    for name in ("supervisor", "worker"):
+    for name in ("first-boot", "worker"):
         service = stack["services"][name]
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
@@ -88,14 +92,41 @@ def test_our_services_run_with_few_rights(stack: dict[str, Any]) -> None:
 def test_the_commands_of_the_stack_exist(stack: dict[str, Any]) -> None:
     services = stack["services"]
     lines = [
-        services[name][where] for name in ("supervisor", "worker") for where in ("command",)
+        [*entrypoint(), *services["worker"]["command"]],
+        services["worker"]["healthcheck"]["test"],
+        services["first-boot"]["entrypoint"],
     ]
-    lines += [services[name]["healthcheck"]["test"] for name in ("supervisor", "worker")]
 
     for line in lines:
-        words = line[line.index("obelisk-ops") + 1 :]
-        assert words[0] in COMMANDS
-        parse(main, words)
+        assert_known(line)
+
+
+def entrypoint() -> list[str]:
+    """Return the image's own entrypoint; what a service gives as its command follows it."""
+    found = re.search(
+        r"^ENTRYPOINT (\[.*\])$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE
+    )
+    assert found
+    words = json.loads(found.group(1))
+    assert words == ["entrypoint", "obelisk-ops", "exec", "--"]
+    return list(words)
+
+
+def assert_known(line: list[str]) -> None:
+    """Hold a command line, and the one that it runs, against the commands there are."""
+    while "obelisk-ops" in line:
+        line = line[line.index("obelisk-ops") + 1 :]
+        assert line[0] in COMMANDS
+        parse(main, line)
+
+
+def test_the_image_says_how_it_is() -> None:
+    image = (DOCKER / "Dockerfile").read_text()
+
+    assert re.search(
+        r'^HEALTHCHECK .*\\\n +CMD \["obelisk-ops", "status"\]$', image, re.MULTILINE
+    )
+    assert "\nSTOPSIGNAL SIGTERM\n" in image
 
 
 def parse(command: click.Command, words: list[str]) -> None:
@@ -109,19 +140,35 @@ def parse(command: click.Command, words: list[str]) -> None:
         parse(found, rest)
 
 
-def test_the_supervisor_reads_the_example_for_minio(stack: dict[str, Any]) -> None:
-    mounts = stack["services"]["supervisor"]["volumes"]
+def test_the_worker_reads_the_example_for_minio(stack: dict[str, Any]) -> None:
+    worker = stack["services"]["worker"]
     (source, target) = next(
-        mount.removesuffix(":ro").split(":") for mount in mounts if mount.endswith(":ro")
+        mount.removesuffix(":ro").split(":")
+        for mount in worker["volumes"]
+        if mount.endswith(":ro")
     )
 
     settings = load((DOCKER / source).resolve())
 
-    assert stack["services"]["supervisor"]["environment"]["OBELISK_OPS_CONFIG"] == target
+    assert worker["environment"]["OBELISK_OPS_CONFIG"] == target
     assert settings.replica is not None
     assert settings.replica.endpoint == "http://minio:9000"
     assert settings.replica.bucket in stack["services"]["bucket"]["command"][0]
     assert str(settings.state_dir).startswith("/data/")
+    # Named without a glob, so that it is restored when it is missing; and it is what runs.
+    assert [str(path) for path in named_databases(settings).values()] == ["/data/hello.db"]
+    assert "/data/hello.db" in worker["command"]
+    assert worker["hostname"], "an epoch belongs to a host"
+    assert_a_stop_fits(
+        settings, worker["command"], within_s=int(worker["stop_grace_period"][:-1])
+    )
+
+
+def assert_a_stop_fits(settings: Settings, command: list[str], *, within_s: int) -> None:
+    """Hold the times against each other: worker, then all of `exec`, then what surrounds it."""
+    drain_s = int(command[command.index("--grace") + 1])
+    assert drain_s < settings.stop_timeout_s * 0.4
+    assert settings.stop_timeout_s + 5 <= within_s
 
 
 def test_the_entrypoint_hands_secrets_on_and_becomes_the_command() -> None:

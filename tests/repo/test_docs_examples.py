@@ -18,7 +18,7 @@ from tests.documents import PAGES, ROOT, Block, blocks, matches
 
 ALL = [block for page in PAGES for block in blocks(page)]
 LANGUAGES = {"python", "yaml", "sh", "console", "text"}
-STOPS = {"|", "&", "&&", ";", ">", "||"}
+STOPS = {"|", "&", "&&", ";", ">", "||", "--"}
 PROSE = {"and", "is", "has", "in", "on"}
 
 
@@ -115,6 +115,8 @@ def test_commands_that_are_named_exist() -> None:
         ("execution list --db x.db", None),
         ("replica points NAME", None),
         ("-c FILE status", None),
+        ("exec --strict -- program --option", None),
+        ("exec --stricht -- program", "--stricht"),
         ("resotre NAME", "resotre"),
         ("execution lst", "lst"),
         ("status --yaml", "--yaml"),
