@@ -48,10 +48,8 @@ class Execution:
         self.inbox = Inbox()
         self.is_paused, self.waits = False, owner.waits(function)
         self._owner = owner
-        self._version = 0
-        self._now = row.created_at
-        self._is_new = False
-        self._deadline = 0
+        self._version, self._now = 0, row.created_at
+        self._is_new, self._deadline = False, 0
         self._turn: Turn | None = None
         self._log: list[LogRow] = []
 
@@ -184,12 +182,16 @@ class Execution:
         assert self._turn is not None
         self._turn.effects.append((call, args))
 
+    def dissolve(self) -> None:
+        """Be no more, now that its end is durable; nothing is left for the collector."""
+        self._turn = None
+        self.machine.dissolve()
+
     # -- Host: what the machine asks for -------------------------------------------
 
     def admit(self, n: int, pending: Pending) -> int:
         """See Host.admit."""
-        assert self._turn is not None
-        assert isinstance(pending.function, Activity)
+        assert self._turn is not None and isinstance(pending.function, Activity)  # noqa: PT018
         pending.is_new = True
         self._mind(pending)
         if self._owner.reserve_slot(pending.function, (self.key, n)):
@@ -222,16 +224,14 @@ class Execution:
             self._turn.waits = True
 
     def _leave(self) -> None:
-        turn = self._turn
+        turn, machine = self._turn, self.machine
         assert turn is not None
-        machine = self.machine
         if machine.finished is not None:
             self._finished(machine.finished, turn)
             return
+        state = State.RUNNING if machine.activities_open else State.BLOCKED
         if machine.cancelling is not None:
             state = State.CANCELLING
-        else:
-            state = State.RUNNING if machine.activities_open else State.BLOCKED
         if state is not self.state or self._is_new:
             self._change(state)
         if not machine.activities_open:

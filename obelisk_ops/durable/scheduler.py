@@ -83,7 +83,7 @@ class Scheduler:
         self._arrivals: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._ended: deque[tuple[Attempt, bytes | None, BaseException | None]] = deque()
         self._next_round: asyncio.Handle | None = None
-        self._collector = Collector()
+        self._collector = Collector(self._loop)
         self.is_closed = False
         self.schedules = Schedules(self)
 
@@ -168,10 +168,8 @@ class Scheduler:
 
     def _round(self) -> None:
         self._next_round = None
-        try:
-            self._take_all()
-        finally:
-            self._collector.work()
+        self._collector.round_begins()
+        self._take_all()
 
     def _take_all(self) -> None:
         arrivals = self._arrivals
@@ -286,9 +284,10 @@ class Scheduler:
             turn.run()
 
     def _start_next(self, execution: Execution, n: int) -> None:
+        if not self.roster.holds(execution):
+            return  # it has ended, or is unloaded
         pending = execution.machine.pending.get(n)
-        is_wanted = pending is not None and not pending.running and not execution.is_paused
-        if is_wanted and self.roster.holds(execution):
+        if pending is not None and not pending.running and not execution.is_paused:
             turn = self.commits.open(execution.key)
             execution.attempt_started(turn, n, self.now_ms())
             turn.run()
@@ -373,7 +372,7 @@ class Scheduler:
             # Known until it is durable: a second request for it meanwhile attaches.
             turn.effects.append((self.roster.tell, (execution.id, outcome)))
             self.nursery.tell_parent(execution.row, events.encode(outcome), turn)
-        turn.effects.append((self.roster.drop, (execution,)))
+        turn.effects += [(self.roster.drop, (execution,)), (execution.dissolve, ())]
 
     def _succeed(self, execution: Execution, successor: str, turn: Turn) -> None:
         row = execution.row

@@ -43,7 +43,28 @@ async def _burst(path: Path) -> None:
         handles = await asyncio.gather(*[engine.submit(collecting) for _ in range(MANY)])
         seen = [await handle.result() for handle in handles]
         assert False in seen
-        assert gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_what_has_ended_leaves_nothing_for_a_collector(tmp_path: Path) -> None:
+    assert asyncio.run(_garbage(tmp_path / "clean.db")) == []
+
+
+async def _garbage(path: Path) -> list[object]:
+    async with Engine(path) as engine:
+        await (await engine.submit(collecting)).result()
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for _ in range(5):
+                await (await engine.submit(collecting)).result()
+            gc.collect()
+            return list(gc.garbage)
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
 
 
 def test_threads_wake_the_loop_once_for_many_results(tmp_path: Path) -> None:

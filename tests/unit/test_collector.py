@@ -1,13 +1,28 @@
-"""The garbage collector rests for a burst, and always works again."""
+"""The garbage collector rests for a burst, and works again soon."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import pytest
 
-from obelisk_ops.durable.collector import MANY, Collector
+from obelisk_ops.durable.collector import MANY, REST_S, Collector
+
+
+class Loop:
+    """Rings when it is told to."""
+
+    def __init__(self) -> None:
+        self.alarms: list[tuple[float, Callable[[], None]]] = []
+
+    def call_later(self, wait_s: float, call: Callable[[], None]) -> Loop:
+        self.alarms.append((wait_s, call))
+        return self
+
+    def cancel(self) -> None:
+        self.alarms.clear()
 
 
 @pytest.fixture(autouse=True)
@@ -17,20 +32,45 @@ def enabled() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.mark.parametrize(("arrivals", "works"), [(0, True), (MANY - 1, True), (MANY, False)])
-def test_it_rests_from_many_arrivals_on(arrivals: int, *, works: bool) -> None:
-    collector = Collector()
-    for _ in range(arrivals):
+@pytest.fixture
+def loop() -> Any:
+    return cast("Any", Loop())
+
+
+def arrive(collector: Collector, count: int) -> None:
+    for _ in range(count):
         collector.arrived()
-    assert gc.isenabled() is works
-    collector.work()
+
+
+@pytest.mark.parametrize(("arrivals", "rests"), [(0, []), (MANY - 1, []), (MANY, [REST_S])])
+def test_it_rests_from_many_arrivals_on(loop: Any, arrivals: int, rests: list[float]) -> None:
+    arrive(Collector(loop), arrivals)
+    assert gc.isenabled() is not bool(rests)
+    assert [wait_s for wait_s, _ in loop.alarms] == rests
+    for _, ring in list(loop.alarms):
+        ring()
     assert gc.isenabled()
 
 
-def test_who_switched_it_off_finds_it_off() -> None:
-    collector = Collector()
+def test_arrivals_of_several_rounds_are_no_burst(loop: Any) -> None:
+    collector = Collector(loop)
+    for _ in range(3):
+        arrive(collector, MANY - 1)
+        collector.round_begins()
+    assert gc.isenabled()
+
+
+def test_an_engine_that_is_closed_leaves_it_at_work(loop: Any) -> None:
+    collector = Collector(loop)
+    arrive(collector, MANY)
+    collector.work()
+    assert gc.isenabled()
+    assert not loop.alarms
+
+
+def test_who_switched_it_off_finds_it_off(loop: Any) -> None:
     gc.disable()
-    for _ in range(2 * MANY):
-        collector.arrived()
+    collector = Collector(loop)
+    arrive(collector, MANY)
     collector.work()
     assert not gc.isenabled()

@@ -14,6 +14,8 @@ from functools import cached_property, update_wrapper
 from threading import Lock
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
+from msgspec import Struct
+
 from obelisk_ops.core import names
 from obelisk_ops.core.barrier import Durability, read_durability
 from obelisk_ops.core.retry import Retry, as_duration
@@ -65,26 +67,12 @@ def current_driver(what: str) -> Driver:
     return found
 
 
-class Call(Generic[R_co]):
+class Call(Struct, Generic[R_co], eq=False):
     """One call of a workflow or activity, not made yet. Await it, or submit it."""
 
-    __slots__ = ("args", "function", "kwargs")
-
-    def __init__(
-        self,
-        function: Activity[Any, Any] | Stub[Any, Any] | Workflow[Any, Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        self.function = function
-        self.args = args
-        self.kwargs = kwargs
-        current = driver.get()
-        if current is None:
-            raise WorkflowMisuse(
-                f"{function.name} was called outside a workflow", hint=function.how_to_call
-            )
-        current.note_call(self, function.name)
+    function: Activity[Any, Any] | Stub[Any, Any] | Workflow[Any, Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
     def __await__(self) -> Generator[Promise, None, R_co]:
         machine = driver.get() or current_driver(self.function.name)
@@ -127,8 +115,20 @@ class _Function(Generic[P, R]):
             return Codec(self.function, self.name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
-        """Return the call, to be awaited or submitted."""
-        return Call(self, args, kwargs)  # type: ignore[arg-type]
+        """
+        Return the call, to be awaited or submitted.
+
+        Raises:
+            WorkflowMisuse: No workflow is being driven here.
+        """
+        current = driver.get()
+        if current is None:
+            raise WorkflowMisuse(
+                f"{self.name} was called outside a workflow", hint=self.how_to_call
+            )
+        call: Call[R] = Call(self, args, kwargs)  # type: ignore[arg-type]
+        current.note_call(call, self.name)
+        return call
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__.lower()} {self.name}>"

@@ -182,9 +182,17 @@ class Machine(Asking):
             self.hold(line)
 
     def dispose(self) -> None:
-        """Drop the code without letting it ask for anything more."""
+        """Drop the code, if it has not ended, without letting it ask for anything more."""
+        if self.finished is not None:
+            return
         self.record.broken = self.record.broken or Nondeterminism("disposed")
         self._run(self.tasks.close)
+
+    def dissolve(self) -> None:
+        """Let go, after the end, of all that knows it in turn: only a collector would."""
+        if self._main is not None:
+            self._main.end.task = None
+        del self.record, self.tasks, self.hold, self._host, self._context
 
     # -- inside --------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from obelisk_ops.core import events
 from obelisk_ops.core.events import (
@@ -74,25 +74,27 @@ class Record:
             self._mismatch(event, body, "waits for something else")
         return event, body
 
-    def answered(self, n: int, function: str) -> tuple[Intended, Returned, int] | None:
+    def take_answered(self, n: int, function: str, given: bytes) -> tuple[Raw, int] | None:
         """
-        Return a call, its result and the time of that, if they are what comes next.
+        Take call *n* and its result, if they come next; return the result, and its time.
 
-        ``skip_answered`` takes them. An error is told in the ordinary way.
+        An error is told in the ordinary way, and so is whatever does not fit.
         """
-        place = self._next
-        if len(self._events) < place + 2:
+        place, bodies = self._next, self._bodies
+        if place + 2 > len(bodies):
             return None
-        asked, answer = self._bodies[place], self._bodies[place + 1]
-        is_next = (
-            type(asked) is Intended and type(answer) is Returned and not asked.set
-            and asked.n == n == answer.n and asked.fn == function and answer.error is UNSET
-        )  # fmt: skip
-        return (asked, answer, self._events[place + 1].at) if is_next else None
-
-    def skip_answered(self) -> None:
-        """Pass over a call and its result."""
-        self._pass(2)
+        asked, answer = bodies[place], bodies[place + 1]
+        if (
+            type(asked) is not Intended or type(answer) is not Returned or asked.n != n
+            or answer.n != n or asked.fn != function or asked.set or answer.ok is UNSET
+            or bytes(asked.input) != given
+        ):  # fmt: skip
+            return None
+        at = self._events[place + 1].at
+        self._next = place + 2
+        if place + 2 == len(bodies):
+            self._pass(0)
+        return answer.ok, at
 
     def command(self, wanted: Any) -> Any:  # noqa: ANN401 - returns the type it is given
         """

@@ -214,6 +214,9 @@ class Attempts:
 
     def _end(self, attempt: Attempt, result: bytes | None, error: BaseException | None) -> None:
         del self._running[attempt.key]
+        attempt.task = (
+            None  # whose context refers to the attempt: else only a collector lets go
+        )
         if attempt.limits:
             self._stop_limits(attempt)
         self._left(attempt.function)
