@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from obelisk_ops.core.ports import InboxItem, Letter
+    from obelisk_ops.core.rows import RefusalRow
 
 
 class Arrivals(Protocol):
@@ -26,4 +27,17 @@ class Arrivals(Protocol):
 
     def find_signal_letter(self, target: str, signal_id: str) -> Letter | None:
         """Return the signal with this id that waits in the mailbox for one execution."""
+        ...
+
+    def find_refusal(self, letter: int) -> RefusalRow | None:
+        """Return why the owner refused a letter; for a minute after, then it is forgotten."""
+        ...
+
+
+class Sender(Protocol):
+    """A part of Mailbox."""
+
+    @property
+    def last_letter(self) -> int:
+        """The number of the last letter that was put into the mailbox here; 0 for none."""
         ...

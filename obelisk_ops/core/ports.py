@@ -10,9 +10,9 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from obelisk_ops.core.arrivals import Arrivals
+from obelisk_ops.core.arrivals import Arrivals, Sender
 from obelisk_ops.core.events import Event
-from obelisk_ops.core.rows import CronRow, PrunedRow, StartRow
+from obelisk_ops.core.rows import CronRow, PrunedRow, RefusalRow, StartRow
 from obelisk_ops.errors import OpsError
 
 
@@ -176,6 +176,7 @@ class Write(Struct):
     pruned: Sequence[PrunedRow] = ()
     starts: Sequence[StartRow] = ()
     starts_gone: Sequence[tuple[str, int]] = ()
+    refusals: Sequence[RefusalRow] = ()
 
     @property
     def is_log_only(self) -> bool:
@@ -381,7 +382,7 @@ class LogStore(LogReader, Protocol):
         ...
 
 
-class Mailbox(LogReader, Protocol):
+class Mailbox(LogReader, Sender, Protocol):
     """What a process that does not own the database may do: read, and ask."""
 
     def ask(self, kind: str, target: str, body: str, *, now_ms: int) -> bool:

@@ -43,3 +43,7 @@ StartRow = tuple[str, int, int, int]
 queue, at (UTC milliseconds), elapsed (milliseconds that only move forward, see
 ``Clock.elapsed_ms``), and how many attempts of the queue were started then
 """
+
+
+RefusalRow = tuple[int, int, str]
+"""number of a letter that was refused, at (UTC milliseconds), the error (a Failure as JSON)"""

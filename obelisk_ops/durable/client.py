@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from obelisk_ops.core import schedules
+import msgspec
+
+from obelisk_ops.core import failures, requests, schedules
 from obelisk_ops.core.clock import Clock
+from obelisk_ops.core.events import Failure
 from obelisk_ops.core.ports import LogReader, Mailbox
 from obelisk_ops.durable.mailroom import wake_owner
 from obelisk_ops.storage import is_missing, make_if_missing, open_mailbox
+from obelisk_ops.storage.sqlite import beside
 from obelisk_ops.storage.unbegun import WholeReader
 
 #: what may be the first thing that a database is asked for
@@ -29,6 +33,7 @@ class Client:
         self._path = path
         self._clock = clock
         self._mailbox: Mailbox | None = None
+        self._sent: dict[str, int] = {}  # the last letter to each execution
         self._whole: LogReader | None = None
         if not is_missing(path):  # else the first to submit makes it
             self._open()
@@ -50,8 +55,27 @@ class Client:
             make_if_missing(self._path)
         mailbox = self._open()
         is_news = mailbox.ask(kind, target, body, now_ms=self._clock.now_ms())
+        if is_news:
+            self._sent[requests.execution_of(kind, target)] = mailbox.last_letter
         wake_owner(self._path)
         return is_news
+
+    @property
+    def has_owner(self) -> bool:
+        """Whether a process owns the database, and will answer at once."""
+        return beside.is_owned(self._path)
+
+    def check(self, execution_id: str) -> None:
+        """
+        Return if the owner has not refused what was last asked of an execution here.
+
+        Raises:
+            OpsError: It has: this is why.
+        """
+        letter = self._sent.pop(execution_id, 0)
+        refusal = self._open().find_refusal(letter) if letter else None
+        if refusal is not None:
+            raise failures.rebuild(msgspec.json.decode(refusal[2], type=Failure))
 
     def close(self) -> None:
         """Let go of the database."""

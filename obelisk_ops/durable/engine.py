@@ -46,6 +46,7 @@ R = TypeVar("R")
 
 _POLL_S = 0.05
 _ANSWER_POLL_S = 0.01
+_ANSWER_S = 2.0
 _ENDED = (State.FINISHED, State.PARKED)
 
 
@@ -277,16 +278,26 @@ class Engine(Scheduling, Housekeeping, Looking):
         if self._owner is not None:
             return await self._owner.ask(kind, target, body)
         is_news = self._post(kind, target, body)
+        if is_news and kind == "stub" and self._client is not None and self._client.has_owner:
+            # Whether it fits the stub's annotation only the owner knows.
+            await self.when_answered(requests.execution_of(kind, target), _ANSWER_S)
         await self._wait_for_bucket(None)
         return is_news
 
     async def when_answered(self, execution_id: str, timeout_s: float) -> StateRow | None:
-        """Return an execution once the owner has answered all letters to it; None if late."""
+        """
+        Return an execution once the owner has answered all letters to it; None if late.
+
+        Raises:
+            OpsError: What was last asked of it here was refused.
+        """
         reader = self._reader()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while reader.letters_to(execution_id):  # noqa: ASYNC110 - a file
                     await asyncio.sleep(_ANSWER_POLL_S)
+                if self._client is not None:
+                    self._client.check(execution_id)
                 return self.row(execution_id)
         return None
 

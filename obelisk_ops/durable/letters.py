@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from obelisk_ops.core import bundle, events, retention, schedules
+from obelisk_ops.core import bundle, events, failures, retention, schedules
 from obelisk_ops.core.archive import ArchiveStore
 from obelisk_ops.core.forking import fork
 from obelisk_ops.core.history import History, history_of
@@ -99,7 +99,10 @@ class Letters:
                 target=letter.target,
                 reason=error.message,
             )
-            return self._scheduler.open()
+            turn = self._scheduler.open()
+            told = msgspec.json.encode(failures.record(error)).decode()
+            turn.write.refusals = [(letter.id, self._scheduler.now_ms(), told)]
+            return turn
 
     def _do(self, letter: Letter) -> Turn | None:
         if letter.kind in MAKING:

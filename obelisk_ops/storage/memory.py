@@ -27,12 +27,13 @@ from obelisk_ops.core.ports import (
     TimerRow,
     Write,
 )
-from obelisk_ops.core.rows import CronRow, StartRow
+from obelisk_ops.core.rows import CronRow, RefusalRow, StartRow
 from obelisk_ops.errors import ExecutionExists, ExecutionNotFound, OpsError, VersionConflict
 from obelisk_ops.storage.unbegun import matches
 
 _ALL = 1 << 62
 _EVENT_BYTES = 20
+_REFUSED_MS = 60_000
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -50,6 +51,7 @@ class _Tables:
     outputs: dict[tuple[int, int, int, int], OutputRow] = field(default_factory=dict)
     leftover: dict[int, None] = field(default_factory=dict)
     starts: dict[tuple[str, int], StartRow] = field(default_factory=dict)
+    refusals: dict[int, RefusalRow] = field(default_factory=dict)
 
     def apply(self, write: Write) -> None:
         for execution, version, at, kind, body in write.log:
@@ -81,6 +83,10 @@ class _Tables:
             self.starts[queue, at] = (queue, at, elapsed, before + many)
         for place in write.starts_gone:
             self.starts.pop(place, None)
+        for refusal in write.refusals:
+            self.refusals[refusal[0]] = refusal
+        oldest = max((at for _, at, _ in write.refusals), default=0) - _REFUSED_MS
+        self.refusals = {n: row for n, row in self.refusals.items() if row[1] >= oldest}
 
     def _prune(self, key: int, version: int, seq: int) -> None:
         self.states.pop(key, None)
@@ -165,6 +171,7 @@ class MemoryStore(Archive):
         self._tables = _Tables()
         self._meta = {"schema_version": "1", "database_id": "0" * 32, "epoch": "1"}
         self._asked = 0
+        self.last_letter = 0
 
     def commit(self, writes: Sequence[Write]) -> Mapping[int, OpsError]:
         """See LogStore.commit."""
@@ -183,7 +190,8 @@ class MemoryStore(Archive):
         if not is_wanted(self, kind, target, body, now_ms):
             return False
         self._asked += 1
-        letter = max(self._tables.letters, default=0) + 1
+        letter = max([0, *self._tables.letters, *self._tables.refusals]) + 1
+        self.last_letter = letter
         self._tables.letters[letter] = Letter(
             id=letter, at=now_ms, kind=kind, target=target, body=body
         )
@@ -295,6 +303,10 @@ class MemoryStore(Archive):
         """See Arrivals.find_signal_letter."""
         mine = self.find_letters(target, {"signal"})
         return next((letter for letter in mine if _id_in(letter.body) == signal_id), None)
+
+    def find_refusal(self, letter: int) -> RefusalRow | None:
+        """See Arrivals.find_refusal."""
+        return self._tables.refusals.get(letter)
 
     def crons(self) -> list[CronRow]:
         """See LogReader.crons."""

@@ -24,7 +24,7 @@ from obelisk_ops.core.ports import (
     StateRow,
 )
 from obelisk_ops.core.requests import MAKING, Fork
-from obelisk_ops.core.rows import CronRow
+from obelisk_ops.core.rows import CronRow, RefusalRow
 from obelisk_ops.errors import InvalidInput
 
 _ALL = 1 << 40
@@ -131,6 +131,10 @@ class WholeReader:
         """See Arrivals.find_signal_letter."""
         return self._inner.find_signal_letter(target, signal_id)
 
+    def find_refusal(self, letter: int) -> RefusalRow | None:
+        """See Arrivals.find_refusal."""
+        return self._inner.find_refusal(letter)
+
     def crons(self) -> list[CronRow]:
         """See LogReader.crons."""
         return self._inner.crons()
@@ -197,4 +201,4 @@ def matches(row: StateRow, wanted: ExecutionFilter) -> bool:
 
 
 def _holds(error: str | None, wanted: str) -> bool:
-    return error is not None and wanted.lower() in error.lower()
+    return error is not None and wanted.casefold() in error.casefold()

@@ -296,6 +296,7 @@ LISTED = [
         ({"function": "m.g"}, "b"),
         ({"since": 30}, "cd"),
         ({"error": "valueERROR"}, "b"),
+        ({"error": "STRASSE"}, "b"),
         ({"error": "%"}, ""),
         ({"after": "b"}, "cd"),
         ({"after": "b", "limit": 1}, "c"),

@@ -141,3 +141,24 @@ def test_a_letter_to_a_child_is_not_one_to_its_parent(
     assert mailbox.ask("stub", "a/3", '{"ok":2}', now_ms=6) is True
     assert mailbox.ask("cancel", "a/3", "{}", now_ms=6) is False
     assert store.letters_to("a0") == []
+
+
+def test_a_refused_letter_is_known_for_a_minute_and_its_number_is_not_given_again(
+    store: LogStore, mailbox: Mailbox
+) -> None:
+    assert mailbox.last_letter == 0
+    mailbox.ask("create", "a", created(), now_ms=5)
+    first = mailbox.last_letter
+    refusal = (first, 6, '{"type":"E","message":"no \u00fc"}')
+
+    store.commit([Write(0, [], letters_done=[first], refusals=[refusal])])
+    mailbox.ask("create", "a", created(), now_ms=7)
+
+    assert (store.letters(9)[0].id, mailbox.last_letter) == (first + 1, first + 1)
+    assert mailbox.find_refusal(first) == refusal
+    assert mailbox.find_refusal(first + 1) is None
+
+    store.commit([Write(0, [], refusals=[(first + 1, 60_007, "{}")])])
+
+    assert mailbox.find_refusal(first) is None
+    assert mailbox.find_refusal(first + 1) == (first + 1, 60_007, "{}")

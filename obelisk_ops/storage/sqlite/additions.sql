@@ -49,6 +49,13 @@ CREATE TABLE IF NOT EXISTS start (
     PRIMARY KEY (queue, at)
 ) STRICT, WITHOUT ROWID;
 
+-- Letters that the owner refused, for who asked; each for a minute.
+CREATE TABLE IF NOT EXISTS refusal (
+    letter INTEGER PRIMARY KEY,        -- its number in the mailbox
+    at     INTEGER NOT NULL,
+    error  TEXT    NOT NULL            -- class, message and hint, JSON
+) STRICT;
+
 -- Is a request news? Ten thousand signals that wait are not read for that. Of the inbox
 -- only what may be asked again is indexed; timers and children are not.
 CREATE INDEX IF NOT EXISTS inbox_signal

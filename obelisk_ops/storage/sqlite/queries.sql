@@ -62,9 +62,24 @@ DELETE FROM start WHERE (queue, at) IN (SELECT value->>0, value->>1 FROM json_ea
 -- All that are kept, by queue and time.
 SELECT queue, at, elapsed, many FROM start ORDER BY queue, at;
 
+-- name: put_refusals
+-- Why letters were refused.
+INSERT OR REPLACE INTO refusal (letter, at, error)
+SELECT value->>0, value->>1, value->>2 FROM json_each(?);
+
+-- name: forget_refusals
+-- Those of more than a minute ago: who asked has looked, or never will.
+DELETE FROM refusal WHERE at < (SELECT max(value->>1) - 60000 FROM json_each(?));
+
+-- name: find_refusal
+-- Why a letter was refused.
+SELECT letter, at, error FROM refusal WHERE letter = ?;
+
 -- name: post_letter
--- Ask the owner for something.
-INSERT INTO mailbox (at, kind, target, body) VALUES (?, ?, ?, ?);
+-- Ask the owner for something, under a number that no refused letter has.
+INSERT INTO mailbox (id, at, kind, target, body)
+VALUES (1 + max((SELECT coalesce(max(id), 0) FROM mailbox),
+                (SELECT coalesce(max(letter), 0) FROM refusal)), ?, ?, ?, ?);
 
 -- name: letters
 -- What waits in the mailbox, oldest first.
@@ -109,7 +124,7 @@ WHERE key > coalesce((SELECT key FROM state WHERE id = :after), 0)
   AND (:state IS NULL OR state = :state)
   AND (:function IS NULL OR function = :function)
   AND (:since IS NULL OR created_at >= :since)
-  AND (:error IS NULL OR instr(lower(error), lower(:error)) > 0)
+  AND (:error IS NULL OR instr(casefold(error), casefold(:error)) > 0)
 ORDER BY key LIMIT :limit;
 
 -- name: read_log

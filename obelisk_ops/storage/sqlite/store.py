@@ -24,7 +24,7 @@ from obelisk_ops.core.ports import (
     TimerRow,
     Write,
 )
-from obelisk_ops.core.rows import CronRow, StartRow
+from obelisk_ops.core.rows import CronRow, RefusalRow, StartRow
 from obelisk_ops.errors import ExecutionNotFound, OpsError
 from obelisk_ops.storage.sqlite import beside
 from obelisk_ops.storage.sqlite.archive import PRUNING, Archive, state_row
@@ -51,6 +51,8 @@ class SqliteReader(Archive):
         self._connection = connection or open_shared(path, readonly=True)
         if connection is not None:
             refuse_foreign(connection, path)
+        # SQLite's lower() knows no letters but A to Z.
+        self._connection.create_scalar_function("casefold", _casefold, 1, deterministic=True)
 
     def find(self, execution_id: str) -> StateRow | None:
         """See LogReader.find."""
@@ -142,6 +144,11 @@ class SqliteReader(Archive):
         rows = self._rows("find_signal_letter", (target, signal_id))
         return _letter(rows[0]) if rows else None
 
+    def find_refusal(self, letter: int) -> RefusalRow | None:
+        """See Arrivals.find_refusal."""
+        rows = self._rows("find_refusal", (letter,)) if self._has("refusal") else []
+        return rows[0] if rows else None
+
     def changes(self) -> int:
         """See LogReader.changes."""
         return int(self._connection.pragma("data_version"))
@@ -172,6 +179,7 @@ class SqliteMailbox(SqliteReader):
     def __init__(self, path: Path) -> None:
         self._seen_killed: str | None = None
         self._is_whole = False
+        self.last_letter = 0
         super().__init__(path, open_shared(path, readonly=False))
 
     def ask(self, kind: str, target: str, body: str, *, now_ms: int) -> bool:
@@ -189,6 +197,7 @@ class SqliteMailbox(SqliteReader):
                 if wanted:
                     letter = (now_ms, kind, target, body)
                     self._connection.execute(QUERIES["post_letter"], letter)
+                    self.last_letter = self._connection.last_insert_rowid()
                 self._connection.execute("COMMIT")
             finally:
                 if self._connection.in_transaction:
@@ -323,6 +332,9 @@ class SqliteStore(SqliteReader):
         self._many("arm_timers", [row for write in writes for row in write.timers])
         self._many("disarm_timers", [row for write in writes for row in write.timers_done])
         self._many("drop_letters", list(chain.from_iterable(w.letters_done for w in writes)))
+        refusals = list(chain.from_iterable(w.refusals for w in writes))
+        self._many("put_refusals", refusals)
+        self._many("forget_refusals", refusals)
         crons = {row.id: _columns(row) for write in writes for row in write.crons}
         self._many("put_crons", list(crons.values()))
         self._many("drop_crons", list(chain.from_iterable(w.crons_gone for w in writes)))
@@ -345,6 +357,11 @@ class SqliteStore(SqliteReader):
                 self._execute("ROLLBACK")
         except apsw.Error as error:
             raise translate(error, self.path) from error
+
+
+def _casefold(*texts: Any) -> Any:  # noqa: ANN401 - as SQLite calls it, with one or NULL
+    [text] = texts
+    return text and text.casefold()
 
 
 def _letter(row: Sequence[Any]) -> Letter:

@@ -1,0 +1,36 @@
+"""Who asks from another process learns that the owner has refused, and why."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from obelisk_ops import Engine
+from obelisk_ops.errors import InvalidInput
+from tests.integration.test_operating import Commands, until_it_waits, worker
+
+
+def test_who_gives_a_stub_what_does_not_fit_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside = Commands(tmp_path / "runs.db", capsys)
+    beside.submit("asks", "tea?", name="a")
+    with worker(beside.db):
+        until_it_waits(beside, "a", "stub")
+
+        for _ in range(2):
+            refused = beside.run("stub", "a/1", "[1, 2]")
+            assert (refused.status, refused.out) == (2, "")
+            assert refused.error["code"] == "invalid_input"
+            assert refused.error["hint"] == "the call still waits"
+
+        async def from_python() -> bool:
+            async with Engine(beside.db, serve=False) as engine:
+                with pytest.raises(InvalidInput):
+                    await engine.stub("a/1", 7)
+                return await engine.stub("a/1", "please")
+
+        assert asyncio.run(from_python()) is True
+        assert beside("result", "a", "--wait", "10") == "please"
