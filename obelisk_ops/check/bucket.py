@@ -215,9 +215,7 @@ def leases(site: Site) -> Told:
             "is the machine gone? What it held is taken over by whoever supervises it next",
         )
     hosts = sorted({each.lease.host for each in held})
-    return ok(
-        f"supervisors on {', '.join(hosts)}" if hosts else "no other supervisor writes here"
-    )
+    return ok(f"supervisors on {', '.join(hosts)}" if hosts else "no supervisor writes here")
 
 
 def cleanup(site: Site) -> Told:

@@ -37,9 +37,10 @@ class Exporter:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with suppress(OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
-                async with asyncio.timeout(_REQUEST_S), self._slots:
+                async with asyncio.timeout(_REQUEST_S):
                     head = await reader.readuntil(b"\r\n\r\n")
-                    writer.write(await self._answer(head, view))
+                    async with self._slots:
+                        writer.write(await self._answer(head, view))
                     await writer.drain()
             writer.close()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from obelisk_ops.replica.layout import CHECK_FOLDER, HOSTS_FOLDER, folder
+from obelisk_ops.replica.layout import CHECK_FOLDER, HOSTS_FOLDER, folder, root_marker
 from obelisk_ops.settings import ReplicaSettings
 
 Statement = dict[str, Any]
@@ -69,6 +69,8 @@ def _writing(replica: ReplicaSettings) -> list[Statement]:
         # A lease that is given back, and what `check` has put there itself.
         _objects(replica, f"{HOSTS_FOLDER}/*"),
         _objects(replica, f"{CHECK_FOLDER}/*"),
+        # Of a prefix that was founded inside another one, and given up at once.
+        f"{_bucket(replica)}/{root_marker(replica.prefix)}",
     ]
     return [
         _allow("ReadAndWrite", write, _objects(replica, "*")),

@@ -82,5 +82,7 @@ def _later(before: Settings, after: Settings) -> list[str]:
         "state_dir": (before.state_dir, after.state_dir),
         "host": (before.host, after.host),
         "lease.ttl": (before.lease_ttl_s, after.lease_ttl_s),
+        "metrics": (before.metrics, after.metrics),
+        "alerts": (before.alerts, after.alerts),
     }
     return [key for key, (old, new) in known.items() if old != new]

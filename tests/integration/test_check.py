@@ -20,6 +20,7 @@ from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.errors import ConfigError, OpsError, StorageUnavailable, VerificationFailed
 from obelisk_ops.objectstore import ObjectStore, open_rules, open_store
 from obelisk_ops.objectstore.embedded import S3Server
+from obelisk_ops.replica.leases import Lease, create_lease
 from obelisk_ops.settings import DatabaseSettings, ReplicaSettings, Settings
 from tests.command import PROGRAM
 from tests.commands import Commands
@@ -180,6 +181,24 @@ def test_what_a_dead_check_has_left_is_removed_and_nothing_else(
     later: Any = Later(store)
     assert site_for(site.settings.state_dir.parent, replica, later).sweep() == (1, 0)
     assert [info.key for info in store.list(replica.prefix)] == [backup]
+
+
+def test_a_lease_that_is_not_renewed_is_told(
+    tmp_path: Path, replica: ReplicaSettings, store: ObjectStore
+) -> None:
+    site = site_for(tmp_path, replica, store)
+    assert bucket.leases(site).detail == "no supervisor writes here"
+    lease = Lease(
+        id="4f", host="lab-7", boot_id="b", pid=1, ttl_ms=30_000, mark="m", renewed_at_ms=0
+    )
+    create_lease(store, replica.prefix, lease)
+
+    later: Any = Later(store)
+    fresh, stale = bucket.leases(site), bucket.leases(site_for(tmp_path, replica, later))
+
+    assert (fresh.outcome, fresh.detail) == (Outcome.OK, "supervisors on lab-7")
+    assert stale.outcome is Outcome.WARN
+    assert stale.detail.startswith("not renewed any more: lab-7 (72")
 
 
 class Later(Careless):

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from obelisk_ops.cli import main
-from obelisk_ops.replica.layout import CHECK_FOLDER, HOSTS_FOLDER, ReplicaKeys
+from obelisk_ops.replica.layout import CHECK_FOLDER, HOSTS_FOLDER, ReplicaKeys, root_marker
 from obelisk_ops.replica.policy import Role, policy
 from obelisk_ops.settings import ReplicaSettings
 
@@ -22,6 +22,7 @@ SNAPSHOT = f"{KEYS.level(12_345, 9)}{1:016x}-{9:016x}.ltx"
 MARKER = KEYS.marker(1)
 LEASE = f"experiments/one/{HOSTS_FOLDER}/4f.json"
 SCRATCH = f"experiments/one/{CHECK_FOLDER}/4f/probe"
+ROOT = root_marker("experiments/one")
 ELSEWHERE = "experiments/other/exp-17/e0001/0000/x.ltx"
 
 
@@ -55,13 +56,13 @@ def matches(text: str, pattern: str) -> bool:
 @pytest.mark.parametrize(
     ("role", "action", "may"),
     [
-        ("writer", "s3:GetObject", {LTX, SNAPSHOT, MARKER, LEASE, SCRATCH}),
-        ("writer", "s3:PutObject", {LTX, SNAPSHOT, MARKER, LEASE, SCRATCH}),
-        ("writer", "s3:DeleteObject", {LTX, SNAPSHOT, LEASE, SCRATCH}),
-        ("reader", "s3:GetObject", {LTX, SNAPSHOT, MARKER, LEASE, SCRATCH}),
+        ("writer", "s3:GetObject", {LTX, SNAPSHOT, MARKER, LEASE, SCRATCH, ROOT}),
+        ("writer", "s3:PutObject", {LTX, SNAPSHOT, MARKER, LEASE, SCRATCH, ROOT}),
+        ("writer", "s3:DeleteObject", {LTX, SNAPSHOT, LEASE, SCRATCH, ROOT}),
+        ("reader", "s3:GetObject", {LTX, SNAPSHOT, MARKER, LEASE, SCRATCH, ROOT}),
         ("reader", "s3:PutObject", set()),
         ("reader", "s3:DeleteObject", set()),
-        ("pruner", "s3:GetObject", {LTX, SNAPSHOT, MARKER, LEASE, SCRATCH}),
+        ("pruner", "s3:GetObject", {LTX, SNAPSHOT, MARKER, LEASE, SCRATCH, ROOT}),
         ("pruner", "s3:PutObject", set()),
         ("pruner", "s3:DeleteObject", {LTX, SNAPSHOT}),
     ],
@@ -69,7 +70,7 @@ def matches(text: str, pattern: str) -> bool:
 def test_what_a_role_may_do(role: str, action: str, may: set[str]) -> None:
     made = policy(replica(), Role(role))
 
-    keys = [LTX, SNAPSHOT, MARKER, LEASE, SCRATCH, ELSEWHERE]
+    keys = [LTX, SNAPSHOT, MARKER, LEASE, SCRATCH, ROOT, ELSEWHERE]
     assert {key for key in keys if allows(made, action, key)} == may
 
 
