@@ -15,7 +15,13 @@ from typing import TypeAlias
 
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.when import Latest
-from obelisk_ops.errors import Fenced, OpsError, ReplicaNotFound, TargetExists
+from obelisk_ops.errors import (
+    Fenced,
+    OpsError,
+    ReplicaNotFound,
+    RestorePointNotFound,
+    TargetExists,
+)
 from obelisk_ops.replica.expectation import Traces, expect, read_traces
 from obelisk_ops.restore import service
 from obelisk_ops.restore.service import Restored, Source
@@ -136,13 +142,23 @@ def restore_missing(
     for case, source, step in steps:
         done[case.name] = None
         if isinstance(step, Restore):
-            with watch(case.name) as progress:
-                done[case.name] = service.restore(
-                    source, Latest(), case.path, clock=clock, progress=progress
-                )
+            done[case.name] = _restore(case, source, clock, watch)
         elif step.is_news:
             expect(source.store, source.keys, host=host(), now_ms=clock.now_ms())
     return done
+
+
+def _restore(missing: Missing, source: Source, clock: Clock, watch: Watch) -> Restored:
+    with watch(missing.name) as progress:
+        try:
+            return service.restore(
+                source, Latest(), missing.path, clock=clock, progress=progress
+            )
+        except RestorePointNotFound as nothing:
+            raise RestorePointNotFound(
+                f"{nothing.message}; there was a database, and nothing of it was ever shipped",
+                hint="bring its file back; if it is lost, begin anew with --no-restore",
+            ) from None
 
 
 def discard(paths: Iterable[Path]) -> None:

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from obelisk_ops.objectstore import open_store
+from obelisk_ops.replica.epochs import EpochMarker, open_epoch
 from obelisk_ops.replica.expectation import expect
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.settings import ReplicaSettings
@@ -57,6 +58,22 @@ def test_a_wrong_place_never_starts_the_command_empty(
     assert done.stdout == ""
     assert said in done.stderr
     assert not entry.database.exists()
+
+
+@pytest.mark.fault(8)
+def test_a_database_of_which_nothing_was_shipped_is_not_begun_anew_in_silence(
+    tmp_path: Path, replica: ReplicaSettings
+) -> None:
+    marker = EpochMarker(
+        epoch=1, parent=None, database_id=None, host="gone", inode=1, opened_at_ms=0, owner="x"
+    )
+    open_epoch(open_store(replica), ReplicaKeys(prefix=replica.prefix, name="orders"), marker)
+
+    done = Entry(tmp_path, replica).run("--first-boot")
+
+    assert (done.returncode, done.stdout) == (7, "")
+    assert "there was a database, and nothing of it was ever shipped" in done.stderr
+    assert "--no-restore" in done.stderr
 
 
 @pytest.mark.fault(30)
