@@ -23,6 +23,7 @@ from obelisk_ops.errors import (
     S3Unavailable,
 )
 from obelisk_ops.objectstore.failures import Answer, translate
+from obelisk_ops.objectstore.meter import count_request
 from obelisk_ops.objectstore.port import Fetched, ObjectInfo
 from obelisk_ops.objectstore.rules import LifecycleRule, Lock, Versioning, lifecycle_rules
 from obelisk_ops.settings import ReplicaSettings, credentials
@@ -226,7 +227,9 @@ def _client(replica: ReplicaSettings, timeout_s: float, attempts: int) -> S3Clie
         aws_secret_access_key=pair.secret_access_key if pair else None,
         aws_session_token=pair.session_token if pair else None,
     )
-    return session.client("s3", endpoint_url=replica.endpoint, config=config)
+    client = session.client("s3", endpoint_url=replica.endpoint, config=config)
+    client.meta.events.register("before-send.s3", count_request)
+    return client
 
 
 def _local_error(failed: Exception, endpoint: str) -> OpsError:

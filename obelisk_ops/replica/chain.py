@@ -31,7 +31,7 @@ class Chain:
         reached: The last transaction that a restore of the newest state gets to; 0 if none.
         resumes: The first transaction behind a gap there; 0 if there is none.
         has_snapshot: Whether a full copy is among the files.
-        level0: The files of level 0.
+        level0: The files of level 0 that are compacted too.
         is_small: Whether the whole epoch was listed, with one request.
     """
 
@@ -41,6 +41,10 @@ class Chain:
     has_snapshot: bool = False
     level0: tuple[LtxFile, ...] = ()
     is_small: bool = True
+
+    def superfluous(self, before_ms: int) -> tuple[LtxFile, ...]:
+        """Return what is compacted and arrived before a moment of the bucket's clock."""
+        return tuple(file for file in self.level0 if file.modified_ms < before_ms)
 
 
 def read_chain(store: ObjectStore, keys: ReplicaKeys, epoch: int) -> Chain:
@@ -63,13 +67,15 @@ def examine(files: list[LtxFile], *, is_small: bool = True) -> Chain:
     newest = max(files, key=lambda file: (file.max_txid, -file.level))
     plan = walk(files, newest.max_txid)
     reached = plan[-1].max_txid if plan else 0
+    # The last one that is compacted is kept: what follows begins there.
+    compacted = max((f.max_txid for f in files if 0 < f.level < SNAPSHOT_LEVEL), default=0)
     behind = (file.min_txid for file in files if file.min_txid > reached)
     return Chain(
         newest=newest,
         reached=reached,
         resumes=min(behind, default=0) if reached < newest.max_txid else 0,
         has_snapshot=any(file.level == SNAPSHOT_LEVEL for file in files),
-        level0=tuple(file for file in files if file.level == 0),
+        level0=tuple(f for f in files if f.level == 0 and f.max_txid < compacted),
         is_small=is_small,
     )
 

@@ -25,6 +25,7 @@ from obelisk_ops.errors import (
     S3Unavailable,
 )
 from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.objectstore.meter import METER, Meter
 from obelisk_ops.supervise.health import Problem
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ class Bucket:
     Attributes:
         problem: What is wrong with it now, for everybody.
         answered_ms: When the request began that it last answered.
-        requests: How many requests were made.
+        meter: Counts all requests that are sent.
         answers_ms: How long the last ones that read something took.
     """
 
@@ -64,7 +65,7 @@ class Bucket:
         self._tried_ms: int | None = None
         self.problem: Problem | None = None
         self.answered_ms: int | None = None
-        self.requests = 0
+        self.meter = Meter()
         self.answers_ms: deque[int] = deque(maxlen=9)
 
     def is_ready(self) -> bool:
@@ -98,6 +99,7 @@ class Bucket:
         *,
         is_write: bool = False,
         is_urgent: bool = False,
+        meter: Meter | None = None,
     ) -> T:
         """
         Make one request in a thread.
@@ -106,6 +108,7 @@ class Bucket:
             request: What to do with the store.
             is_write: Whether its refusal says nothing about reading.
             is_urgent: Whether it passes by all who wait for their turn.
+            meter: Counts what is sent, if it is for somebody.
 
         Raises:
             OpsError: What the object store says; also kept as ``problem`` if it
@@ -115,11 +118,11 @@ class Bucket:
         try:
             async with nullcontext() if is_urgent else self._slots:
                 began_ms = self._tried_ms = self._clock.elapsed_ms()
-                self.requests += 1
                 try:
                     found = await asyncio.get_running_loop().run_in_executor(
-                        self._urgent if is_urgent else None, self._request, request
-                    )
+                        self._urgent if is_urgent else None,
+                        self._request, request, meter or self.meter,
+                    )  # fmt: skip
                 except OpsError as error:
                     kinds = (*_ANSWERS, CredentialsError) if is_write else _ANSWERS
                     if isinstance(error, kinds):
@@ -134,7 +137,8 @@ class Bucket:
         finally:
             self._in_flight -= 1
 
-    def _request(self, request: Callable[[ObjectStore], T]) -> T:
+    def _request(self, request: Callable[[ObjectStore], T], meter: Meter) -> T:
+        METER.set(meter)
         if self._store is None:
             self._store = self._open_store()
         return request(self._store)

@@ -65,7 +65,7 @@ def facts_of(fleet: Fleet, *, litestream: str, started_ms: int) -> Facts:
     return Facts(
         litestream=litestream,
         started_ms=started_ms,
-        requests=bucket.requests,
+        requests=bucket.meter.sent,
         bucket_problem=bucket.problem.code if bucket.problem else "",
         answered_ms=None if bucket.answered_ms is None else bucket.answered_ms + past_ms,
         lease_until_ms=lease.deadline_ms + past_ms if lease.id else None,

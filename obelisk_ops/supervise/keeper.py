@@ -339,6 +339,7 @@ class Keeper:
             wal=surveyor.wal,
             has_snapshot=tracker.has_snapshot if tracker else None,
             lost=tracker.ledger.words_of_losses(self._fleet.clock.now_ms()) if tracker else (),
+            undeleted=tracker.undeleted if tracker else 0,
             answer_ms=self._fleet.bucket.answer_ms,
             waiting=tracker.waiting_bytes if tracker else 0,
             rate=tracker.arriving if tracker else None,

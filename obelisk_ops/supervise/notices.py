@@ -18,6 +18,8 @@ DISK_LOW = 256 << 20
 DISK_FULL = 1 << 20
 #: Four times as many pages as those at which Litestream begins to put the log back.
 WAL_PAGES_MAX = 40_000
+#: A few objects that stay a little longer are nothing to speak of.
+UNDELETED_MIN = 10
 #: An answer of S3 is expected sooner.
 SLOW_MS = 1_000
 
@@ -117,7 +119,7 @@ def _objects(around: Surroundings) -> Iterator[tuple[str, str]]:
         yield "lost_objects", text
     if around.has_snapshot is False:
         yield "no_snapshot", "the bucket holds no snapshot; a restore needs every other object"
-    if around.undeleted:
+    if around.undeleted >= UNDELETED_MIN:
         what = counted(around.undeleted, "object")
         yield "undeleted_objects", f"{what} should have been deleted and can still be listed"
 

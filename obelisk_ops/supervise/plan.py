@@ -75,7 +75,7 @@ class Limits:
     """
 
     stop_grace_ms: int = 15_000
-    silent_ms: int = 15_000
+    silent_ms: int = 10_000
     start_ms: int = 200
     start_each_ms: int = 50
     healthy_after_ms: int = 10_000

@@ -10,22 +10,14 @@ from typing import Any
 
 from obelisk_ops.core.clock import iso
 from obelisk_ops.core.words import counted
+from obelisk_ops.supervise.cost import requests_per_day
 from obelisk_ops.supervise.farewell import Farewell
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Health, State, exit_status
 from obelisk_ops.supervise.keeper import Keeper
 from obelisk_ops.supervise.notices import Notice
 from obelisk_ops.supervise.ownership import Owner
-from obelisk_ops.supervise.tracker import (
-    MARKERS_MS,
-    QUIET_MS,
-    Tracker,
-    pending_pause_ms,
-)
-
-_DAY_MS = 86_400_000
-#: One upload, and its share of the compactions that follow.
-_REQUESTS_PER_TRANSACTION = 1.3
+from obelisk_ops.supervise.tracker import Tracker
 
 _WELL = frozenset({State.OK, State.STARTING, State.STOPPED})
 
@@ -67,7 +59,7 @@ class Row:
     notices: tuple[Notice, ...] = ()
 
 
-def row_of(keeper: Keeper, fleet: Fleet, *, databases: int) -> Row:
+def row_of(keeper: Keeper, fleet: Fleet) -> Row:
     """Return the present verdict on a database that is looked after."""
     health, tracker, process = keeper.verdict(), keeper.tracker, keeper.process
     row = replace(
@@ -88,7 +80,7 @@ def row_of(keeper: Keeper, fleet: Fleet, *, databases: int) -> Row:
         replica_txid=tracker.remote.txid if tracker.remote else None,
         proven_at=_at(tracker.proven_ms, fleet),
         restorable=restorable(tracker),
-        requests_per_day=requests_per_day(tracker, fleet, databases=databases),
+        requests_per_day=_requests_per_day(tracker, fleet),
     )
 
 
@@ -153,17 +145,7 @@ def restorable(tracker: Tracker) -> Window:
     return Window(oldest=oldest, newest=newest)
 
 
-def requests_per_day(tracker: Tracker, fleet: Fleet, *, databases: int) -> int | None:
-    """Estimate what this database costs, from what it did lately; None if that is not known."""
-    moved = tracker.transactions_per_day()
-    if moved is None:
-        return None
-    # Litestream lists two levels per check, busy or not.
-    checks = 2 * _DAY_MS / (fleet.litestream.l0_check_s * 1000)
-    ours = (
-        _DAY_MS / (fleet.litestream.list_interval_s * 1000)
-        + _DAY_MS / MARKERS_MS
-        + _DAY_MS / QUIET_MS / max(1, databases)
-    )
-    listed = min(moved, _DAY_MS / max(1, pending_pause_ms(fleet.sync_interval_ms)))
-    return round(checks + ours + moved * _REQUESTS_PER_TRANSACTION + listed)
+def _requests_per_day(tracker: Tracker, fleet: Fleet) -> int | None:
+    txid = tracker.local.txid if tracker.local else 0
+    pace = tracker.account.pace(fleet.clock.elapsed_ms(), txid)
+    return requests_per_day(pace, fleet.litestream) if pace else None

@@ -354,4 +354,4 @@ class Supervisor:
     def rows(self) -> list[Row]:
         """Return the present verdict on every database, by name."""
         keepers = sorted(self._roster.keepers.values(), key=lambda keeper: keeper.name)
-        return [row_of(k, self._roster.fleet, databases=len(keepers)) for k in keepers]
+        return [row_of(k, self._roster.fleet) for k in keepers]

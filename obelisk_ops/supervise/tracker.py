@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from obelisk_ops.errors import CredentialsError, OpsError, StorageUnavailable
 from obelisk_ops.litestream.local import newest_txid
@@ -21,12 +22,15 @@ from obelisk_ops.objectstore import ObjectStore
 from obelisk_ops.replica.chain import Chain, read_chain
 from obelisk_ops.replica.layout import ReplicaKeys, epoch_of_marker
 from obelisk_ops.replica.reading import read_replica
+from obelisk_ops.supervise.cost import Account
 from obelisk_ops.supervise.custody import Custody, Missing, missing_from, rest_ms
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Problem
 from obelisk_ops.supervise.lag import Lag
 from obelisk_ops.supervise.ledger import Ledger, Loss
 from obelisk_ops.supervise.position import Local, LocalReader, Remote, read_remote, remote_of
+
+T = TypeVar("T")
 
 #: Somebody has to have heard of the bucket so lately, or one of the fleet asks it.
 QUIET_MS = 12_000
@@ -39,8 +43,6 @@ WINDOW_MS = 3_600_000
 #: An upload follows a new local transaction by about this much.
 _UPLOAD_MS = 200
 _PENDING_MAX_MS = 2_000
-_RATE_WINDOW_MS = 600_000
-_RATE_SAMPLE_MS = 60_000
 _ARRIVED_MS = 60_000
 #: What is so much too late is not explained by a slow network: may we write at all?
 _SUSPICIOUS_MS = 3_000
@@ -67,6 +69,8 @@ class Tracker:
         chain: What a restore of the newest state needs; None before the first look at it.
         loss: What is surely gone from the bucket; None if nothing is.
         has_snapshot: Whether the bucket holds a full copy; None if that is not known.
+        ledger: What the bucket was once seen to hold.
+        account: What it costs.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Tracker:
         self.loss: Loss | None = None
         self.has_snapshot: bool | None = None
         self.ledger = ledger
+        self.account = Account(fleet.bucket.meter)
         self._custody = Custody()
         self._chain_ms = 0
         self._is_alarmed = False
@@ -102,7 +107,6 @@ class Tracker:
         self._looked_ms = self._moved_ms = self._clock.elapsed_ms()
         self._listed_ms: int | None = None
         self._arrived: deque[tuple[int, int]] = deque(maxlen=100)
-        self._samples: deque[tuple[int, int]] = deque()
         self._markers_ms = self._clock.elapsed_ms()
         self._window_ms: int | None = None
         self._probed_ms = 0
@@ -132,20 +136,22 @@ class Tracker:
         """What was in the bucket and is not, or is not listed."""
         return self._custody.problem()
 
-    def transactions_per_day(self) -> float | None:
-        """Return the rate of the last minutes; None if they were not watched."""
-        if not self._samples or self.local is None:
-            return None
-        since_ms, txid = self._samples[0]
-        watched_ms = max(self._clock.elapsed_ms() - since_ms, _RATE_SAMPLE_MS)
-        return (self.local.txid - txid) * 86_400_000 / watched_ms
-
     @property
     def waiting_bytes(self) -> int:
         """How much is on this disk that is not in the bucket, as files to be shipped."""
         if self.local is None or self.remote is None or self.oldest_ms is None:
             return 0
         return self._reader.size_of(self.remote.txid + 1, self.local.txid)
+
+    @property
+    def undeleted(self) -> int:
+        """How many objects should have been deleted long ago, and were listed."""
+        if self.chain is None:
+            return 0
+        litestream = self._fleet.litestream
+        # It looks for them now and then; by the bucket's clock, which may differ from ours.
+        patience_s = litestream.l0_retention_s + 3 * litestream.l0_check_s
+        return len(self.chain.superfluous(self._clock.now_ms() - round(patience_s * 1000)))
 
     @property
     def arriving(self) -> int | None:
@@ -190,7 +196,7 @@ class Tracker:
         if self.local is None or local.txid != self.local.txid:
             self._moved_ms = now_ms
         self.local = local
-        self._sample(now_ms, local.txid)
+        self.account.sample(now_ms, local.txid)
         if self.remote is not None:
             self._note_local(local, since_ms=self._looked_ms)
         self._looked_ms = now_ms
@@ -218,7 +224,7 @@ class Tracker:
         known = max(self.remote or Remote(), self.ledger.acknowledged, key=lambda r: r.txid)
         keys, epoch = self._keys, self._epoch
         if whole or self._wants_chain(began_ms):
-            chain = await self._bucket.call(lambda store: read_chain(store, keys, epoch))
+            chain = await self._call(lambda store: read_chain(store, keys, epoch))
             remote = remote_of(chain)
             missing = missing_from(chain, acknowledged=known.txid)
             if missing is None and (self.chain is not None or chain.has_snapshot):
@@ -226,9 +232,7 @@ class Tracker:
                 self.has_snapshot = chain.has_snapshot
             self.chain, self._chain_ms, self._is_alarmed = chain, began_ms, False
         else:
-            remote = await self._bucket.call(
-                lambda store: read_remote(store, keys, epoch, known)
-            )
+            remote = await self._call(lambda store: read_remote(store, keys, epoch, known))
             is_short = remote.txid < known.txid
             missing = Missing(first=remote.txid + 1, last=known.txid) if is_short else None
         self._custody.note(missing, now_ms=self._clock.elapsed_ms())
@@ -303,11 +307,10 @@ class Tracker:
             # A full disk is no reason to stop looking; it is tried again.
             self._fleet.log.warning("ledger", database=self._keys.name, error=error.message)
 
-    def _sample(self, now_ms: int, txid: int) -> None:
-        if txid and (not self._samples or now_ms - self._samples[-1][0] >= _RATE_SAMPLE_MS):
-            self._samples.append((now_ms, txid))
-        while len(self._samples) > 1 and now_ms - self._samples[1][0] >= _RATE_WINDOW_MS:
-            self._samples.popleft()
+    def _call(
+        self, request: Callable[[ObjectStore], T], *, is_write: bool = False
+    ) -> Awaitable[T]:
+        return self._bucket.call(request, is_write=is_write, meter=self.account.meter)
 
     def _note_local(self, local: Local, *, since_ms: int) -> None:
         has_tail = local.tail is not None and local.tail.size > 0
@@ -358,7 +361,7 @@ class Tracker:
             found = store.list(self._keys.markers, after=own)
             return [epoch for info in found if (epoch := epoch_of_marker(info.key))]
 
-        epochs = await self._bucket.call(later)
+        epochs = await self._call(later)
         self._markers_ms = now_ms
         self.superseded = max(epochs, default=None)
 
@@ -367,7 +370,7 @@ class Tracker:
         is_fresh = self._window_ms is not None and now_ms - self._window_ms < WINDOW_MS
         if is_fresh or self.remote is None or not self.remote.txid:
             return
-        replica = await self._bucket.call(lambda store: read_replica(store, self._keys))
+        replica = await self._call(lambda store: read_replica(store, self._keys))
         self._window_ms = now_ms
         self.oldest_point_ms = min((point.listed_ms for point in replica.lineage), default=None)
 
@@ -382,7 +385,7 @@ class Tracker:
         self._probed_ms = now_ms
         key = f"{self._keys.markers}probe"
         try:
-            await self._bucket.call(lambda store: store.put(key, b""), is_write=True)
+            await self._call(lambda store: store.put(key, b""), is_write=True)
         except CredentialsError as error:
             since_ms = self.problem.since_ms if is_suspected and self.problem else now_ms
             self.problem = Problem(code=error.code, text=error.message, since_ms=since_ms)

@@ -32,6 +32,7 @@ from obelisk_ops.restore.service import Plan, Source, make_plan, restore
 from obelisk_ops.restore.source import open_source
 from obelisk_ops.restore.target import workspace
 from tests.conftest import S3
+from tests.faults import CutAfter
 from tests.proxy import Proxy
 from tests.replicas import ReplicatedDatabase
 
@@ -285,6 +286,31 @@ def test_a_bucket_that_falls_silent_is_given_up(
             aside.run(job, out, lambda _: None)
 
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.fault(4)
+def test_a_line_that_is_reset_in_the_middle_of_an_object(
+    database: ReplicatedDatabase, s3: S3, out: Path
+) -> None:
+    """Each object comes half: nothing is left but one error; over a sound line it works."""
+    with Proxy(int(s3.endpoint.rpartition(":")[2])) as proxy:
+        source = open_source(replace(database.place, endpoint=proxy.endpoint), "run")
+        plan = make_plan(source, Latest(), CLOCK)
+        job = replace(service._job(source, plan), stall_s=1.0)
+        with (
+            proxy.fault(CutAfter(50), method="GET", path=r"\.ltx$") as cut,
+            pytest.raises(S3Unavailable),
+        ):
+            restore_aside(job, out)
+        assert cut.hits > 0
+        assert left_in(out) == []
+
+        assert restored(source, out / "copy.db") == 20
+
+
+def restore_aside(job: Any, out: Path) -> None:
+    with workspace(out / "copy.db") as folder:
+        aside.run(job, folder, lambda _: None)
 
 
 def test_two_restores_to_one_target(source: Source, out: Path) -> None:

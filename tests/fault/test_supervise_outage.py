@@ -200,7 +200,6 @@ def test_keys_that_may_no_longer_write_are_seen(
         assert supervised.status()[1] == 11
 
 
-@pytest.mark.chaos
 @pytest.mark.fault(22)
 def test_a_frozen_litestream_is_replaced(supervised: Supervised) -> None:
     database = supervised.database("a")
