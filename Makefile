@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-chaos check bench fmt clean
+.PHONY: help setup demo test test-chaos test-soak check bench fmt clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -19,6 +19,9 @@ test: $(STAMP)-dev ## The whole suite, with the real Litestream and a real S3 se
 
 test-chaos: $(STAMP)-dev ## The random kill tests in full count
 	$(BIN)/pytest -m chaos
+
+test-soak: $(STAMP)-dev ## Fifty databases, random faults and kills, half an hour (SOAK_MINUTES)
+	$(BIN)/pytest -s tests/soak/soak.py
 
 check: $(STAMP)-dev ## Lint, types, imports, unit tests: seconds
 	$(BIN)/ruff format --check .
