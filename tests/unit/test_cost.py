@@ -1,0 +1,129 @@
+"""What a database costs in requests: the sum, and an hour at rest on a clock that is moved."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from obelisk_ops.litestream.local import Tail
+from obelisk_ops.objectstore import ObjectInfo, ObjectStore
+from obelisk_ops.objectstore.meter import METER, Meter, count_request
+from obelisk_ops.replica.layout import ReplicaKeys
+from obelisk_ops.settings import LitestreamSettings
+from obelisk_ops.settings.values import PROFILES
+from obelisk_ops.supervise.bucket import Bucket
+from obelisk_ops.supervise.cost import Account, Pace, requests_per_day
+from obelisk_ops.supervise.fleet import Fleet
+from obelisk_ops.supervise.ledger import Ledger
+from obelisk_ops.supervise.position import Local
+from obelisk_ops.supervise.tracker import Tracker
+
+KEYS = ReplicaKeys(prefix="p", name="db")
+MINUTES = 59
+
+
+class HandClock:
+    ms = 1_000_000
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def elapsed_ms(self) -> int:
+        return self.ms
+
+
+class Small:
+    """A replica of two transactions and a snapshot; counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        names = ("0000/{0:016x}-{0:016x}", "0000/{1:016x}-{1:016x}", "0009/{0:016x}-{1:016x}")
+        self.keys = [f"{KEYS.epoch(1)}{name.format(1, 2)}.ltx" for name in names]
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        self.asked += 1
+        for key in self.keys:
+            if key.startswith(prefix) and key > after:
+                yield ObjectInfo(key=key, size=1, modified_ms=5, etag="")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_database_at_rest_costs_two_requests_a_minute_at_most(
+    tmp_path: Path, profile: str
+) -> None:
+    """Litestream's own looks for old files included; the supervisor's lease is not in it."""
+    litestream = next(found for name, found in PROFILES.items() if name == profile)
+    store, clock = Small(), HandClock()
+    bucket = Bucket(lambda: cast("ObjectStore", store), clock)
+    fleet = SimpleNamespace(
+        bucket=bucket, clock=clock, litestream=litestream,
+        sync_interval_ms=round(litestream.sync_interval_s * 1000),
+    )  # fmt: skip
+
+    async def rest() -> None:
+        tracker = Tracker(
+            tmp_path / "a.db", KEYS, meta=tmp_path, ledger=Ledger(tmp_path, epoch=1, owner="x"),
+            fleet=cast("Fleet", fleet), on_news=lambda: None,
+        )  # fmt: skip
+        tracker._window_ms = clock.ms  # once an hour, and large: not in this one
+        tracker.local = Local(txid=2, tail=Tail(size=0, commits=0))
+        for second in range(MINUTES * 60):
+            clock.ms += 1_000
+            if second % 10 == 0:
+                bucket.answered_ms = clock.ms  # the lease is renewed
+            tracker.ask_bucket()
+            if tracker._asking:
+                await tracker._asking
+        assert tracker.is_settled
+
+    asyncio.run(rest())
+
+    theirs = MINUTES * 60 / litestream.l0_check_s * 2
+    assert MINUTES * 0.5 < store.asked + theirs <= MINUTES * 2
+
+
+@pytest.mark.parametrize(
+    ("pace", "expected"),
+    [
+        # at rest: 144 looks for old files, two listings each
+        (Pace(transactions=0, requests=2_000), 2_288),
+        # a transaction a second: itself, our listing, and every compaction there can be
+        (Pace(transactions=86_400, requests=86_400), 86_400 * 2 + 288 + 144 + 3_192 * 4),
+        # few: not more compactions than there is to compact
+        (Pace(transactions=10, requests=2_000), 2_000 + 10 + 288 + 10 + 30 * 4),
+    ],
+)
+def test_the_sum_of_a_day(pace: Pace, expected: int) -> None:
+    assert requests_per_day(pace, LitestreamSettings()) == expected
+
+
+def test_an_account_speaks_of_the_last_ten_minutes() -> None:
+    whole = Meter()
+    account = Account(whole)
+    assert account.pace(0, 0) is None
+    account.sample(0, 1)
+    for _ in range(6):
+        account.meter.count()
+
+    assert account.pace(1_000, 1) == Pace(transactions=0, requests=6 * 1_440)
+    for minute in range(1, 21):
+        account.sample(minute * 60_000, 1 + minute)
+    assert account.pace(20 * 60_000, 21) == Pace(transactions=1_440, requests=0)
+    assert whole.sent == 6
+
+
+def test_what_is_sent_is_counted_for_whom_it_is_sent() -> None:
+    whole = Meter()
+    mine, others = Meter(whole), Meter(whole)
+    count_request()
+    for meter in (mine, mine, others):
+        METER.set(meter)
+        count_request()
+    METER.set(None)
+
+    assert (mine.sent, others.sent, whole.sent) == (2, 1, 3)
