@@ -18,6 +18,8 @@ from obelisk_ops.supervise.launch import replica_of
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.party import Party
 
+_SWEEP_S = 3_600
+
 
 def party_of(settings: Settings, file: Path | None) -> Party:
     """
@@ -49,7 +51,7 @@ class Rights:
         """Begin to hold a lease; its id is kept in *file*."""
         party = party_of(settings, file)
         lease = Holder(party, bucket, self._clock, self._log, on_halt=self._on_halt)
-        self._holding[lease] = asyncio.ensure_future(lease.run())
+        self._holding[lease] = asyncio.ensure_future(_hold(lease))
         return lease
 
     def give_back_unused(self, used: Iterable[Holder]) -> None:
@@ -73,3 +75,16 @@ class Rights:
         self._holding.pop(lease).cancel()
         with suppress(OpsError):  # it runs out by itself
             await lease.release()
+
+
+async def _hold(lease: Holder) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(lease.run())
+        tasks.create_task(_sweep(lease))
+
+
+async def _sweep(lease: Holder) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP_S)
+        with suppress(OpsError):
+            await lease.rivals.sweep(lease.id, by=lease.party.host)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from obelisk_ops.errors import PreconditionFailed
-from obelisk_ops.replica.leases import SeenLease, break_lease, read_lease
+from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.replica.leases import (
+    SeenLease,
+    break_lease,
+    list_leases,
+    read_lease,
+    remove_lease,
+)
 from obelisk_ops.supervise.fencing import Rival, Sighting, judge_rival, patience_ms, sighted
 
 if TYPE_CHECKING:
@@ -16,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Databases that ask for the same lease within this time share one answer.
 _SHARED_MS = 500
+#: Whoever has not renewed for so long is not coming back; if he does, he draws another lease.
+FORGOTTEN_MS = 24 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +59,7 @@ class Rivals:
         self._sightings: dict[str, Sighting] = {}
         self._renewed: set[str] = set()
         self._looks: dict[str, tuple[int, Look]] = {}
+        self._listed: dict[str, Sighting] = {}
 
     async def look(self, lease: str, *, by: str) -> Look:
         """
@@ -68,6 +80,25 @@ class Rivals:
             if look.rival is Rival.GONE:
                 self._gone.add(lease)
             return look
+
+    async def sweep(self, own: str, *, by: str) -> None:
+        """
+        Remove the leases of machines that are gone for good, and whose databases nobody wants.
+
+        Raises:
+            OpsError: The bucket does not answer.
+        """
+        prefix = self._prefix
+        found = await self._bucket.call(lambda store: list_leases(store, prefix))
+        now_ms = self._clock.elapsed_ms()
+        self._listed = {
+            lease: sighted(self._listed.get(lease), etag, now_ms=now_ms)
+            for lease, etag in found.items()
+            if lease != own
+        }
+        for lease, sighting in self._listed.items():
+            if now_ms - sighting.since_ms >= FORGOTTEN_MS:
+                await self._bucket.call(partial(_forget, prefix, lease, sighting.etag, by))
 
     async def _look(self, lease: str, by: str) -> Look:
         prefix, began_ms = self._prefix, self._clock.elapsed_ms()
@@ -103,3 +134,12 @@ class Rivals:
             rest_ms=max(0, until_ms - now_ms),
             age_ms=max(0, self._clock.now_ms() - seen.renewed_ms),
         )
+
+
+def _forget(prefix: str, lease: str, etag: str, by: str, store: ObjectStore) -> None:
+    seen = read_lease(store, prefix, lease)
+    if seen is None:
+        remove_lease(store, prefix, lease)  # broken by somebody who died before he removed it
+    elif seen.etag == etag:
+        with suppress(PreconditionFailed):
+            break_lease(store, prefix, seen, by=by)

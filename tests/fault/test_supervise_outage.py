@@ -24,6 +24,7 @@ pytestmark = pytest.mark.xdist_group("supervise-outage")
 
 #: The promise of the contract.
 SEEN_WITHIN_S = 15.0
+LEASE_S = 30
 
 
 @pytest.fixture
@@ -95,7 +96,12 @@ def test_an_outage_is_seen_said_and_survived(
     for name in ("busy", "idle"):
         supervised.until(name, is_safe, 45, "caught up without help")
 
-    assert len(supervised.logged("litestream_started")) == 2, "nothing was restarted"
+    lapsed = len(supervised.logged("lease_lapsed"))
+    assert lapsed == (outage_s > LEASE_S), "what the lease does not cover is ended"
+    started = supervised.logged("litestream_started")
+    assert len(started) == 2 + 2 * lapsed, "and nothing else was restarted"
+    epochs = {supervised.row(name).epoch for name in ("busy", "idle")}  # type: ignore[union-attr]
+    assert epochs == {1}
 
 
 def assert_lagging(supervised: Supervised, outage_s: float) -> None:

@@ -27,6 +27,7 @@ from obelisk_ops.supervise.bucket import Bucket
 from obelisk_ops.supervise.claiming import Owned, claim
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.party import Party
+from obelisk_ops.supervise.rivals import FORGOTTEN_MS
 from tests.buckets import MemoryStore
 from tests.unit.test_supervise_parts import HandClock
 
@@ -236,6 +237,21 @@ async def test_a_living_one_is_not_touched_a_dead_one_is_broken(world: World) ->
         assert seen is not None
         assert (seen.ownership.lease, seen.ownership.claim) == (ours.id, 2)
         assert list(list_leases(world.objects, "p")) == [ours.id]
+
+
+@scenario
+async def test_a_lease_that_nobody_renews_or_wants_is_swept_away(world: World) -> None:
+    async with world.holder("here") as ours, world.holder("there") as theirs:
+        async with world.holder("gone"):
+            pass
+        await ours.rivals.sweep(ours.id, by="here")
+        for _ in range(2):
+            assert len(list_leases(world.objects, "p")) == 3
+            await world.pass_time(FORGOTTEN_MS // 2 + 1, theirs)
+            await until(lambda: ours.may_write() and theirs.may_write())
+            await ours.rivals.sweep(ours.id, by="here")
+
+        assert set(list_leases(world.objects, "p")) == {ours.id, theirs.id}
 
 
 @scenario
