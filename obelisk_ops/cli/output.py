@@ -43,6 +43,11 @@ def want_json(*, wanted: bool) -> None:
         _wanted["json"] = True
 
 
+def forget_form() -> None:
+    """Begin a command: in which form errors are printed is its own to say."""
+    _wanted.clear()
+
+
 def print_json(value: object) -> None:
     """Print *value* as one line of JSON on stdout."""
     click.echo(msgspec.json.encode(value).decode())
@@ -75,7 +80,7 @@ def note(message: str) -> None:
 def print_error(error: OpsError) -> None:
     """Print an error on stderr: two lines for people, or one line of JSON as the last one."""
     message, hint = hide(error.message), hide(error.hint)
-    if _wanted.pop("json", False):
+    if _wanted.get("json"):
         shape = {"code": error.code, "message": message, "hint": hint}
         click.echo(msgspec.json.encode({"error": shape}).decode(), err=True)
         return

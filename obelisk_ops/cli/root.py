@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from obelisk_ops.cli.output import note, print_error, want_json
+from obelisk_ops.cli.output import forget_form, note, print_error, want_json
 from obelisk_ops.errors import OpsError, UsageError
 from obelisk_ops.settings.secrets import hide
 
@@ -60,6 +60,7 @@ class Root(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ANN401
         """Run, and leave with the exit status of the contract; never with a traceback."""
         kwargs["standalone_mode"] = False
+        forget_form()  # a process may run more than one command
         try:
             status = super().main(*args, **kwargs)
         except click.exceptions.Exit as done:
