@@ -26,6 +26,7 @@ from obelisk_ops.supervise.notices import Surroundings
 from obelisk_ops.supervise.ownership import Owner
 from obelisk_ops.supervise.runner import Member, Runner
 from obelisk_ops.supervise.sidecar import Sidecar
+from obelisk_ops.supervise.surgery import Found, Surgery
 from obelisk_ops.supervise.surroundings import Surveyor
 from obelisk_ops.supervise.tenure import Tenure
 from obelisk_ops.supervise.tracker import Tracker
@@ -60,6 +61,8 @@ class Keeper:
         self._keys = ReplicaKeys(prefix=fleet.replica.prefix, name=name)
         self._sidecar = Sidecar(path)
         self._vista = Vista(path)
+        self._surgery = Surgery(path)
+        self._opened_by = 0
         self._seen: tuple[object, ...] = ()
         self._ticked_ms = 0
         self._wake = asyncio.Event()
@@ -145,6 +148,7 @@ class Keeper:
         if self._tenure.look_at_lease(is_at_rest=self.process is None):
             self._drop_tracker()
         self._look_at_epoch()
+        await self._look_at_surgery()
         self._look_at_doubts()
         self._ask_for_process()
         await self._look_at_position()
@@ -206,6 +210,28 @@ class Keeper:
         ):
             # A process of the file that was here before has to be gone first.
             self._tenure.seek(self._inode)
+
+    async def _look_at_surgery(self) -> None:
+        owner, process, tracker = self.owner, self.process, self.tracker
+        if owner is None or process is None or tracker is None or tracker.local is None:
+            self._surgery.forget()
+            return
+        if self._opened_by != process.pid:
+            # Until it has the file open, others may make and remove what lies beside it.
+            self._surgery.forget()
+            self._opened_by = process.pid if await self._ask_txid() else 0
+            return
+        meta = self._sidecar.meta(owner.epoch)
+        found = self._surgery.look(meta, pid=process.pid, txid=tracker.local.txid)
+        if found is not None:
+            self._fleet.log.warning("file_changed", database=self.name, what=found.value)
+            self._surgery.forget()
+        if found is Found.CHANGED:
+            self._sidecar.write_suspect(self._surgery.trusted_txid)
+        elif found is Found.FORGOTTEN:
+            # Started anew, it takes its position from the bucket and begins with a snapshot.
+            self._runner.halt()
+            self._sidecar.mark_meta(owner)
 
     def _look_at_doubts(self) -> None:
         owner = self.owner

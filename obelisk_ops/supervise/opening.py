@@ -82,6 +82,7 @@ async def settle(
         OpsError: The bucket or the disk does not answer as it should.
     """
     owner = sidecar.owner()
+    sidecar.keep_own_meta(owner)
     for _ in range(_RACES_MAX):
         newest = await bucket.call(lambda store: newest_epoch(store, keys))
         doubt = _doubt(sidecar, owner)
@@ -222,6 +223,7 @@ async def _open(
         owner=owner.owner,
     )
     sidecar.clear_meta(owner.epoch)
+    sidecar.mark_meta(owner)
     # The note comes first: after a crash in between, it proves that the marker is ours.
     sidecar.write_owner(owner)
     await bucket.call(lambda store: open_epoch(store, keys, marker), is_write=True)

@@ -29,6 +29,7 @@ from obelisk_ops.supervise.ownership import Owner, Restored
 T = TypeVar("T")
 
 TRUSTED = "trusted"
+_META_MARK = "owner"
 
 # Made here, once: these notes are read in threads; see replica/epochs.py.
 _decode_owner = msgspec.json.Decoder(Owner).decode
@@ -83,6 +84,26 @@ class Sidecar:
         """Remove Litestream's files of an epoch that is about to begin."""
         # They are of another history: Litestream would ship them as if they were of this one.
         shutil.rmtree(self.meta(epoch), ignore_errors=True)
+
+    def mark_meta(self, owner: Owner) -> None:
+        """Note in Litestream's files of an epoch for which opening they were made."""
+        folder = self.meta(owner.epoch)
+        private_folder(folder)
+        write_private(folder / _META_MARK, owner.owner.encode())
+
+    def keep_own_meta(self, owner: Owner | None) -> None:
+        """Remove Litestream's files of an epoch if they were not made for this opening."""
+        if owner is None:
+            return
+        folder = self.meta(owner.epoch)
+        try:
+            mark = (folder / _META_MARK).read_bytes()
+        except OSError:
+            mark = b""
+        if mark != owner.owner.encode():
+            # Started without them, Litestream takes its position from the bucket.
+            self.clear_meta(owner.epoch)
+            self.mark_meta(owner)
 
     def suspect(self) -> bytes | None:
         """
