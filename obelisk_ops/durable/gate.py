@@ -27,6 +27,7 @@ class Gate:
 
     Attributes:
         trouble: Why the bucket does not hold them, if that is known.
+        gave_up: Whether it was closed while something was held back.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Gate:
             late: Told of a turn whose callers have waited for too long.
             failed: Told when what waits will never be in the bucket.
         """
-        self.trouble = ""
+        self.trouble, self.gave_up = "", False
         self._barrier, self._clock, self._wanted = barrier, clock, wanted
         self._release, self._late, self._failed = release, late, failed
         self._gathering: Gathering[Turn] = Gathering()
@@ -105,7 +106,9 @@ class Gate:
             self._driving.cancel()
         if self._timer is not None:
             self._timer.cancel()
-        return self._gathering.give_up()
+        left = self._gathering.give_up()
+        self.gave_up = self.gave_up or bool(left)
+        return left
 
     # -- the barrier -------------------------------------------------------------------
 

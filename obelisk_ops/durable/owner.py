@@ -109,8 +109,9 @@ class Owner:
 
     async def _say_farewell(self) -> None:
         """Have shipped what was written here, where somebody ships it; say what is not."""
-        commits = self._scheduler.commits
-        if commits.gate.is_safe or commits.has_failed.is_set() or not tether.facts(self._path):
+        gate = self._scheduler.commits.gate
+        is_known = gate.is_safe or gate.gave_up or self.has_failed
+        if is_known or not tether.facts(self._path):
             return
         try:
             async with asyncio.timeout(_FAREWELL_S):

@@ -18,7 +18,12 @@ _WAL_HEADER = struct.Struct(">IIIIII")
 _WAL_HEADER_SIZE = 32
 _FRAME_HEADER = struct.Struct(">IIII")
 _FRAME_HEADER_SIZE = 24
+_SALTS = struct.Struct(">II")
+_LOOK_BACK = 8
 _WAL_MAGICS = (0x377F0682, 0x377F0683)
+#: The head of that index, kept twice: page size, frames, salts as they are in the WAL.
+_INDEX_HEAD = struct.Struct("=14xHI12x8s8x")
+_PAGE_SIZE_64K = 1
 #: Of the index of the WAL (-shm): how many frames it has, how many of them are in the file.
 _INDEX_FRAMES = struct.Struct("=16xI76xI")
 
@@ -39,6 +44,24 @@ class Shipped:
     at_ms: int
     wal_end: int
     salts: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEnd:
+    """
+    Where the committed part of a WAL ends.
+
+    Attributes:
+        offset: Behind its last committed frame.
+        salts: Which WAL it is: they change when it is begun anew.
+    """
+
+    offset: int
+    salts: tuple[int, int]
+
+    def is_covered_by(self, shipped: Shipped) -> bool:
+        """Tell whether a file of level 0 reaches as far."""
+        return shipped.salts == self.salts and shipped.wal_end >= self.offset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +112,38 @@ def last_before_log(meta: Path, salts: tuple[int, int] | None) -> int | None:
         if shipped is not None and shipped.salts == salts:
             return txid - 1
     return txids[-1] if txids else None
+
+
+def read_log_end(database: Path) -> LogEnd | None:
+    """
+    Return how far the WAL is committed, without reading it; None if that cannot be told now.
+
+    Its index says so, twice: the two differ while somebody commits. It is not told either
+    while the WAL holds nothing.
+    """
+    try:
+        with database.with_name(f"{database.name}-shm").open("rb", buffering=0) as index:
+            head = os.pread(index.fileno(), 2 * _INDEX_HEAD.size, 0)
+        page_size, frames, salts = _INDEX_HEAD.unpack_from(head)
+    except (OSError, struct.error):
+        return None
+    if head[: _INDEX_HEAD.size] != head[_INDEX_HEAD.size :] or not frames:
+        return None
+    frame_size = _FRAME_HEADER_SIZE + (65_536 if page_size == _PAGE_SIZE_64K else page_size)
+    return LogEnd(offset=_WAL_HEADER_SIZE + frames * frame_size, salts=_SALTS.unpack(salts))
+
+
+def covering(meta: Path, newest_txid: int, end: LogEnd) -> int | None:
+    """
+    Return the transaction whose file of level 0 reaches the end of a WAL; None if none does.
+
+    Looked for are the newest ones: a checkpoint begins another WAL behind what was shipped.
+    """
+    for txid in range(newest_txid, max(newest_txid - _LOOK_BACK, 0), -1):
+        shipped = read_shipped(meta, txid)
+        if shipped is not None and end.is_covered_by(shipped):
+            return txid
+    return None
 
 
 def is_overtaken(database: Path, shipped: Shipped) -> bool:

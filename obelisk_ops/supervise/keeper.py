@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from obelisk_ops.errors import Unavailable
+from obelisk_ops.durable.mailroom import wake_owner
+from obelisk_ops.errors import Fenced, Unavailable
 from obelisk_ops.litestream.config import Database
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.supervise import identity
@@ -76,6 +77,32 @@ class Keeper:
         self._was_there = False
         self._is_retired = False
         self._problem: Problem | None = None
+
+    @property
+    def fleet(self) -> Fleet:
+        """What it shares with the others."""
+        return self._fleet
+
+    @property
+    def keys(self) -> ReplicaKeys:
+        """The keys of its replica."""
+        return self._keys
+
+    def meta(self, owner: Owner) -> Path:
+        """Return where Litestream keeps its files of an epoch."""
+        return self._sidecar.meta(owner.epoch)
+
+    def why_not(self) -> str:
+        """Say what stands between this disk and the bucket; empty where nothing does."""
+        health = self.verdict()
+        return "" if health.state is State.OK else health.detail
+
+    def is_fenced_for(self, ms: int) -> bool:
+        """Tell whether another machine has had the right to write for so long."""
+        refusal, now_ms = self._tenure.refusal, self._fleet.clock.elapsed_ms()
+        if refusal is None or refusal.code != Fenced.code or self.is_undecided:
+            return False
+        return now_ms - refusal.since_ms >= ms
 
     @property
     def owner(self) -> Owner | None:
@@ -202,6 +229,7 @@ class Keeper:
                 fleet=self._fleet,
                 on_news=self._wake.set,
             )
+            wake_owner(self.path)  # it may wait for somebody who looks after its file
         if (
             owner is None
             and self._inode is not None

@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from obelisk_ops.core.clock import Clock
+from obelisk_ops.durable.supervised import QUESTION
 from obelisk_ops.errors import OpsError
 from obelisk_ops.litestream import program
 from obelisk_ops.objectstore import ObjectStore
@@ -25,6 +26,7 @@ from obelisk_ops.settings import (
     find_databases,
 )
 from obelisk_ops.supervise import identity
+from obelisk_ops.supervise.barrier import Barriers
 from obelisk_ops.supervise.bucket import Bucket
 from obelisk_ops.supervise.companion import Companion, Facts, accompany, facts_of
 from obelisk_ops.supervise.control import ControlServer
@@ -109,7 +111,10 @@ class Supervisor:
             for pid in end_orphans(places.configs):
                 self._log.warning("orphan_killed", pid=pid)
             self._roster = Roster(self._make_fleet(found, places))
-            server = ControlServer(places.control, {"status": self._status})
+            barriers = Barriers(self._roster.keepers.values)
+            server = ControlServer(
+                places.control, {"status": self._status}, {QUESTION: barriers.answer}
+            )
             await server.start()
             try:
                 with self._signals() if hears_signals else nullcontext():

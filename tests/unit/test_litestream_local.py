@@ -10,13 +10,16 @@ import apsw
 import pytest
 
 from obelisk_ops.litestream.local import (
+    LogEnd,
     Shipped,
     Tail,
     WalReader,
+    covering,
     is_overtaken,
     last_before_log,
     level0_file,
     newest_txid,
+    read_log_end,
     read_shipped,
 )
 
@@ -186,3 +189,71 @@ def test_a_file_that_is_none_tells_nothing(tmp_path: Path, content: bytes) -> No
 
     assert read_shipped(tmp_path, 1) is None
     assert read_shipped(tmp_path, 2) is None
+
+
+def end_of(connection: apsw.Connection) -> LogEnd | None:
+    return read_log_end(Path(connection.filename))
+
+
+@pytest.mark.parametrize("page_size", [512, 1024, 4096, 65_536])
+def test_the_end_of_the_log_is_behind_the_last_commit(tmp_path: Path, page_size: int) -> None:
+    connection = apsw.Connection(str(tmp_path / "db"))
+    script = f"PRAGMA page_size={page_size}; PRAGMA journal_mode=WAL; CREATE TABLE t (a)"
+    connection.execute(script).fetchall()
+    before = end_of(connection)
+    shipped = shipped_all(connection)
+    assert before == LogEnd(offset=shipped.wal_end, salts=shipped.salts)
+    assert before.is_covered_by(shipped)
+
+    with connection:
+        connection.execute("INSERT INTO t VALUES (1)")
+        assert end_of(connection) == before, "it may still be rolled back"
+    after = end_of(connection)
+    assert after is not None
+    assert after.offset == before.offset + 24 + page_size
+    assert not after.is_covered_by(shipped)
+    connection.close()
+
+
+def test_a_log_that_was_begun_anew_has_another_end(database: apsw.Connection) -> None:
+    shipped = shipped_all(database)
+    database.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+    database.execute("INSERT INTO t VALUES (1)")
+
+    end = end_of(database)
+    assert end is not None
+    assert end.salts != shipped.salts
+    assert not end.is_covered_by(shipped), "it reaches as far, in another log"
+
+
+def test_where_no_log_is_there_is_no_end(tmp_path: Path, database: apsw.Connection) -> None:
+    assert read_log_end(tmp_path / "nothing") is None
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    assert end_of(database) is None
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        ([], None),
+        ([(7, 100)], 1),
+        ([(7, 99)], None),
+        ([(7, 60), (7, 140)], 2),
+        ([(7, 100), (8, 50)], 1),
+        ([(7, 90), (8, 500)], None),
+        ([(7, 100)] + [(8, 50)] * 20, None),
+    ],
+    ids=["none", "as far", "not so far", "further", "then another log", "other log", "old"],
+)
+def test_the_file_that_covers_the_end(
+    tmp_path: Path, files: list[tuple[int, int]], wanted: int | None
+) -> None:
+    for txid, (salt, wal_end) in enumerate(files, 1):
+        path = level0_file(tmp_path, txid)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        head = struct.pack(
+            ">4s12xQQq8xqqII", b"LTX1", txid, txid, 0, 32, wal_end - 32, salt, salt
+        )
+        path.write_bytes(head)
+
+    assert covering(tmp_path, len(files), LogEnd(offset=100, salts=(7, 7))) == wanted
