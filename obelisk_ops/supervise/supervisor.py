@@ -299,8 +299,9 @@ class Supervisor:
         """Give what appeared or changed in the last moment the time to be shipped as usual."""
         until_ms = self._clock.elapsed_ms() + round(self._left_s() * _SETTLE_SHARE * 1000)
         while not self._hurry.is_set() and self._clock.elapsed_ms() < until_ms:
-            # Without an answer of the bucket nothing is gained by waiting.
-            if self.trouble or all(map(is_done, self._roster.keepers.values())):
+            # Waiting gains nothing where the bucket is away, or another machine is the owner.
+            keepers = self._roster.keepers.values()
+            if self.trouble or all(k.is_undecided or is_done(k) for k in keepers):
                 return
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), _ONCE_LOOK_S)
