@@ -297,7 +297,7 @@ backups is changed.
 The port is for this machine. There is no password: with `allow_remote` a firewall or a
 proxy has to guard it. A request must ask for an address, for `localhost`, or for one of
 `metrics.hosts`; anything else is refused with 421. When the port is taken, the supervisor
-says so, tries again every 5 s, and goes on with its work.
+says so, tries again every second, and goes on with its work.
 """
 
 

@@ -22,7 +22,7 @@ _Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 _REQUEST_S = 5.0
 _HEAD_BYTES_MAX = 16 * 1024
 _AT_ONCE = 4
-_RETRY_S = 5.0
+_RETRY_S = 1.0
 
 
 class Exporter:

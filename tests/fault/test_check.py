@@ -144,6 +144,7 @@ def test_a_bucket_that_does_not_answer_is_one_failure(
 
 
 @pytest.mark.fault(2)
+@pytest.mark.chaos
 def test_a_bucket_that_goes_away_in_the_middle_fails_within_the_deadline(
     tmp_path: Path, proxy: Proxy, replica: ReplicaSettings
 ) -> None:
