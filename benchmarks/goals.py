@@ -84,6 +84,10 @@ GOALS = (
     Goal(figure="fleet.new_database_s", work="1000 databases, shared", what="a new one is safe",
          most=3, form="{:.1f} s"),
     Goal(figure="timers.p99_ms", work="500 timers", what="p99 late", most=50, form=MS),
+    Goal(figure="barrier.of_put_and_get", work="replicated: one barrier",
+         what="of a PUT and a GET", most=1.5, form=RATIO),
+    Goal(figure="barrier.rate", work=f"replicated: {MANY}", what="steps/s", least=5000,
+         form=COUNT),
 )  # fmt: skip
 
 
