@@ -123,11 +123,12 @@ class Supervised:
                     found[Path(command[3]).stem] = child.pid
         return found
 
-    def start(self) -> Self:
-        """Start it and wait until it is ready."""
+    def start(self, *, files: int | None = None) -> Self:
+        """Start it, allowed to have so many *files* open, and wait until it is ready."""
+        limited = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "-"] if files else []
         with self._log.open("wb") as log, self._log.with_suffix(".out").open("wb") as out:
             self._process = subprocess.Popen(
-                [PROGRAM, "-c", self.config, "supervise"], stdout=out, stderr=log
+                [*limited, PROGRAM, "-c", self.config, "supervise"], stdout=out, stderr=log
             )
         wait_until(lambda: self.logged("ready") or self._process_ended(), 20, "ready")
         return self

@@ -35,6 +35,8 @@ TIMEOUT_S = 3.0
 
 _AT_ONCE = 4
 _URGENT_AT_ONCE = 2
+#: Under way or waiting: behind so many, what can be asked a little later is not asked.
+_CROWD = 4 * _AT_ONCE
 _RETRY_MS = 1_000
 _RETRY_LATER_MS = 5_000
 _SOON_MS = 60_000
@@ -76,6 +78,11 @@ class Bucket:
         is_young = now_ms - self.problem.since_ms < _SOON_MS
         rest_ms = _RETRY_MS if is_young else _RETRY_LATER_MS
         return self._in_flight == 0 and now_ms - self._tried_ms >= rest_ms
+
+    @property
+    def is_crowded(self) -> bool:
+        """Tell whether so many requests wait for each other that one more helps nobody."""
+        return self._in_flight >= _CROWD
 
     def is_quiet(self, for_ms: int) -> bool:
         """Tell whether it has not answered for so long, and nobody is asking it now."""

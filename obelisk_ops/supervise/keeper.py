@@ -151,12 +151,9 @@ class Keeper:
     def glance(self) -> None:
         """Look whether there is anything to look at, and if so do; of most there is not."""
         now_ms, tracker = self._fleet.clock.elapsed_ms(), self.tracker
-        is_settled = tracker is not None and tracker.is_settled
-        if (
-            not is_settled
-            or now_ms - self._ticked_ms >= _REST_MS
-            or self._sight() != self._seen
-        ):
+        is_at_rest = self._tenure.is_seeking if tracker is None else tracker.is_settled
+        is_due = now_ms - self._ticked_ms >= _REST_MS
+        if not is_at_rest or is_due or self._sight() != self._seen:
             self._wake.set()
         elif tracker is not None:
             tracker.saw_nothing_new()

@@ -84,13 +84,14 @@ class Tenure:
             self.end()
             self._refuse("fenced", "another machine may have taken it over")
         # While it is being claimed the lease holds it already, and is asked about it.
-        if is_at_rest and self.owner is None and not self._is_seeking:
+        if is_at_rest and self.owner is None and not self.is_seeking:
             lease.let_go(self._name)
         self._stamp()
         return is_lost
 
     @property
-    def _is_seeking(self) -> bool:
+    def is_seeking(self) -> bool:
+        """Tell whether the epoch is being found out now; it says when it is."""
         return self._seeking is not None and not self._seeking.done()
 
     @property
@@ -101,7 +102,7 @@ class Tenure:
 
     def seek(self, inode: int) -> None:
         """Begin to find out the epoch of the file, if it is time to."""
-        if self.owner is not None or self._is_seeking:
+        if self.owner is not None or self.is_seeking:
             return
         now_ms = self._fleet.clock.elapsed_ms()
         if now_ms >= self._due_ms and self._fleet.bucket.is_ready():

@@ -260,7 +260,7 @@ class Tracker:
 
     def _is_due(self) -> bool:
         now_ms = self._clock.elapsed_ms()
-        if not self._bucket.is_ready():
+        if not self._bucket.is_ready() or self._bucket.is_crowded:
             return False
         if self._custody.missing is not None:
             return self._custody.is_due(now_ms)
