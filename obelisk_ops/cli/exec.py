@@ -91,8 +91,8 @@ def exec_(  # noqa: PLR0913 - one for each option
     at once.
 
     A file that exists is never touched. Where there is neither a file nor a backup, CMD
-    is not started, unless --first-boot says or has said that this is right: a wrong
-    bucket or prefix looks just like it.
+    is started only if the whole bucket is empty, or --first-boot says or has said that
+    this is right: a wrong prefix looks just like it.
     """
     if init or (init is None and os.getpid() == _INIT):
         process.stay_as_init()

@@ -2,7 +2,8 @@
 What has to be on this disk before a program may start: restored where it is missing.
 
 The decision is pure. What exists is kept, whatever it is; what is missing comes from the
-bucket; and a program begins with nothing only where nothing ever was, and somebody said so.
+bucket; and a program begins with nothing only where nothing ever was: in an empty bucket, or
+where somebody said so.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def decide(missing: Missing, traces: Traces, *, may_begin: bool) -> Restore | Be
             f"{missing.place} holds '{traces.strangers[0]}', and no marker says whose it is",
             hint="choose another prefix or name: histories that are mixed cannot be restored",
         )
-    if traces.is_expected or may_begin:
+    if traces.is_expected or traces.is_bucket_empty or may_begin:
         return Begin(is_news=not traces.is_expected)
     return ReplicaNotFound(
         f"there is neither a file {missing.path} nor a backup at {missing.place}",

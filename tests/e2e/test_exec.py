@@ -6,12 +6,17 @@ import os
 import pty
 import signal
 import subprocess
+import uuid
+from dataclasses import replace
 from pathlib import Path
 
+import boto3
 import psutil
 import pytest
 
+from obelisk_ops.objectstore import open_store
 from obelisk_ops.settings import ReplicaSettings
+from tests.conftest import S3
 from tests.entry import Entry
 from tests.replicas import count_rows
 from tests.supervised import PROGRAM
@@ -20,10 +25,29 @@ from tests.support import wait_until
 pytestmark = pytest.mark.xdist_group("exec")
 
 
+def test_an_empty_bucket_is_a_first_boot(
+    tmp_path: Path, s3: S3, replica: ReplicaSettings
+) -> None:
+    bucket = f"fresh-{uuid.uuid4().hex[:8]}"
+    boto3.client(
+        "s3", endpoint_url=s3.endpoint, region_name=s3.region,
+        aws_access_key_id=s3.access_key, aws_secret_access_key=s3.secret_key,
+    ).create_bucket(Bucket=bucket)  # fmt: skip
+    entry = Entry(tmp_path, replace(replica, bucket=bucket))
+
+    first = entry.run()
+    entry.lose_the_disk()
+    second = entry.run()
+
+    assert (first.returncode, first.stdout) == (0, "1\n"), first.stderr
+    assert (second.returncode, second.stdout) == (0, "2\n"), second.stderr
+
+
 def test_a_life_on_a_volume_and_after_its_loss(
     tmp_path: Path, replica: ReplicaSettings
 ) -> None:
     entry = Entry(tmp_path, replica)
+    open_store(replica).put("another/thing", b"")  # an empty bucket would be a first boot
 
     refused = entry.run()
     assert refused.returncode == 7

@@ -21,6 +21,7 @@ OPENED = Traces(was_opened=True)
 EXPECTED = Traces(is_expected=True)
 NOTHING = Traces()
 STRANGE = Traces(strangers=("0000",))
+VIRGIN = Traces(is_bucket_empty=True)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,7 @@ STRANGE = Traces(strangers=("0000",))
         pytest.param(NOTHING, False, False, ReplicaNotFound, id="nothing"),
         pytest.param(NOTHING, True, False, ReplicaNotFound, id="nothing, and an empty file"),
         pytest.param(NOTHING, False, True, Begin(is_news=True), id="nothing, leave to begin"),
+        pytest.param(VIRGIN, False, False, Begin(is_news=True), id="nothing in the bucket"),
         pytest.param(EXPECTED, False, False, Begin(is_news=False), id="expected"),
         pytest.param(EXPECTED, True, True, Begin(is_news=False), id="expected, empty file"),
         pytest.param(STRANGE, False, True, Fenced, id="what nobody knows"),
