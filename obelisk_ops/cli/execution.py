@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from obelisk_ops.cli.reading import (
     summary,
 )
 from obelisk_ops.core.clock import SystemClock, iso
+from obelisk_ops.core.events import Event
 from obelisk_ops.core.fold import CallStory, Story, fold
 from obelisk_ops.core.ports import Beat, ExecutionFilter, LogReader, State
 from obelisk_ops.core.values import to_json
@@ -44,11 +46,13 @@ from obelisk_ops.core.why import (
 from obelisk_ops.core.words import shorten
 from obelisk_ops.durable.enquiry import Reply, enquire
 from obelisk_ops.durable.handle import ending, outcome
+from obelisk_ops.durable.supervised import prove
 from obelisk_ops.errors import Nondeterminism, NotFinished
 from obelisk_ops.inspect.situation import situation_of
 from obelisk_ops.storage.sqlite import beside
 
 _POLL_S = 0.05
+_PROOF_S = 2.0
 
 
 @click.group()
@@ -119,13 +123,15 @@ def show(config: Path | None, execution_id: str, database: str, *, as_json: bool
     """Show one execution: input, value, attempts, and what it waits for."""
     with open_reader_of(config, database) as reader:
         row = find(reader, execution_id, database)
-        story, beats = fold(reader.log(row.key)), reader.beats(row.key)
+        log, beats = reader.log(row.key), reader.beats(row.key)
+        story = fold(log)
         lineage = _lineage(story)
         shown = summary(reader, row) | {
             "input": story.input,
             "value": story.value,
             "attempts": [_attempts(call, beats.get(call.n)) for call in _activities(story)],
             "waiting_for": _waiting_for(story),
+            "safe_version": None if is_backup(database) else _safe(Path(database), log),
         }
     if as_json:
         print_json(shown | lineage)
@@ -256,11 +262,18 @@ def _surroundings(database: str, asked: Situation) -> Surroundings:
     if not beside.is_owned(path):
         return Surroundings(name=database, is_owned=False, now_ms=now_ms)
     functions = {one.row.function for one in family(asked)}
-    reply = enquire(path, functions, to_be_started(asked)) or Reply()
+    keys = [one.row.key for one in family(asked)]
+    reply = enquire(path, functions, to_be_started(asked), keys) or Reply()
     return Surroundings(
         name=database, is_owned=True, now_ms=now_ms, unserved=frozenset(reply.unserved),
         slots={(key, n): why for key, n, why in reply.calls},
+        held=frozenset(reply.held), trouble=reply.trouble,
     )  # fmt: skip
+
+
+def _safe(database: Path, log: Sequence[Event]) -> int | None:
+    """Return the version up to which a log is proven to be in the bucket, if it is."""
+    return log[-1].version if asyncio.run(prove(database, _PROOF_S)) else None
 
 
 def _told(reason: Reason) -> dict[str, Any]:

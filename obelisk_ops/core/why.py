@@ -55,6 +55,8 @@ class Surroundings:
         now_ms: UTC milliseconds.
         unserved: The functions that its owner does not serve.
         slots: Why calls do not start, as their owner says: (key of the execution, n) → text.
+        held: The executions (their keys) of which something waits for the bucket.
+        trouble: Why the bucket does not hold it yet, if that is known.
     """
 
     name: str
@@ -62,6 +64,8 @@ class Surroundings:
     now_ms: int
     unserved: frozenset[str] = frozenset()
     slots: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    held: frozenset[int] = frozenset()
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +76,8 @@ class Reason:
     Attributes:
         execution_id: Which execution: the one asked about, or a child workflow of it.
         kind: ``finished``, ``parked``, ``paused``, ``unowned``, ``unserved``, ``start``,
-            ``unbegun``, ``cancelling``, ``activity``, ``retry``, ``slot``, ``timer``,
-            ``signal``, ``stub``, ``child`` or ``code``.
+            ``unbegun``, ``bucket``, ``cancelling``, ``activity``, ``retry``, ``slot``,
+            ``timer``, ``signal``, ``stub``, ``child`` or ``code``.
         text: For people.
         n: The number of the call, where it is one.
         function: Its activity, stub or workflow; the signal's name.
@@ -102,7 +106,7 @@ def explain(asked: Situation, around: Surroundings) -> list[Reason]:
     """Return what an execution waits for, the deepest reason first."""
     told = _Telling(asked, around)
     if asked.row.state is State.FINISHED:
-        return [told.finished()]
+        return [*told.held_back(), told.finished()]
     inner = [
         reason
         for n, child in sorted(asked.children.items())
@@ -144,7 +148,14 @@ class _Telling:
         text = f"it waits for nothing: finished, {self._row.result}{error}"
         return self._reason("finished", text, since=self._row.finished_at)
 
+    def held_back(self) -> Iterator[Reason]:
+        if self._row.key in self._around.held:
+            why = f": {self._around.trouble}" if self._around.trouble else ""
+            text = "what it did last is on this disk, and waits until the bucket holds it"
+            yield self._reason("bucket", text + why)
+
     def reasons(self) -> Iterator[Reason]:
+        yield from self.held_back()
         yield from self._held_up()
         if self._story.cancelled_at is not None:
             yield self._cancelling()

@@ -34,22 +34,37 @@ class Question(Struct):
         reply: Name of the socket, beside the database, that waits for the answer.
         functions: Which of these workflows are not served?
         calls: Why do these calls (execution, n) not start?
+        executions: Of which of these is something held back until the bucket holds it?
     """
 
     reply: str
     functions: list[str]
     calls: list[tuple[int, int]]
+    executions: list[int] = []
 
 
 class Reply(Struct):
-    """The functions that are not served, and ``(execution, n, reason)`` of calls."""
+    """
+    The answer.
+
+    Attributes:
+        unserved: The functions that are not served.
+        calls: ``(execution, n, reason)``.
+        held: The executions of which something is held back.
+        trouble: Why the bucket does not hold it yet, if that is known.
+    """
 
     unserved: list[str] = []
     calls: list[tuple[int, int, str]] = []
+    held: list[int] = []
+    trouble: str = ""
 
 
 def enquire(
-    database: Path, functions: Iterable[str], calls: Iterable[tuple[int, int]]
+    database: Path,
+    functions: Iterable[str],
+    calls: Iterable[tuple[int, int]],
+    executions: Iterable[int] = (),
 ) -> Reply | None:
     """Ask the owner of *database*; None when it does not answer at once."""
     name = f"reply-{os.getpid()}.sock"
@@ -57,7 +72,9 @@ def enquire(
     receiver = bind(path) if path.parent.is_dir() else None
     if receiver is None:
         return None
-    question = Question(name, sorted(set(functions)), list(calls)[:_CALLS_MAX])
+    question = Question(
+        name, sorted(set(functions)), list(calls)[:_CALLS_MAX], list(executions)[:_CALLS_MAX]
+    )
     try:
         send(database, MARK + msgspec.json.encode(question))
         receiver.settimeout(_TIMEOUT_S)

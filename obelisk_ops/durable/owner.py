@@ -251,7 +251,10 @@ class Owner:
         unserved = [name for name in question.functions if self._registry.get(name) is None]
         reasons = [(*key, self._scheduler.workshop.why(key)) for key in question.calls]
         calls = [(key, n, why) for key, n, why in reasons if why is not None]
-        enquiry.answer(self._path, question, enquiry.Reply(unserved=unserved, calls=calls))
+        gate = self._scheduler.commits.gate
+        held = [key for key in question.executions if gate.holds(key)]
+        reply = enquiry.Reply(unserved, calls, held, gate.trouble)
+        enquiry.answer(self._path, question, reply)
 
     def _watch_supervisor(self) -> None:
         """Leave checkpoints to Litestream while it reads the log, and learn the epoch."""

@@ -78,6 +78,7 @@ def test_an_execution_is_shown(db: Path) -> None:
 
     assert set(good) == SUMMARY | {
         "input", "value", "attempts", "waiting_for", "forked_from", "continues", "continued_as",
+        "safe_version",
         "schedule_id",
     }  # fmt: skip
     assert (good["input"][1:], good["value"], good["waiting_for"]) == ([2, 0.0], 1, [])

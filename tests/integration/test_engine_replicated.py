@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from obelisk_ops import Engine, Signal, activity, sleep, workflow
+from obelisk_ops.durable.enquiry import enquire
 from obelisk_ops.errors import ConfigError, Fenced, InvalidInput, ReplicationTimeout
 from obelisk_ops.testing import EngineForTests
 from tests.barriers import FakeSupervisor, until
@@ -319,6 +320,22 @@ async def test_how_much_of_a_log_is_safe(db: Path) -> None:
         assert await handle.safe_version() is None, "nobody could know"
         async with FakeSupervisor(db, is_open=True):
             assert await handle.safe_version() == handle.events()[-1].version
+
+
+@looped
+async def test_why_says_that_it_waits_for_the_bucket(db: Path) -> None:
+    async with FakeSupervisor(db) as supervisor, Engine(db, durability="replicated") as engine:
+        submitting = asyncio.ensure_future(engine.submit(steps, "a", id="a"))
+        await supervisor.until_asked()
+        supervisor.say({"note": "S3 does not answer"})
+        await until(lambda: engine._owner._scheduler.commits.gate.trouble != "")  # type: ignore[union-attr]
+        key = engine.row("a").key
+        reply = await asyncio.to_thread(enquire, db, [], [], [key, key + 1])
+        assert reply is not None
+        assert (reply.held, reply.trouble) == ([key], "S3 does not answer")
+        supervisor.is_open = True
+        supervisor.let_pass()
+        await (await submitting).result()
 
 
 @looped

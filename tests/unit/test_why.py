@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -168,3 +169,16 @@ def test_the_deepest_reason_comes_first_and_is_said_once() -> None:
     assert [(r.execution_id, r.kind) for r in explain(top, nobody)] == [
         ("e/1/1", "unowned"), ("e/1/1", "signal"), ("e/1", "child"), ("e", "child"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.FINISHED])
+def test_what_waits_for_the_bucket_is_said_first(state: State) -> None:
+    around = replace(HERE, held=frozenset({1}), trouble="S3 does not answer")
+    asked = situation(CREATED, intended(), row={"state": state, "result": Result.OK})
+
+    reasons = explain(asked, around)
+
+    assert reasons[0].kind == "bucket"
+    assert "until the bucket holds it: S3 does not answer" in reasons[0].text
+    assert len(reasons) == 2
+    assert explain(asked, replace(around, held=frozenset({2})))[0].kind != "bucket"
