@@ -13,6 +13,7 @@ from obelisk_ops.settings import (
     check_name,
     expand_databases,
     find_databases,
+    name_of_path,
     named_databases,
     path_of,
 )
@@ -165,3 +166,28 @@ def test_what_cannot_be_told_apart_stops_none_of_the_others(tmp_path: Path) -> N
     assert sorted(error.message.partition(":")[0] for error in wrong) == [
         f"{tmp_path}/-.db", "one database has two names", "two databases are named 'd'",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("runs/a.db", "a"),
+        ("runs/.hidden.db", None),
+        ("runs/a.db-wal", None),
+        ("runs/deep/a.db", None),
+        ("all/a.db", "x-all-a"),
+        ("all/deep/er/a.db", "x-er-a"),
+        ("all/.secret/a.db", None),
+        ("one.db", "fixed"),
+        ("two.db", None),
+    ],
+)
+def test_what_a_file_is_called_before_it_is_there(
+    tmp_path: Path, path: str, name: str | None
+) -> None:
+    made = settings(
+        tmp_path,
+        ("runs/*.db", "{stem}"), ("all/**/*.db", "x-{parent}-{stem}"), ("one.db", "fixed"),
+    )  # fmt: skip
+
+    assert name_of_path(made, tmp_path / path) == name
