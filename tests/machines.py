@@ -44,7 +44,7 @@ class Machines:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def add(self, host: str, **more: Any) -> Supervised:
+    def add(self, host: str, *, ttl_s: int = TTL_S, **more: Any) -> Supervised:
         """Add a machine; its supervisor is not started."""
         folder = self._folder / host
         folder.mkdir(exist_ok=True)
@@ -52,7 +52,7 @@ class Machines:
         port = int(self.replica.endpoint.rpartition(":")[2])
         line = self.lines[host] = self._stack.enter_context(Proxy(port))
         reached = replace(self.replica, endpoint=line.endpoint)
-        made = Supervised(folder, reached, host=host, lease={"ttl": f"{TTL_S}s"}, **more)
+        made = Supervised(folder, reached, host=host, lease={"ttl": f"{ttl_s}s"}, **more)
         return self._stack.enter_context(made)
 
     @property

@@ -55,17 +55,17 @@ async def claim(
     """
     for _ in range(_RACES_MAX):
         seen = await bucket.call(lambda store: read_ownership(store, keys))
-        if seen is not None:
-            owned = seen.ownership
-            if owned.lease == lease.id:
-                if not lease.is_revoked(keys.name, owned.claim):
-                    return owned
-                _refuse_revoked(keys.name, lease)
-            elif owned.lease:
-                look = await lease.rivals.look(owned.lease, by=lease.party.host)
-                if look.rival is Rival.LIVES:
-                    return Owned(host=owned.host, look=look)
+        owned = seen.ownership if seen else None
+        if owned is not None and owned.lease == lease.id:
+            if not lease.is_revoked(keys.name, owned.claim):
+                return owned
+            _refuse_revoked(keys.name, lease)
+        # First of all: no lease is broken for what must not be taken.
         await before_taking()
+        if owned is not None and owned.lease not in {lease.id, NOBODY}:
+            look = await lease.rivals.look(owned.lease, by=lease.party.host)
+            if look.rival is Rival.LIVES:
+                return Owned(host=owned.host, look=look)
         with suppress(PreconditionFailed):
             return await _take(bucket, keys, _next(seen, lease, clock), seen)
     raise Fenced(

@@ -67,7 +67,7 @@ class Tenure:
         self._due_ms = 0
         self._seeking: asyncio.Task[None] | None = None
         self._stamped: int | None = None
-        self._is_ours = False
+        self._claimed: Ownership | None = None
 
     def look_at_lease(self, *, is_at_rest: bool) -> bool:
         """
@@ -88,6 +88,14 @@ class Tenure:
             lease.let_go(self._name)
         self._stamp()
         return is_lost
+
+    @property
+    def _is_ours(self) -> bool:
+        """Tell whether the replica was claimed by the lease of now, and not taken since."""
+        claimed, lease = self._claimed, self._fleet.lease
+        if claimed is None or claimed.lease != lease.id:
+            return False
+        return not lease.is_revoked(self._name, claimed.claim)
 
     @property
     def is_seeking(self) -> bool:
@@ -182,7 +190,7 @@ class Tenure:
         if isinstance(claimed, Owned):
             self._refuse_owned(claimed)
             return None
-        self._is_ours = True
+        self._claimed = claimed
         return await self._settle(keys, file, claimed)
 
     async def _settle(self, keys: ReplicaKeys, file: File, claimed: Ownership) -> Opened:
@@ -217,7 +225,7 @@ class Tenure:
         self._fleet.log.info(event, database=self._name, epoch=self.owner.epoch)
 
     def _refuse(self, code: str, text: str) -> None:
-        self._is_ours = False
+        self._claimed = None
         self.refusal = self._problem(code, text)
         self.problem = None
         self.is_undecided = False
