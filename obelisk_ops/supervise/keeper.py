@@ -23,12 +23,11 @@ from obelisk_ops.supervise.health import Health, Observations, Problem, State, j
 from obelisk_ops.supervise.launch import replicated
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.ledger import Ledger
-from obelisk_ops.supervise.notices import Surroundings
 from obelisk_ops.supervise.ownership import Owner
 from obelisk_ops.supervise.runner import Member, Runner
 from obelisk_ops.supervise.sidecar import Sidecar
 from obelisk_ops.supervise.surgery import Found, Surgery
-from obelisk_ops.supervise.surroundings import Surveyor
+from obelisk_ops.supervise.surroundings import Surveyor, surroundings
 from obelisk_ops.supervise.tenure import Tenure
 from obelisk_ops.supervise.tracker import Tracker
 from obelisk_ops.supervise.vista import Vista
@@ -152,7 +151,7 @@ class Keeper:
         """Look whether there is anything to look at, and if so do; of most there is not."""
         now_ms, tracker = self._fleet.clock.elapsed_ms(), self.tracker
         is_at_rest = self._tenure.is_seeking if tracker is None else tracker.is_settled
-        is_due = now_ms - self._ticked_ms >= _REST_MS
+        is_due = now_ms - self._ticked_ms >= _REST_MS or (tracker and tracker.is_due())
         if not is_at_rest or is_due or self._sight() != self._seen:
             self._wake.set()
         elif tracker is not None:
@@ -380,18 +379,5 @@ class Keeper:
             replica_txid=tracker.remote.txid if tracker and tracker.remote else None,
             proven_ms=tracker.proven_ms if tracker else None,
             oldest_unsent_ms=tracker.oldest_ms if tracker else None,
-            around=self._around(),
-        )
-
-    def _around(self) -> Surroundings:
-        surveyor, tracker = self._surveyor, self.tracker
-        return Surroundings(
-            disk_free=surveyor.disk_free,
-            wal=surveyor.wal,
-            has_snapshot=tracker.has_snapshot if tracker else None,
-            lost=tracker.ledger.words_of_losses(self._fleet.clock.now_ms()) if tracker else (),
-            undeleted=tracker.undeleted if tracker else 0,
-            answer_ms=self._fleet.bucket.answer_ms,
-            waiting=tracker.waiting_bytes if tracker else 0,
-            rate=tracker.arriving if tracker else None,
+            around=surroundings(self._surveyor, tracker, self._fleet),
         )

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections import deque
 
 _MARKS_MAX = 1000
+_ARRIVALS_MAX = 100
+_OF_LATE_MS = 60_000
 
 
 class Lag:
@@ -68,3 +70,23 @@ class Lag:
             pairs = list(self._marks)
             merged = [(pairs[i + 1][0], pairs[i][1]) for i in range(0, len(pairs) - 1, 2)]
             self._marks = deque(merged + ([pairs[-1]] if len(pairs) % 2 else []))
+
+
+class Arrivals:
+    """How many bytes a second arrived in the bucket within the last minute. Pure too."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[int, int]] = deque(maxlen=_ARRIVALS_MAX)
+
+    def note(self, size: int, *, since_ms: int) -> None:
+        """Note that so many bytes arrived, the first of them not before *since_ms*."""
+        self._seen.append((since_ms, size))
+
+    def rate(self, now_ms: int) -> int | None:
+        """Return the bytes a second; None if nothing arrived of late."""
+        while self._seen and now_ms - self._seen[0][0] > _OF_LATE_MS:
+            self._seen.popleft()
+        if not self._seen:
+            return None
+        lasted_ms = max(now_ms - self._seen[0][0], 1_000)
+        return sum(size for _, size in self._seen) * 1000 // lasted_ms

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.litestream.local import pages_in_wal
-from obelisk_ops.supervise.notices import WAL_PAGES_MAX, Wal
+from obelisk_ops.supervise.fleet import Fleet
+from obelisk_ops.supervise.notices import WAL_PAGES_MAX, Surroundings, Wal
+from obelisk_ops.supervise.tracker import Tracker
 
 _LOOK_MS = 2_000
 _LOCKS = Path("/proc/locks")
@@ -60,6 +63,23 @@ class Surveyor:
         is_large = pages >= WAL_PAGES_MAX
         readers = readers_of(self._database, but=litestream) if is_large else ()
         return Wal(pages=pages, size=size, readers=readers)
+
+
+def surroundings(surveyor: Surveyor, tracker: Tracker | None, fleet: Fleet) -> Surroundings:
+    """Return what was seen around a database, on its disk and in the bucket."""
+    seen = Surroundings(
+        disk_free=surveyor.disk_free, wal=surveyor.wal, answer_ms=fleet.bucket.answer_ms
+    )
+    if tracker is None:
+        return seen
+    return replace(
+        seen,
+        has_snapshot=tracker.has_snapshot,
+        lost=tracker.ledger.words_of_losses(fleet.clock.now_ms()),
+        undeleted=tracker.undeleted,
+        waiting=tracker.waiting_bytes,
+        rate=tracker.arriving,
+    )
 
 
 def readers_of(database: Path, *, but: int | None) -> tuple[str, ...]:

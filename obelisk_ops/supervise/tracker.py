@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +25,7 @@ from obelisk_ops.supervise.cost import Account
 from obelisk_ops.supervise.custody import Custody, Missing, missing_from, rest_ms
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Problem
-from obelisk_ops.supervise.lag import Lag
+from obelisk_ops.supervise.lag import Arrivals, Lag
 from obelisk_ops.supervise.ledger import Ledger, Loss
 from obelisk_ops.supervise.position import Local, LocalReader, Remote, read_remote, remote_of
 
@@ -42,8 +41,7 @@ WINDOW_MS = 3_600_000
 
 #: An upload follows a new local transaction by about this much.
 _UPLOAD_MS = 200
-_PENDING_MAX_MS = 2_000
-_ARRIVED_MS = 60_000
+_PENDING_MIN_MS, _PENDING_MAX_MS = 500, 2_000
 #: What is so much too late is not explained by a slow network: may we write at all?
 _SUSPICIOUS_MS = 3_000
 _WRITE_PROBE_MS = 15_000
@@ -53,7 +51,7 @@ _COMPLAINT_MS = 10_000
 
 def pending_pause_ms(sync_interval_ms: int) -> int:
     """Return the least time between two listings of a database that is being written."""
-    return min(sync_interval_ms * 9 // 10, _PENDING_MAX_MS)
+    return min(max(sync_interval_ms * 9 // 10, _PENDING_MIN_MS), _PENDING_MAX_MS)
 
 
 class Tracker:
@@ -106,7 +104,7 @@ class Tracker:
         self._lag = Lag()
         self._looked_ms = self._moved_ms = self._clock.elapsed_ms()
         self._listed_ms: int | None = None
-        self._arrived: deque[tuple[int, int]] = deque(maxlen=100)
+        self._arrivals = Arrivals()
         self._markers_ms = self._clock.elapsed_ms()
         self._window_ms: int | None = None
         self._probed_ms = 0
@@ -156,13 +154,7 @@ class Tracker:
     @property
     def arriving(self) -> int | None:
         """How many bytes a second arrive in the bucket; None if nothing did of late."""
-        now_ms = self._clock.elapsed_ms()
-        while self._arrived and now_ms - self._arrived[0][0] > _ARRIVED_MS:
-            self._arrived.popleft()
-        if not self._arrived:
-            return None
-        lasted_ms = max(now_ms - self._arrived[0][0], 1_000)
-        return sum(size for _, size in self._arrived) * 1000 // lasted_ms
+        return self._arrivals.rate(self._clock.elapsed_ms())
 
     @property
     def is_settled(self) -> bool:
@@ -193,7 +185,7 @@ class Tracker:
             txid = max(txid, newest_txid(self._meta))
         local = self._reader.read(txid)
         now_ms = self._clock.elapsed_ms()
-        if self.local is None or local.txid != self.local.txid:
+        if not self._is_pending() and (self.local is None or local.txid != self.local.txid):
             self._moved_ms = now_ms
         self.local = local
         self.account.sample(now_ms, local.txid)
@@ -205,7 +197,7 @@ class Tracker:
         """Begin to list the bucket, if it is time to."""
         if self._asking is not None and not self._asking.done():
             return
-        if self._is_due():
+        if self.is_due():
             self._asking = asyncio.ensure_future(self._ask())
         elif self.ledger.is_due(self._clock.elapsed_ms()):
             self._asking = asyncio.ensure_future(self._save())
@@ -258,7 +250,8 @@ class Tracker:
         if self._asking:
             self._asking.cancel()
 
-    def _is_due(self) -> bool:
+    def is_due(self) -> bool:
+        """Tell whether it is time to list the bucket."""
         now_ms = self._clock.elapsed_ms()
         if not self._bucket.is_ready() or self._bucket.is_crowded:
             return False
@@ -271,10 +264,15 @@ class Tracker:
     def _is_worth_a_look(self, now_ms: int) -> bool:
         if self.remote is None or self._listed_ms is None:
             return True
-        if self.local is not None and self.local.txid > self.remote.txid:
+        if self._is_pending():
             pause_ms = pending_pause_ms(self._fleet.sync_interval_ms)
             return now_ms >= max(self._listed_ms + pause_ms, self._moved_ms + _UPLOAD_MS)
         return now_ms - self._listed_ms >= self._idle_ms or self._bucket.is_quiet(QUIET_MS)
+
+    def _is_pending(self) -> bool:
+        """Tell whether something was shipped that no listing has shown yet."""
+        local, remote = self.local, self.remote
+        return local is not None and remote is not None and local.txid > remote.txid
 
     def _wants_chain(self, now_ms: int) -> bool:
         if self.chain is None or self._is_alarmed or self._custody.missing is not None:
@@ -322,7 +320,7 @@ class Tracker:
         if self.remote is not None and self.remote.txid < remote.txid:
             size = self._reader.size_of(self.remote.txid + 1, remote.txid)
             # It began to arrive when what was there before had been seen.
-            self._arrived.append((self._listed_ms or self._moved_ms, size))
+            self._arrivals.note(size, since_ms=self._listed_ms or self._moved_ms)
         self.remote = remote
         self.ledger.note(remote)
         self._lag.saw_replica(remote.txid)
@@ -331,6 +329,10 @@ class Tracker:
         if self.local is not None and self.local.txid < remote.txid:
             # What was shipped since the last look is in a file here, if it is of this history.
             self.saw(self.local.txid)
+        if self._is_pending():
+            # What is on its way gets its time anew: not each transaction, or a database that
+            # is written all the time would never be listed.
+            self._moved_ms = self._clock.elapsed_ms()
 
     def _lose(self, missing: Missing) -> None:
         """Take for granted that *missing* is gone: what can be restored ends before it."""

@@ -52,6 +52,23 @@ class Small:
                 yield ObjectInfo(key=key, size=1, modified_ms=5, etag="")
 
 
+def tracker_of(
+    store: Small, clock: HandClock, folder: Path, litestream: LitestreamSettings
+) -> Tracker:
+    """Follow a database whose two transactions are in the bucket."""
+    fleet = SimpleNamespace(
+        bucket=Bucket(lambda: cast("ObjectStore", store), clock), clock=clock,
+        litestream=litestream, sync_interval_ms=round(litestream.sync_interval_s * 1000),
+    )  # fmt: skip
+    tracker = Tracker(
+        folder / "a.db", KEYS, meta=folder, ledger=Ledger(folder, epoch=1, owner="x"),
+        fleet=cast("Fleet", fleet), on_news=lambda: None,
+    )  # fmt: skip
+    tracker._window_ms = clock.ms  # looked at once an hour, and large: not in these tests
+    tracker.local = Local(txid=2, tail=Tail(size=0, commits=0))
+    return tracker
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_database_at_rest_costs_two_requests_a_minute_at_most(
     tmp_path: Path, profile: str
@@ -59,23 +76,13 @@ def test_a_database_at_rest_costs_two_requests_a_minute_at_most(
     """Litestream's own looks for old files included; the supervisor's lease is not in it."""
     litestream = next(found for name, found in PROFILES.items() if name == profile)
     store, clock = Small(), HandClock()
-    bucket = Bucket(lambda: cast("ObjectStore", store), clock)
-    fleet = SimpleNamespace(
-        bucket=bucket, clock=clock, litestream=litestream,
-        sync_interval_ms=round(litestream.sync_interval_s * 1000),
-    )  # fmt: skip
+    tracker = tracker_of(store, clock, tmp_path, litestream)
 
     async def rest() -> None:
-        tracker = Tracker(
-            tmp_path / "a.db", KEYS, meta=tmp_path, ledger=Ledger(tmp_path, epoch=1, owner="x"),
-            fleet=cast("Fleet", fleet), on_news=lambda: None,
-        )  # fmt: skip
-        tracker._window_ms = clock.ms  # once an hour, and large: not in this one
-        tracker.local = Local(txid=2, tail=Tail(size=0, commits=0))
         for second in range(MINUTES * 60):
             clock.ms += 1_000
             if second % 10 == 0:
-                bucket.answered_ms = clock.ms  # the lease is renewed
+                tracker._bucket.answered_ms = clock.ms  # the lease is renewed
             tracker.ask_bucket()
             if tracker._asking:
                 await tracker._asking
@@ -127,3 +134,41 @@ def test_what_is_sent_is_counted_for_whom_it_is_sent() -> None:
     METER.set(None)
 
     assert (mine.sent, others.sent, whole.sent) == (2, 1, 3)
+
+
+def test_a_complaint_of_litestream_is_looked_into_at_once(tmp_path: Path) -> None:
+    store, clock = Small(), HandClock()
+
+    async def complain() -> list[int]:
+        tracker = tracker_of(store, clock, tmp_path, LitestreamSettings())
+        asked = []
+        for words in ("", "", "compaction failed: non-contiguous transaction ids", ""):
+            clock.ms += 11_000
+            tracker._bucket.answered_ms = clock.ms
+            tracker.heard(words)
+            tracker.ask_bucket()
+            if tracker._asking:
+                await tracker._asking
+            asked.append(store.asked)
+        return asked
+
+    assert asyncio.run(complain()) == [1, 1, 2, 2]
+
+
+def test_a_database_that_never_rests_is_listed_all_the_same(tmp_path: Path) -> None:
+    store, clock = Small(), HandClock()
+
+    async def write() -> int:
+        tracker = tracker_of(store, clock, tmp_path, LitestreamSettings(sync_interval_s=0.1))
+        tracker._probed_ms = clock.ms  # nobody asks whether it may be written at all
+        tracker.ask_bucket()
+        assert tracker._asking
+        await tracker._asking
+        for txid in range(3, 103):
+            clock.ms += 100
+            tracker.saw(txid)
+            tracker.ask_bucket()
+            await tracker._asking
+        return store.asked
+
+    assert asyncio.run(write()) >= 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from obelisk_ops.supervise.lag import Lag
+from obelisk_ops.supervise.lag import Arrivals, Lag
 
 
 def test_nothing_waits_at_first() -> None:
@@ -88,3 +88,15 @@ def test_a_long_outage_costs_little_memory_and_never_flatters() -> None:
 
         assert lag.oldest_ms is not None
         assert lag.oldest_ms <= since[proven + 1]
+
+
+def test_a_rate_is_that_of_the_last_minute() -> None:
+    arrivals = Arrivals()
+    assert arrivals.rate(0) is None
+
+    arrivals.note(40_000, since_ms=0)
+    arrivals.note(60_000, since_ms=5_000)
+
+    assert arrivals.rate(10_000) == 10_000
+    assert arrivals.rate(60_500) == 60_000 * 1000 // 55_500
+    assert arrivals.rate(65_001) is None
