@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol, runtime_checkable
 
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Clock(Protocol):
@@ -55,8 +56,7 @@ class SystemClock:
 
     def elapsed_ms(self) -> int:
         """See Clock.elapsed_ms. CLOCK_BOOTTIME where the system has it."""
-        clock_id = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-        return time.clock_gettime_ns(clock_id) // 1_000_000
+        return time.clock_gettime_ns(_BOOTTIME) // 1_000_000
 
 
 def monotonic_us() -> int:

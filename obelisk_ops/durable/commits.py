@@ -131,8 +131,8 @@ class Commits:
         self._stalled_since = None
         if written:
             self.gate.wrote()
-        for position, reason in guilty.items():
-            self._refuse(written[position], reason)
+        for position in guilty:
+            self._refuse(written[position], guilty[position])
         for turn in turns:
             if turn.settled is not None:
                 turn.settled(True)  # noqa: FBT003

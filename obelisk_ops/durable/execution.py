@@ -116,9 +116,11 @@ class Execution:
 
     def returned(self, turn: Turn, body: events.Returned, now_ms: int) -> None:
         """Record how an activity ended, and go on."""
-        self._enter(turn, now_ms, self.machine.pending[body.n])
+        pending = self.machine.pending[body.n]
+        assert isinstance(pending.function, Activity)
+        self._enter(turn, now_ms, replicated=pending.function.replicated)
         if self.is_paused:
-            self.machine.pending[body.n].running = False
+            pending.running = False
             self._receive("result", body.n, events.encode(body))
             return
         self._append(body)
@@ -137,7 +139,7 @@ class Execution:
         if wait is None:
             self.returned(turn, events.Returned(n=n, error=told), now_ms)
             return
-        self._enter(turn, now_ms, pending)
+        self._enter(turn, now_ms, replicated=pending.function.replicated)
         pending.failures += 1
         retry_at = self._now + wait
         pending.running, pending.retry_at = False, retry_at
@@ -145,9 +147,18 @@ class Execution:
         self._wind(n, retry_at)
 
     def attempt_started(self, turn: Turn, n: int, now_ms: int) -> None:
-        """Record that an attempt starts, which it does once this is durable."""
-        self._enter(turn, now_ms, self.machine.pending[n])
-        self._start_next(n, self.machine.pending[n])
+        """Record that an attempt starts, which it does once this is durable; or let it wait."""
+        pending = self.machine.pending[n]
+        assert isinstance(pending.function, Activity)
+        self._enter(turn, now_ms, replicated=pending.function.replicated)
+        if not self._owner.reserve_slot(pending.function, (self.key, n)):
+            pending.running = False
+            self.later(self._owner.wait_for_slot, self, n)
+            return
+        pending.attempt += 1
+        pending.running, pending.retry_at = True, None
+        self._append(events.AttemptStarted(n, pending.attempt, pending.crashes))
+        self.later(self._owner.start_attempt, self, n, pending)
 
     def timer_fired(self, turn: Turn, n: int, now_ms: int) -> None:
         """Record that a timer fired, or that a signal did not come in time; go on."""
@@ -191,13 +202,14 @@ class Execution:
 
     def admit(self, n: int, pending: Pending) -> int:
         """See Host.admit."""
-        assert self._turn is not None and isinstance(pending.function, Activity)  # noqa: PT018
+        turn, function = self._turn, pending.function
+        assert turn is not None and isinstance(function, Activity)  # noqa: PT018
         pending.is_new = True
-        self._mind(pending)
-        if self._owner.reserve_slot(pending.function, (self.key, n)):
-            self._turn.effects.append((self._owner.start_attempt, (self, n, pending)))
+        self._mind(turn, replicated=function.replicated)
+        if self._owner.reserve_slot(function, (self.key, n)):
+            turn.effects.append((self._owner.start_attempt, (self, n, pending)))
             return 1
-        self._turn.effects.append((self._owner.wait_for_slot, (self, n)))
+        turn.effects.append((self._owner.wait_for_slot, (self, n)))
         return 0
 
     def record(self, body: Body) -> None:
@@ -210,18 +222,16 @@ class Execution:
 
     # -- inside --------------------------------------------------------------------
 
-    def _enter(self, turn: Turn, now_ms: int, pending: Pending | None = None) -> None:
+    def _enter(self, turn: Turn, now_ms: int, *, replicated: bool | None = None) -> None:
         self._turn, self._log = turn, turn.write.log
-        self._mind(pending)
+        self._mind(turn, replicated=replicated)
         self._now = max(now_ms, self._now, self.machine.at)
         turn.executions.append(self)
 
-    def _mind(self, pending: Pending | None = None) -> None:
-        """Let the turn wait for the bucket, if this activity is to, or the execution."""
-        function = pending.function if pending is not None else None
-        given = function.replicated if isinstance(function, Activity) else None
-        if self._turn is not None and (self.waits if given is None else given):
-            self._turn.waits = True
+    def _mind(self, turn: Turn, *, replicated: bool | None = None) -> None:
+        """Let a turn wait for the bucket, if its activity says so, or else the execution."""
+        if self.waits if replicated is None else replicated:
+            turn.waits = True
 
     def _leave(self) -> None:
         turn, machine = self._turn, self.machine
@@ -240,7 +250,7 @@ class Execution:
     def _finished(self, outcome: events.Finished, turn: Turn) -> None:
         if self.state is State.FINISHED:
             return
-        self._mind()
+        self._mind(turn)
         for n, pending in self.machine.left.items():
             self._drop(n, pending)
         if self.created.timeout:
@@ -376,18 +386,6 @@ class Execution:
             self.later(self._owner.start_soon, self, n)
         elif not self._owner.is_running(self.key, n, pending):
             crashes.take_up(self, turn, n, self._now)
-
-    def _start_next(self, n: int, pending: Pending) -> None:
-        assert isinstance(pending.function, Activity)
-        if not self._owner.reserve_slot(pending.function, (self.key, n)):
-            pending.running = False
-            self.later(self._owner.wait_for_slot, self, n)
-            return
-        self._mind(pending)
-        pending.attempt += 1
-        pending.running, pending.retry_at = True, None
-        self._append(events.AttemptStarted(n, pending.attempt, pending.crashes))
-        self.later(self._owner.start_attempt, self, n, pending)
 
 
 _RECORDED: dict[type[Any], Callable[[Execution, Any, Turn], None]] = {

@@ -199,7 +199,7 @@ def test_a_queue_that_is_not_served_waits_and_says_so() -> None:
     bench.fill()
 
     assert bench.started == []
-    assert not bench.room
+    assert not bench.room.in_line
     assert bench.room.why(bench.key("a")) == "queue 'gpu' is not served by this engine"
     assert bench.ask("b")
 
@@ -235,7 +235,7 @@ def test_who_is_dropped_is_not_called() -> None:
     bench.end("0")
 
     assert bench.started == ["0", "299"]
-    assert not bench.room
+    assert not bench.room.in_line
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 1), st.booleans()), max_size=60))

@@ -112,15 +112,16 @@ class Asking:
     def _intend(
         self, n: int, pending: Pending, function: Activity[Any, Any], text: bytes, into: str
     ) -> None:
-        if self.record.has_history:
-            self.record.note_all()
-        attempt = 0 if self.record.has_history else self._host.admit(n, pending)
+        record = self.record
+        if record.has_history:
+            record.note_all()
+        attempt = 0 if record.has_history else self._host.admit(n, pending)
         wanted = Intended(
             n=n, fn=function.name, input=Raw(text), set=into, attempt=attempt,
             queue=function.queue_on_record, priority=function.priority,
         )  # fmt: skip
-        pending.attempt = self.record.command(wanted).attempt
-        pending.running = pending.attempt > 0
+        pending.attempt = attempt = record.command(wanted).attempt
+        pending.running = attempt > 0
         self.activities_open += 1
 
     def set_timer(
@@ -268,9 +269,8 @@ class Asking:
         del self._made[made]
 
     def _next_number(self, promise: Promise) -> int:
-        self._n += 1
-        promise.n = self._n
-        return self._n
+        promise.n = self._n = n = self._n + 1
+        return n
 
 
 def settled(promise: Promise) -> Generator[Promise, None, None]:

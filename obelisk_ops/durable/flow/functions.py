@@ -142,6 +142,7 @@ class Activity(_Function[P, R]):
         activity_options: How its attempts are made.
         queue: Which queue they wait in.
         priority: Who goes first there.
+        is_limited: Whether an attempt may take, or be silent, only so long.
         queue_on_record: The same for the log, where the default is left out.
         replicated: Whether what is known of its attempts waits for the bucket; None where
             its workflow says.
@@ -164,6 +165,8 @@ class Activity(_Function[P, R]):
         )
         self.activity_options = changed
         self.queue, self.priority = changed.queue, changed.priority
+        limits = changed.timeout, changed.heartbeat_timeout
+        self.is_limited = limits != (None, None)
         self.replicated = read_durability(changed.durability)
         self.queue_on_record = "" if self.queue == DEFAULT_QUEUE else self.queue
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextvars import Context
 from functools import cached_property, partial
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -290,13 +290,13 @@ class Machine(Asking):
         promise: Promise,
         ok: Raw | UnsetType,
         error: Failure | UnsetType,
-        decode: Callable[[Raw], Any],
+        decode: Callable[[Any], Any],
     ) -> None:
         if error is not UNSET:
             self.settle(promise, None, failures.rebuild(error))
         else:
             try:
-                value = decode(cast("Raw", ok))
+                value = decode(ok)
             except OpsError as misfit:
                 self.settle(promise, None, misfit)
             else:

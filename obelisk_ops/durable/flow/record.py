@@ -103,7 +103,8 @@ class Record:
         Raises:
             Halt: The code must not run any further.
         """
-        self.check()
+        if self.broken is not None or self.has_ended:
+            raise Halt
         if self.has_history:
             self.note_all()
         if not self.has_history:

@@ -99,13 +99,8 @@ class Attempts:
             return
         self._running[attempt.key] = attempt
         function = attempt.function
-        options = function.activity_options
-        if options.heartbeat_timeout is not None:
-            self._watch(attempt, options.heartbeat_timeout.total_seconds())
-        if options.timeout is not None:
-            seconds = options.timeout.total_seconds()
-            alarm = self._loop.call_later(seconds, self._overdue, attempt)
-            attempt.limits = (*attempt.limits, alarm)
+        if function.is_limited:
+            self._limit(attempt)
         if function.is_async:
             # Not by the loop's own factory: one that is eager would begin, and end, right here.
             attempt.task = asyncio.Task(
@@ -253,6 +248,15 @@ class Attempts:
             self._when_idle.set()
 
     # -- limits ------------------------------------------------------------------------
+
+    def _limit(self, attempt: Attempt) -> None:
+        options = attempt.function.activity_options
+        if options.heartbeat_timeout is not None:
+            self._watch(attempt, options.heartbeat_timeout.total_seconds())
+        if options.timeout is not None:
+            seconds = options.timeout.total_seconds()
+            alarm = self._loop.call_later(seconds, self._overdue, attempt)
+            attempt.limits = (*attempt.limits, alarm)
 
     def _overdue(self, attempt: Attempt) -> None:
         if self._running.get(attempt.key) is attempt:

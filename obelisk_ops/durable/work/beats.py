@@ -19,6 +19,9 @@ class Beats:
 
     They ride along with commits that are made anyway; when there is none, one is made.
     Of each call one is written per second at most.
+
+    Attributes:
+        last: Their details, JSON.
     """
 
     def __init__(
@@ -27,7 +30,7 @@ class Beats:
         self._loop = loop
         self._clock = clock
         self._commit_soon = commit_soon
-        self._last: dict[Key, bytes] = {}
+        self.last: dict[Key, bytes] = {}
         self._unwritten: dict[Key, Attempt] = {}
         self._written_at: dict[Key, int] = {}
         self._gone: list[Key] = []
@@ -38,23 +41,14 @@ class Beats:
         open_ = set(unfinished)
         for key, n, _attempt, _at, body in rows:
             if key in open_:
-                self._last[key, n] = body.encode()
+                self.last[key, n] = body.encode()
             else:
                 self._gone.append((key, n))
-
-    @property
-    def has_any(self) -> bool:
-        """Whether any open call has given a heartbeat."""
-        return bool(self._last)
 
     @property
     def has_news(self) -> bool:
         """Whether a commit could take something along."""
         return bool(self._unwritten or self._gone)
-
-    def last(self, key: Key) -> bytes | None:
-        """Return the details of the last heartbeat of a call, JSON."""
-        return self._last.get(key)
 
     def heard(self, attempt: Attempt) -> None:
         """Take in a heartbeat, in any thread."""
@@ -81,18 +75,18 @@ class Beats:
         key = attempt.key
         if is_open:
             if attempt.details is not None:
-                self._last[key] = attempt.details
+                self.last[key] = attempt.details
                 self._put(key, attempt, write)
             return
         self._unwritten.pop(key, None)
-        if self._last.pop(key, None) is not None:
+        if self.last.pop(key, None) is not None:
             self._written_at.pop(key, None)
             write.beats_done = [*write.beats_done, key]
 
     def dropped(self, key: Key) -> None:
         """Note that a call is not open any more."""
         self._unwritten.pop(key, None)
-        if self._last.pop(key, None) is not None:
+        if self.last.pop(key, None) is not None:
             self._written_at.pop(key, None)
             self._gone.append(key)
 
@@ -106,7 +100,7 @@ class Beats:
         attempt.is_noted = False
         if attempt.over or attempt.details is None:
             return
-        self._last[attempt.key] = attempt.details
+        self.last[attempt.key] = attempt.details
         self._unwritten[attempt.key] = attempt
         self._wind()
 

@@ -112,7 +112,12 @@ class Lane(Generic[T]):
 
 
 class Waiting(Generic[T]):
-    """See the module. ``T`` is whatever the caller wants back for a call that waited."""
+    """
+    See the module. ``T`` is whatever the caller wants back for a call that waited.
+
+    Attributes:
+        in_line: How many wait in queues that are served.
+    """
 
     def __init__(
         self, queues: Iterable[Queue], clock: Clock, *, threads: int, coroutines: int
@@ -122,7 +127,7 @@ class Waiting(Generic[T]):
         self._lanes: dict[str, Lane[T]] = {queue.name: Lane(queue) for queue in queues}
         self._order = deque(self._lanes.values())
         self._where: dict[Key, tuple[Lane[T], bool]] = {}
-        self._in_line = 0  # in queues that are served
+        self.in_line = 0
         self._count = 0
         self._passed = 0
         self._called: Key | None = None
@@ -146,16 +151,13 @@ class Waiting(Generic[T]):
             if rate.has_news:
                 rate.ride(write)
 
-    def __bool__(self) -> bool:
-        return self._in_line > 0
-
     def enter(self, function: Activity[Any, Any], key: Key) -> bool:
         """Take a place for an attempt, if there is one that nobody else is to have."""
         lane = self._lanes.get(function.queue)
         is_async = function.is_async
         if lane is None or self._room[is_async] <= 0:
             return False
-        if self._in_line and key != self._called and self._is_behind(lane, function):
+        if self.in_line and key != self._called and self._is_behind(lane, function):
             return False
         if lane.has_limits or not lane.is_served:
             now_ms = self._clock.elapsed_ms()
@@ -181,7 +183,7 @@ class Waiting(Generic[T]):
         self._count += 1
         lane.lines[is_async].add(key, function.priority, self._count, item)
         self._where[key] = (lane, is_async)
-        self._in_line += lane.is_served
+        self.in_line += lane.is_served
         return self._room[is_async] > 0 and lane.is_open(self._clock.elapsed_ms())
 
     def drop(self, key: Key) -> None:
@@ -190,12 +192,12 @@ class Waiting(Generic[T]):
         if found is not None:
             lane, is_async = found
             lane.lines[is_async].drop(key)
-            self._in_line -= lane.is_served
+            self.in_line -= lane.is_served
 
     def admit(self) -> Iterator[T]:
         """Call those who may start, one after the other; each is to ``enter`` when called."""
         is_anyone = True
-        while is_anyone and self._in_line:
+        while is_anyone and self.in_line:
             is_anyone = False
             self._order.rotate(-1)
             for lane in list(self._order):
@@ -244,7 +246,7 @@ class Waiting(Generic[T]):
     def _call(self, line: Line[T]) -> Iterator[T]:
         key, item = line.pop()
         del self._where[key]
-        self._in_line -= 1
+        self.in_line -= 1
         self._called = key
         try:
             yield item

@@ -83,6 +83,7 @@ class Workshop:
         self._behind: dict[Key, Execution] = {}  # each waits for its own last attempt to end
         self._held: dict[Key, Attempt] = {}  # on record as started, and came too late for it
         self._tether = Tether()
+        self._until_ms: int | None = None  # of the tether: read at every step
         self._beats = Beats(loop, clock, lambda: post(_nothing))
         self._capture = Capture()
         # Bound once, not for each attempt: this is on the way of every step.
@@ -113,13 +114,12 @@ class Workshop:
     @property
     def is_shut(self) -> bool:
         """Whether the right to start anything is over, or must be taken for over."""
-        until_ms = self._tether.until_ms
-        return until_ms is not None and self._clock.elapsed_ms() >= until_ms
+        return self._until_ms is not None and self._clock.elapsed_ms() >= self._until_ms
 
     def tie(self, tether: Tether) -> None:
         """Be told how long anything may be started; what waits for that goes on."""
-        self._tether = tether
-        if self.is_shut or not (self._held or self._waiting):
+        self._tether, self._until_ms = tether, tether.until_ms
+        if self.is_shut or not (self._held or self._waiting.in_line):
             return
         held, self._held = self._held, {}
         for attempt in held.values():
@@ -130,14 +130,14 @@ class Workshop:
 
     def enter(self, function: Activity[Any, Any], key: Key) -> bool:
         """Take a place for an attempt; False when it has to wait for one."""
-        if self.is_shut or not self._attempts.may_start(function, key):
+        if self._until_ms is not None and self.is_shut:
             return False
-        return self._waiting.enter(function, key)
+        return self._attempts.may_start(function, key) and self._waiting.enter(function, key)
 
     def leave(self, function: Activity[Any, Any]) -> None:
         """Give back a place that was taken for an attempt which is not made."""
         self._waiting.leave(function)
-        if self._waiting:
+        if self._waiting.in_line:
             self._post(self._fill)
 
     def wait(self, execution: Execution, n: int, function: Activity[Any, Any]) -> None:
@@ -171,15 +171,15 @@ class Workshop:
 
     def start(self, attempt: Attempt) -> None:
         """Run an attempt whose place was taken, and that is on record as started."""
-        if self.is_shut:
+        if self._until_ms is not None and self.is_shut:
             # The machine may have slept since the place was taken.
             self._held[attempt.key] = attempt
             return
         if not self._capture.has_begun:
             self._capture.begin()
         attempt.on_beat, attempt.on_output = self._heard, self._noted
-        if self._beats.has_any:
-            attempt.last_details = self._beats.last(attempt.key)
+        if self._beats.last:
+            attempt.last_details = self._beats.last.get(attempt.key)
         self._attempts.start(attempt)
 
     def is_running(self, key: Key, number: int) -> bool:
@@ -223,7 +223,7 @@ class Workshop:
         if attempt.output is not None:
             pieces = attempt.output.close()
             write.outputs = [*write.outputs, *rows(attempt.key, attempt.number, pieces)]
-        if attempt.details is not None or self._beats.has_any:
+        if attempt.details is not None or self._beats.last:
             self._beats.ended(attempt, write, is_open=is_open)
 
     @property
@@ -244,7 +244,7 @@ class Workshop:
         execution = self._behind.pop(attempt.key, None) if self._behind else None
         if execution is not None:
             self._post(self._start_next, execution, attempt.key[1])
-        if self._waiting:
+        if self._waiting.in_line:
             self._post(self._fill)
 
     def _fill(self) -> None:
@@ -255,7 +255,7 @@ class Workshop:
         self._wake_for_rates()
 
     def _wake_for_rates(self) -> None:
-        wait_ms = self._waiting.opens_in_ms() if self._waiting else None
+        wait_ms = self._waiting.opens_in_ms() if self._waiting.in_line else None
         if wait_ms is not None:
             due_ms = self._clock.now_ms() + wait_ms
             self._alarms.set(_ALARM, due_ms, lambda: self._post(self._fill))

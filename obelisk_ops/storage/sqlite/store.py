@@ -220,7 +220,8 @@ class SqliteStore(SqliteReader):
     def __init__(self, path: Path) -> None:
         super().__init__(path, open_owner(path))
         self._execute = self._connection.cursor().execute  # one cursor: none is made anew
-        self._one, self._two = QUERIES["append"], repeated(QUERIES["append"], 2)
+        append = QUERIES["append"]
+        self._alone = {1: append, 2: repeated(append, 2)}  # by how many rows it inserts
         self._log = Rows(self._execute, QUERIES["append"])
         self._states = Rows(self._execute, QUERIES["create_state"])
         self.checkpoint_by_itself()
@@ -232,8 +233,9 @@ class SqliteStore(SqliteReader):
 
     def commit(self, writes: Sequence[Write]) -> Mapping[int, OpsError]:
         """See LogStore.commit."""
-        self._roll_back()  # what an earlier failure could not
         try:
+            if self._connection.in_transaction:
+                self._roll_back()  # what an earlier failure could not
             self._commit_all(writes)
         except GUILTY:
             self._roll_back()
@@ -282,13 +284,12 @@ class SqliteStore(SqliteReader):
             raise translate(error, self.path) from error
 
     def _commit_all(self, writes: Sequence[Write]) -> None:
-        if len(writes) == 1 and len(writes[0].log) <= 2 and writes[0].is_log_only:  # noqa: PLR2004
+        if len(writes) == 1:
             log = writes[0].log
-            if len(log) == 1:
-                self._execute(self._one, log[0])
-            elif log:
-                self._execute(self._two, log[0] + log[1])
-            return
+            statement = self._alone.get(len(log))
+            if statement is not None and writes[0].is_log_only:
+                self._execute(statement, tuple(chain.from_iterable(log)))
+                return
         self._execute("BEGIN IMMEDIATE")
         self._write(writes)
         self._execute("COMMIT")
