@@ -132,6 +132,7 @@ def _has_marker(store: ObjectStore, prefix: str, name: str) -> bool:
 
 def _is_ours(store: ObjectStore, keys: ReplicaKeys, marker: EpochMarker) -> bool:
     try:
-        return read_epoch(store, keys, marker.epoch) == marker
+        # An earlier try, which came late, says the same at another time.
+        return read_epoch(store, keys, marker.epoch).owner == marker.owner
     except (ObjectNotFound, DamagedObject):
         return False

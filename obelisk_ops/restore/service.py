@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -71,6 +71,7 @@ class Plan:
         at_ms: When it was captured; UTC milliseconds.
         files: The objects, in the order Litestream reads them.
         database_bytes: How large the copy will be.
+        claim: See ``restore``.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Plan:
     at_ms: int
     files: tuple[LtxFile, ...]
     database_bytes: int
+    claim: int | None = None
 
     @property
     def download_bytes(self) -> int:
@@ -110,10 +112,19 @@ def make_plan(source: Source, wish: When, clock: Clock) -> Plan:
 
 
 def restore(
-    source: Source, wish: When, target: Path, *, clock: Clock, progress: Progress
+    source: Source,
+    wish: When,
+    target: Path,
+    *,
+    clock: Clock,
+    progress: Progress,
+    claim: int | None = None,
 ) -> Restored:
     """
     Restore to a new file; on any failure nothing is left behind.
+
+    With a *claim*, the copy is noted to be the newest state, and to be no good if others go
+    on before it does; see ``Restored`` in supervise/ownership.py.
 
     Raises:
         TargetExists: Something is at *target*; nothing was touched.
@@ -125,7 +136,9 @@ def restore(
     """
     check_target(target)
     return _despite_retention(
-        lambda: _restore(source, _plan(source, wish, clock), target, clock, progress)
+        lambda: _restore(
+            source, replace(_plan(source, wish, clock), claim=claim), target, clock, progress
+        )
     )
 
 
@@ -226,4 +239,5 @@ def _note(plan: Plan, copy: Path, clock: Clock) -> bytes:
     return msgspec.json.encode({
         "name": plan.name, "epoch": plan.point.epoch, "txid": plan.point.txid,
         "at_ms": clock.now_ms(), "point_at_ms": plan.at_ms, "inode": copy.stat().st_ino,
+        "claim": plan.claim,
     })  # fmt: skip

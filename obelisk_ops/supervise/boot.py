@@ -153,7 +153,7 @@ def _restore(missing: Missing, source: Source, clock: Clock, watch: Watch) -> Re
     with watch(missing.name) as progress:
         try:
             return service.restore(
-                source, Latest(), missing.path, clock=clock, progress=progress
+                source, Latest(), missing.path, clock=clock, progress=progress, claim=0
             )
         except RestorePointNotFound as nothing:
             raise RestorePointNotFound(

@@ -67,7 +67,7 @@ async def claim(
             if look.rival is Rival.LIVES:
                 return Owned(host=owned.host, look=look)
         with suppress(PreconditionFailed):
-            return await _take(bucket, keys, _next(seen, lease, clock), seen)
+            return await _take(bucket, keys, next_claim(seen, lease, clock), seen)
     raise Fenced(
         f"others keep claiming '{keys.name}'",
         hint="find the other machine that replicates a database under this name",
@@ -94,13 +94,14 @@ def _refuse_revoked(name: str, lease: Holder) -> None:
         raise Fenced(f"another machine is about to take over '{name}'")
 
 
-def _next(seen: SeenOwnership | None, lease: Holder, clock: Clock) -> Ownership:
+def next_claim(seen: SeenOwnership | None, lease: Holder, clock: Clock) -> Ownership:
+    """Return what makes a replica ours that was seen to be somebody else's, or nobody's."""
     before = seen.ownership if seen else None
     return Ownership(
         lease=lease.id,
         host=lease.party.host,
         claim=before.claim + 1 if before else 1,
-        previous=before.lease if before else "",
+        previous=before.lease if before else NOBODY,
         claimed_at_ms=clock.now_ms(),
     )
 

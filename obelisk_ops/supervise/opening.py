@@ -10,9 +10,10 @@ from typing import Any
 from obelisk_ops.errors import BackupMissing, Fenced, PreconditionFailed
 from obelisk_ops.litestream.local import last_before_log, newest_txid
 from obelisk_ops.objectstore import ObjectStore
-from obelisk_ops.replica.epochs import EpochMarker, newest_epoch, open_epoch
+from obelisk_ops.replica.epochs import EpochMarker, Parent, newest_epoch, open_epoch
 from obelisk_ops.replica.layout import MARKERS_FOLDER, ReplicaKeys
-from obelisk_ops.replica.leases import Ownership
+from obelisk_ops.replica.leases import Ownership, read_ownership
+from obelisk_ops.replica.reading import read_replica
 from obelisk_ops.supervise.bucket import Bucket
 from obelisk_ops.supervise.ownership import (
     Continue,
@@ -26,6 +27,7 @@ from obelisk_ops.supervise.ownership import (
     decide_epoch,
     end_if_claimed,
     end_if_in_doubt,
+    newest_meant,
 )
 from obelisk_ops.supervise.position import Remote, read_remote
 from obelisk_ops.supervise.sidecar import TRUSTED, Sidecar
@@ -56,10 +58,19 @@ class Presence:
     deadline_ms: int | None = None
 
     def follows_others(self, owner: Owner | None) -> bool:
-        """Tell whether another machine has claimed the replica since the note was written."""
-        if owner is None or self.ownership is None:
+        """
+        Tell whether another machine can have claimed the replica since the note was written.
+
+        Leases alone do not say it: there may be others between two claims by one lease.
+        """
+        ours = self.ownership
+        if (
+            owner is None
+            or ours is None
+            or (owner.claim, owner.lease) == (ours.claim, ours.lease)
+        ):
             return False
-        return owner.lease not in {self.ownership.lease, self.ownership.previous}
+        return (owner.claim + 1, owner.lease) != (ours.claim, ours.previous)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,46 +96,71 @@ async def settle(
     sidecar.keep_own_meta(owner)
     for _ in range(_RACES_MAX):
         newest = await bucket.call(lambda store: newest_epoch(store, keys))
-        doubt = _doubt(sidecar, owner)
         decision = await _decide(bucket, keys, file, sidecar, owner, newest)
         decision = end_if_claimed(decision, was_others=presence.follows_others(owner))
-        match end_if_in_doubt(decision, doubt):
+        decision = end_if_in_doubt(decision, _doubt(sidecar, owner))
+        claim = presence.ownership.claim if presence.ownership else None
+        await _refuse_stale(bucket, keys, sidecar, decision, claim)
+        match decision:
             case Refuse(reason=reason):
                 raise Fenced(reason, hint=_way_out(sidecar))
             case Missing(reason=reason):
                 raise BackupMissing(reason, hint=_way_out(sidecar))
             case Continue(owner=note):
-                return _go_on(note, file, sidecar, presence)
+                opened = _go_on(note, file, sidecar, presence)
+                break
             case OpenNext() as opening:
                 if newest is None:
                     await _refuse_unmarked(bucket, keys)
                 try:
                     opened = await _open(bucket, keys, file, sidecar, opening, presence)
                 except PreconditionFailed:
+                    await _refuse_lost(bucket, keys, presence)
                     continue
-                _clear(sidecar, doubt, ended=owner, opened=opened.owner)
-                return opened
-    raise Fenced(
-        f"others keep opening epochs of '{file.name}'",
-        hint="find the other machine that replicates a database under this name",
-    )
+                break
+    else:
+        raise Fenced(
+            f"others keep opening epochs of '{file.name}'",
+            hint="find the other machine that replicates a database under this name",
+        )
+    _clear(sidecar, opened.owner)
+    return opened
 
 
 async def refuse_outdated(
     bucket: Bucket, keys: ReplicaKeys, file: File, sidecar: Sidecar
 ) -> None:
     """
-    Refuse a file whose epoch is over, before its replica is claimed for it.
+    Refuse a file that is out of date, before its replica is claimed for it.
 
     Raises:
-        Fenced: Somebody has opened a later one.
+        Fenced: Somebody has opened a later epoch, or gone on since it was restored.
         OpsError: The bucket does not answer.
     """
-    owner = sidecar.owner()
-    newest = await bucket.call(lambda store: newest_epoch(store, keys)) if owner else None
-    decision = decide_epoch(file, owner=owner, newest=newest, restored=sidecar.restored())
+    owner, restored = sidecar.owner(), sidecar.restored()
+    if owner is None and restored is None:
+        return
+    newest = await bucket.call(lambda store: newest_epoch(store, keys))
+    decision = decide_epoch(file, owner=owner, newest=newest, restored=restored)
     if isinstance(decision, Refuse):
         raise Fenced(decision.reason, hint=_way_out(sidecar))
+    await _refuse_stale(bucket, keys, sidecar, decision, claim=None)
+
+
+async def _refuse_stale(
+    bucket: Bucket, keys: ReplicaKeys, sidecar: Sidecar, decision: Decision, claim: int | None
+) -> None:
+    meant = newest_meant(decision, sidecar.restored(), claim=claim)
+    if meant is None:
+        return
+    points = (await bucket.call(lambda store: read_replica(store, keys))).lineage
+    newest = Parent(epoch=points[-1].epoch, txid=points[-1].txid) if points else None
+    if newest != meant:
+        raise Fenced(
+            f"this file was restored as the newest state of '{keys.name}', and is not any more",
+            hint="remove it and restore again; if this state is to go on all the same, remove "
+            f"{sidecar.folder / 'restored.json'}",
+        )
 
 
 async def _decide(
@@ -146,12 +182,10 @@ async def _decide(
     )
 
 
-def _clear(
-    sidecar: Sidecar, doubt: Doubt | None, *, ended: Owner | None, opened: Owner
-) -> None:
+def _clear(sidecar: Sidecar, opened: Owner) -> None:
+    if sidecar.suspect() is not None and opened.parent is not None:
+        sidecar.clear_meta(opened.parent.epoch)  # nobody will ship what is left in it
     sidecar.clear_suspect()
-    if ended is not None and doubt is not None and opened.epoch > ended.epoch:
-        sidecar.clear_meta(ended.epoch)  # nobody will ship what is left in it
 
 
 async def _positions(
@@ -171,8 +205,8 @@ async def _positions(
 
 def _doubt(sidecar: Sidecar, owner: Owner | None) -> Doubt | None:
     note = sidecar.suspect()
-    if note is None or owner is None:
-        return None
+    if note is None or owner is None or not owner.is_marked:
+        return None  # or it is of the epoch before: nothing was shipped of this one
     kind, _, value = note.decode(errors="replace").partition(" ")
     if kind == TRUSTED and value.isdecimal():
         return Doubt(trusted_txid=int(value))
@@ -207,10 +241,11 @@ async def _open(
         host=file.host,
         inode=file.inode,
         epoch=decision.epoch,
-        owner=secrets.token_hex(16),
+        owner=decision.owner or secrets.token_hex(16),
         database_id=file.database_id,
         opened_at_ms=presence.now_ms,
         restored_at_ms=decision.restored_at_ms,
+        parent=decision.parent,
         **_by_right(presence),
     )
     marker = EpochMarker(
@@ -224,7 +259,8 @@ async def _open(
     )
     sidecar.clear_meta(owner.epoch)
     sidecar.mark_meta(owner)
-    # The note comes first: after a crash in between, it proves that the marker is ours.
+    # The note comes first: after a crash in between, it proves that the marker is ours, and
+    # says where the epoch before was cut.
     sidecar.write_owner(owner)
     await bucket.call(lambda store: open_epoch(store, keys, marker), is_write=True)
     owner = replace(owner, is_marked=True)
@@ -242,6 +278,16 @@ def _by_right(presence: Presence) -> dict[str, Any]:
         "claim": ownership.claim if ownership else 0,
         "lease_deadline_ms": presence.deadline_ms,
     }
+
+
+async def _refuse_lost(bucket: Bucket, keys: ReplicaKeys, presence: Presence) -> None:
+    ours = presence.ownership
+    if ours is None:
+        return
+    seen = await bucket.call(lambda store: read_ownership(store, keys))
+    now = seen.ownership if seen else None
+    if now is None or (now.lease, now.claim) != (ours.lease, ours.claim):
+        raise Fenced(f"another machine has claimed '{keys.name}' meanwhile")
 
 
 async def _refuse_unmarked(bucket: Bucket, keys: ReplicaKeys) -> None:

@@ -49,6 +49,7 @@ class Owner:
         boot_id: The run of the machine during which it was written.
         opened_at_ms: UTC milliseconds. For people.
         restored_at_ms: The restore that this history began with, if with one.
+        parent: Where the epoch left an older one; the bucket's marker says the same.
         socket: Where the supervisor listens.
         pid: The supervisor.
         is_marked: Whether the bucket surely holds its marker.
@@ -68,6 +69,7 @@ class Owner:
     boot_id: str = ""
     opened_at_ms: int = 0
     restored_at_ms: int | None = None
+    parent: Parent | None = None
     socket: str | None = None
     pid: int | None = None
     is_marked: bool = False
@@ -87,6 +89,8 @@ class Restored:
         txid: The last transaction that the copy contains.
         at_ms: When it was restored; UTC milliseconds.
         inode: The copy; None if the note does not say it.
+        claim: Our claim when it was restored as the newest state, 0 if there was none yet.
+            None if somebody chose the state.
     """
 
     name: str
@@ -94,6 +98,7 @@ class Restored:
     txid: int
     at_ms: int
     inode: int | None = None
+    claim: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,11 +122,12 @@ class Continue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenNext:
-    """The file starts an epoch of its own."""
+    """The file starts an epoch of its own; *owner* if that was tried before, see Owner."""
 
     epoch: int
     parent: Parent | None
     restored_at_ms: int | None = None
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +189,26 @@ def decide_epoch(
     return OpenNext(epoch=newest.epoch + 1, parent=Parent(epoch=newest.epoch, txid=None))
 
 
+def newest_meant(
+    decision: Decision, restored: Restored | None, *, claim: int | None
+) -> Parent | None:
+    """
+    Return the point that must still be the newest for the decision to hold; None if none.
+
+    A copy that was restored as the newest state, and not under the present *claim*, may be
+    out of date: others can have gone on since.
+    """
+    if (
+        restored is None
+        or restored.claim in {None, claim}
+        or not isinstance(decision, OpenNext)
+    ):
+        return None
+    origin = Parent(epoch=restored.epoch, txid=restored.txid)
+    is_begun_by_it = (decision.parent, decision.restored_at_ms) == (origin, restored.at_ms)
+    return origin if is_begun_by_it else None
+
+
 def end_if_in_doubt(decision: Decision, doubt: Doubt | None) -> Decision:
     """Return the decision, but that an epoch in doubt ends where it can last be trusted."""
     if doubt is None or not isinstance(decision, Continue):
@@ -219,7 +245,7 @@ def _by_note(
         return Refuse(reason=_superseded(owner, newest))
     if (owner.epoch, owner.owner) == (newest.epoch, newest.owner):
         return _go_on(owner, local_txid=local_txid, replica_txid=replica_txid)
-    return None
+    return None if owner.is_marked or owner.parent is None else _again(owner, newest)
 
 
 def _is_at(owner: Owner, file: File) -> bool:
@@ -255,6 +281,20 @@ def _branch(owner: Owner, txid: int | None) -> OpenNext:
         epoch=owner.epoch + 1,
         parent=Parent(epoch=owner.epoch, txid=txid),
         restored_at_ms=owner.restored_at_ms,
+    )
+
+
+def _again(owner: Owner, newest: EpochMarker) -> OpenNext | Refuse | None:
+    """Return what becomes of a file whose marker did not get there, or not yet."""
+    if owner.epoch == newest.epoch:
+        return Refuse(reason=_superseded(owner, newest))
+    if owner.epoch != newest.epoch + 1:
+        return None
+    return OpenNext(
+        epoch=owner.epoch,
+        parent=owner.parent,
+        restored_at_ms=owner.restored_at_ms,
+        owner=owner.owner,
     )
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from obelisk_ops.core.clock import Clock
-from obelisk_ops.core.when import When
+from obelisk_ops.core.when import Latest, When
 from obelisk_ops.errors import Fenced, OpsError, PreconditionFailed, ReplicaNotFound
 from obelisk_ops.objectstore import ObjectStore
 from obelisk_ops.replica.epochs import EpochMarker, newest_epoch
@@ -38,6 +38,7 @@ from obelisk_ops.restore.target import check_target
 from obelisk_ops.supervise import identity
 from obelisk_ops.supervise.background import Background
 from obelisk_ops.supervise.bucket import Bucket
+from obelisk_ops.supervise.claiming import next_claim
 from obelisk_ops.supervise.fencing import is_revoked, patience_ms
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.opening import Presence, settle
@@ -46,6 +47,7 @@ from obelisk_ops.supervise.sidecar import Sidecar
 
 _RACES_MAX = 5
 _LOOK_S = 0.5
+_NOT_YET = 0  # no epoch has this number
 _pause = threading.Event()
 
 #: told what is going on, in words
@@ -154,8 +156,9 @@ class Takeover:
                 waited_s = (self._clock.elapsed_ms() - began_ms) / 1000
                 self._tell(f"the old owner has let go ({ended}); restoring")
                 restored = service.restore(
-                    self._source, wish, self._target, clock=self._clock, progress=progress
-                )
+                    self._source, wish, self._target, clock=self._clock, progress=progress,
+                    claim=ours.claim if isinstance(wish, Latest) else None,
+                )  # fmt: skip
                 owner = self._open(loop, ours, sidecar)
         finally:
             lock.release()
@@ -182,7 +185,7 @@ class Takeover:
             try:
                 self._revoke(store, was)
                 revoked_ms = self._clock.elapsed_ms()
-                ours = self._ours(was)
+                ours = next_claim(was.ownership, self._lease, self._clock)
                 write_ownership(store, keys, ours, was.ownership)
             except PreconditionFailed:
                 continue  # renewed, or claimed, since it was looked at
@@ -196,16 +199,6 @@ class Takeover:
             claim = was.ownership.ownership.claim
             if not is_revoked(was.lease.lease.revoked, self._name, claim):
                 revoke(store, self._source.keys.prefix, was.lease, self._name, claim)
-
-    def _ours(self, was: Standing) -> Ownership:
-        before = was.ownership.ownership if was.ownership else None
-        return Ownership(
-            lease=self._lease.id,
-            host=self._lease.party.host,
-            claim=before.claim + 1 if before else 1,
-            previous=before.lease if before else NOBODY,
-            claimed_at_ms=self._clock.now_ms(),
-        )
 
     # -- wait -----------------------------------------------------------------------------
 
@@ -242,6 +235,9 @@ class Takeover:
             now_ms=self._clock.now_ms(),
             ownership=ours,
         )
+        # If this machine slept since the claim, another one may have gone on meanwhile.
+        self._lease.hold(self._name, claim=ours.claim, epoch=_NOT_YET)
+        loop.call(self._lease.confirm(self._name, _NOT_YET))
         opened = loop.call(settle(self._bucket, keys, file, sidecar, presence))
         self._lease.hold(self._name, claim=ours.claim, epoch=opened.owner.epoch)
         loop.call(self._lease.confirm(self._name, opened.owner.epoch))

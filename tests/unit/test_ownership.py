@@ -20,6 +20,7 @@ from obelisk_ops.supervise.ownership import (
     decide_epoch,
     end_if_claimed,
     end_if_in_doubt,
+    newest_meant,
 )
 
 FILE = File(name="db", host="here", inode=7, database_id="d1")
@@ -35,6 +36,8 @@ GONE = Missing(
     reason="the note beside the file says that epoch 2 exists, and the bucket holds no backup "
     "of this name: it is another bucket or prefix, or the backup was deleted"
 )
+TRIED = replace(OWNER, epoch=3, parent=Parent(epoch=2, txid=5))
+AGAIN = OpenNext(epoch=3, parent=Parent(epoch=2, txid=5), owner="mine")
 GOES_ON = Continue(owner=OWNER)
 SINCE_NEWEST = OpenNext(epoch=3, parent=Parent(epoch=2, txid=None))
 SINCE_RESTORE = OpenNext(epoch=3, parent=Parent(epoch=1, txid=40), restored_at_ms=99)
@@ -88,6 +91,15 @@ def branch(txid: int) -> OpenNext:
             replace(OWNER, epoch=1), replace(NEWEST, host="there", owner="theirs"), None,
             Refuse(reason="epoch 2 was opened by there; this file belongs to epoch 1"),
             id="another machine took over",
+        ),
+        pytest.param(
+            replace(TRIED, epoch=4), NEWEST, None, SINCE_NEWEST, id="tried in another bucket",
+        ),
+        pytest.param(TRIED, NEWEST, None, AGAIN, id="it was tried, with an end that was known"),
+        pytest.param(
+            TRIED, replace(NEWEST, epoch=3, host="there", owner="theirs"), None,
+            Refuse(reason="epoch 3 was opened by there; this file belongs to epoch 3"),
+            id="it was tried, and another was first",
         ),
         pytest.param(None, NEWEST, RESTORED, SINCE_RESTORE, id="a restored copy"),
         pytest.param(
@@ -223,3 +235,31 @@ def test_an_epoch_that_others_could_have_ended_ends(
     decision: Any, *, was_others: bool, found: Any
 ) -> None:
     assert end_if_claimed(decision, was_others=was_others) == found
+
+
+NEWEST_COPY = replace(RESTORED, claim=0)
+MEANT = Parent(epoch=1, txid=40)
+
+
+@pytest.mark.parametrize(
+    ("decision", "restored", "claim", "meant"),
+    [
+        pytest.param(SINCE_RESTORE, NEWEST_COPY, 7, MEANT, id="restored, then claimed"),
+        pytest.param(SINCE_RESTORE, NEWEST_COPY, None, MEANT, id="not claimed yet"),
+        pytest.param(
+            SINCE_RESTORE, replace(RESTORED, claim=7), 7, None, id="restored under this claim"
+        ),
+        pytest.param(
+            SINCE_RESTORE, replace(RESTORED, claim=7), 8, MEANT, id="under an earlier one"
+        ),
+        pytest.param(SINCE_RESTORE, RESTORED, 7, None, id="somebody chose the state"),
+        pytest.param(SINCE_NEWEST, NEWEST_COPY, 7, None, id="the copy is another file"),
+        pytest.param(branch(3), NEWEST_COPY, 7, None, id="it has had its epoch"),
+        pytest.param(GOES_ON, NEWEST_COPY, 7, None, id="the epoch goes on"),
+        pytest.param(SINCE_RESTORE, None, 7, None, id="nothing was restored"),
+    ],
+)
+def test_what_was_restored_as_the_newest_state_must_still_be_it(
+    decision: Any, restored: Restored | None, claim: int | None, meant: Parent | None
+) -> None:
+    assert newest_meant(decision, restored, claim=claim) == meant
