@@ -1,8 +1,7 @@
 """
-Random small workflows as data: one workflow does what they say, one model says what comes.
+Random small workflows as data: one workflow does what they say, with durable calls.
 
-A program is a list of instructions; the workflow does them with durable calls, the model
-with none. Their answers do not depend on how long anything takes, nor on crashes.
+What they must answer says the model in model.py.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ from obelisk_ops import (
     workflow,
 )
 from obelisk_ops.core.fold import fold
-from obelisk_ops.durable.flow.rng import ReplayRandom
 from obelisk_ops.errors import AlreadyAnswered, ExecutionEnded
 
 Program = list[Any]
@@ -226,133 +224,6 @@ OTHERS: dict[str, Any] = {
     "schedule": scheduled,
 }  # fmt: skip
 FLOWS: list[Any] = [interpret, late, in_time, sleeper, drop, undo, count]
-
-
-# -- the model ------------------------------------------------------------------------------
-
-
-class Model:
-    """The same in plain Python: what an execution of this name must answer."""
-
-    def __init__(self, name: str, planned: dict[str, Any] | None = None) -> None:
-        self.name = name
-        self.calls = 0
-        self.received = 0
-        self.draws = ReplayRandom(name)
-        self.planned = {} if planned is None else planned
-
-    def interpret(self, program: Program) -> list[Any]:
-        out: list[Any] = []
-        for what, *rest in program:
-            if what in CALLS or what == "sleep":
-                out += self.leaves([(what, *rest)])
-            else:
-                out.append(getattr(self, f"do_{what}")(*rest))
-        return out
-
-    def leaves(self, part: Program) -> list[Any]:
-        out = []
-        for what, n in part:
-            self.calls += 1
-            if what == "fail":
-                raise KeyError(n)
-            if what != "sleep":
-                out.append(VALUES[what] * n)
-        return out
-
-    def child(self) -> Model:
-        self.calls += 1
-        return Model(f"{self.name}/{self.calls}", self.planned)
-
-    def do_draw(self) -> int:
-        return self.draws.randint(0, 1000)
-
-    def do_patched(self) -> bool:
-        return True
-
-    def do_receive(self) -> int:
-        self.calls += 1
-        self.received += 1
-        return self.received - 1
-
-    def do_child(self, program: Program) -> list[Any]:
-        return self.child().interpret(program)
-
-    def do_try(self, program: Program) -> Any:
-        try:
-            return self.child().interpret(program)
-        except KeyError as error:
-            return f"caught {error}"
-
-    def do_all(self, programs: list[Program]) -> list[Any]:
-        members = [(self.child(), program) for program in programs]
-        return sorted(str(member.interpret(program)) for member, program in members)
-
-    def do_gather(self, parts: list[Program]) -> list[Any]:
-        return [self.leaves(part) for part in parts]
-
-    def do_settle(self, parts: list[Program]) -> list[str]:
-        out: list[Any] = []
-        for part in parts:
-            try:
-                out.append(self.leaves(part))
-            except KeyError as error:
-                out.append(error)
-        return [str(answer) for answer in out]
-
-    def do_first(self, pauses: list[int]) -> int:
-        self.calls += len(pauses)
-        return pauses.index(min(pauses))
-
-    def do_race(self, _loser: str, part: Program) -> list[Any]:
-        self.calls += 1
-        return [1, self.leaves(part)]
-
-    def do_late(self, _part: Program) -> str:
-        self.calls += 1
-        return "late"
-
-    def do_intime(self, part: Program) -> list[Any]:
-        return self.child().leaves(part)
-
-    def do_drop(self, n: int) -> int:
-        self.calls += 1
-        return n
-
-    def do_undo(self, n: int) -> str:
-        self.calls += 1
-        return f"undone {n}"
-
-    def do_count(self, n: int) -> int:
-        self.calls += 1
-        return n * (n + 1) // 2
-
-    def do_schedule(self, program: Program) -> str:
-        planned = self.child()
-        self.planned[planned.name] = outcome_of(planned, program)
-        return planned.name
-
-
-def outcome_of(model: Model, program: Program) -> Any:
-    try:
-        return model.interpret(program)
-    except KeyError as error:
-        return error
-
-
-def expected(name: str, program: Program) -> dict[str, Any]:
-    """Return what each execution without a parent must answer."""
-    model = Model(name)
-    answer = outcome_of(model, program)
-    return {name: answer, **model.planned}
-
-
-def same_answer(found: Any, wanted: Any, program: Program) -> bool:
-    """Compare; of several errors at the same time any may come first."""
-    if isinstance(wanted, KeyError):
-        is_same = isinstance(found, KeyError) and found.args == wanted.args
-        return is_same or (isinstance(found, KeyError) and "all" in str(program))
-    return bool(found == wanted)
 
 
 # -- from outside ---------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from obelisk_ops.core.fold import fold
@@ -24,14 +24,13 @@ from obelisk_ops.errors import ExecutionEnded
 from obelisk_ops.testing import EngineForTests, replay
 from tests.engines import in_memory, the_tables_fit_the_logs, until
 from tests.grammar import PROGRAMS
+from tests.model import check_answers, expected, possible
 from tests.programs import (
     FLOWS,
     Program,
     answer_stubs,
-    expected,
     hang,
     interpret,
-    same_answer,
     send_signals,
 )
 
@@ -40,6 +39,9 @@ STEPS_MAX = 300
 JUMPS = st.lists(st.tuples(st.integers(0, 6), st.sampled_from([-90, -1, 1, 90])), max_size=2)
 #: what a long pause changes: a limit passes during it
 LIMITED = ("race", "late", "intime", "drop", "receive")
+
+#: the member that is asked first ends last
+LATE_ERROR: Program = [("try", [("all", [[("call", 0), ("fail", 0)], [("fail", 1)]])])]
 
 #: before or after which commit, from the last death on
 DEATHS = st.lists(st.tuples(st.booleans(), st.integers(1, 12)), min_size=1, max_size=5)
@@ -133,8 +135,7 @@ async def run_program(
             for is_before, which in deaths:
                 (engine.crash_before if is_before else engine.crash_after)(which)
             answers = await play(engine, program, pauses, jumps)
-            for name, wanted in expected("p", program).items():
-                assert same_answer(answers[name], wanted, program), (answers[name], wanted)
+            check_answers(answers, "p", program)
             the_logs_fit_the_code(engine)
 
 
@@ -170,6 +171,7 @@ how: dict[str, Any] = {
 
 @pytest.mark.behaviour("O61", "P12")
 @programs
+@example(program=LATE_ERROR, deaths=[(False, 1)], pauses=[], jumps=[], keep_loaded=1000)
 @settings(max_examples=100, derandomize=True, **how)
 def test_some_programs(
     program: Program,
@@ -181,10 +183,18 @@ def test_some_programs(
     check(program, deaths, pauses, jumps, keep_loaded)
 
 
+def test_of_several_errors_each_may_come_first_and_no_other() -> None:
+    assert [way["p"] for way in possible("p", LATE_ERROR)] == [["caught 0"], ["caught 1"]]
+    check_answers({"p": ["caught 1"]}, "p", LATE_ERROR)
+    with pytest.raises(AssertionError):
+        check_answers({"p": ["caught 2"]}, "p", LATE_ERROR)
+
+
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
 @pytest.mark.behaviour("O61", "P12")
 @programs
+@example(program=LATE_ERROR, deaths=[(False, 1)], pauses=[], jumps=[], keep_loaded=1000)
 @settings(max_examples=1000, **how)
 def test_many_programs(
     program: Program,

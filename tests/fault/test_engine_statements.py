@@ -22,7 +22,8 @@ from obelisk_ops.durable import commits
 from obelisk_ops.testing import EngineForTests
 from tests.engines import the_tables_fit_the_logs
 from tests.fault.test_engine_programs import play, store_of
-from tests.programs import FLOWS, Program, expected
+from tests.model import expected
+from tests.programs import FLOWS, Program
 
 PROGRAM: Program = [
     ["receive"], ["child", [["call", 1], ["sleep", 3]]], ["drop", 1], ["undo", 2], ["count", 2],

@@ -24,10 +24,11 @@ from obelisk_ops.core.history import history_of
 from obelisk_ops.core.ports import ExecutionFilter
 from obelisk_ops.storage import open_store
 from obelisk_ops.testing import replay
+from tests import model
 from tests.engines import the_tables_fit_the_logs
 from tests.fault.test_kill import seed
 from tests.grammar import random_program
-from tests.programs import FLOWS, Program, expected, same_answer
+from tests.programs import FLOWS, Program
 
 ROOT = Path(__file__).parents[2]
 PER_BATCH = 40
@@ -80,9 +81,7 @@ def check_answers(database: Path, programs: dict[str, Program]) -> None:
             history = history_of(row.id, log, store.inbox(row.key))
             assert replay(history, known[row.function]).has_finished
     for name, program in programs.items():
-        for execution, wanted in expected(name, program).items():
-            found = answers[execution]
-            assert same_answer(found, wanted, program), (execution, program, found, wanted)
+        model.check_answers(answers, name, program)
 
 
 def answer(log: list[Event]) -> Any:
