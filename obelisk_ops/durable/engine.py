@@ -351,7 +351,7 @@ class Engine(Scheduling, Housekeeping, Looking):
 
     def _reader(self) -> LogReader:
         if self._owner is not None:
-            return self._owner.store
+            return self._owner.reader
         if self._client is not None:
             return self._client.reader()
         raise self._not_running()

@@ -30,6 +30,7 @@ from obelisk_ops.errors import ExecutionNotFound, FunctionNotFound, OpsError
 from obelisk_ops.storage import open_mailbox, open_store
 from obelisk_ops.storage.sqlite import beside
 from obelisk_ops.storage.sqlite.recovery import find_overlooked_commit
+from obelisk_ops.storage.unbegun import WholeReader
 
 _CHECK_SUPERVISOR_S = 1.0
 _WAL_BYTES_MAX = 16 << 20
@@ -81,6 +82,7 @@ class Owner:
         except BaseException:
             self._lock.release()
             raise
+        self.reader = WholeReader(self.store)
         self._barrier = barrier or SupervisedBarrier(path)
         self._scheduler = Scheduler(self.store, clock, registry, self._barrier, limits)
         self._letters = Letters(self.store, self._scheduler)
@@ -88,8 +90,7 @@ class Owner:
         self._scheduler.workshop.follows_crash = not self._lock.last_owner_closed
         self._scheduler.workshop.tie(tether.tether_of(tether.facts(path), path))
         self._scheduler.nursery.recover()
-        self._supervised = False
-        self._wal_alarmed = False
+        self._supervised = self._wal_alarmed = False
         self._epoch = self.store.meta().get("epoch", "")
         self._watch_supervisor()
         hook.add()
@@ -219,6 +220,8 @@ class Owner:
         self._scheduler.check()
         roster, nursery = self._scheduler.roster, self._scheduler.nursery
         execution_id = nursery.latest(execution_id)
+        if roster.find(execution_id) is None and self.store.find(execution_id) is None:
+            await self.answer_letters()  # one of them may ask for it
         if roster.find(execution_id) is None:
             # What is to be recovered has been; how it ended may be known outside.
             await self._durable(self._scheduler.fence(execution_id))

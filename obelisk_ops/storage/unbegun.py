@@ -40,13 +40,14 @@ class WholeReader:
 
     def find(self, execution_id: str) -> StateRow | None:
         """See LogReader.find."""
-        # Letters first: one that is answered meanwhile has become an execution.
-        letters = self._inner.letters_to(execution_id)
         row = self._inner.find(execution_id)
         if row is not None:
             return row
+        letters = self._inner.letters_to(execution_id)
         mine = (one for one in letters if one.target == execution_id)
-        return next((made for one in mine if (made := self._row(one)) is not None), None)
+        waiting = next((made for one in mine if (made := self._row(one)) is not None), None)
+        # A letter that was answered between the two looks has become an execution.
+        return waiting or self._inner.find(execution_id)
 
     def get(self, key: int) -> StateRow:
         """See LogReader.get."""

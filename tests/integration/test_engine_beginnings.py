@@ -1,4 +1,4 @@
-"""Code that begins later than its execution: its time begins when it does."""
+"""Code that begins later than its execution; executions that wait for an owner to begin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from obelisk_ops import now, schedule, sleep, workflow
+from obelisk_ops import Engine, now, schedule, sleep, workflow
+from obelisk_ops.core.ports import State
+from obelisk_ops.durable import letters
+from obelisk_ops.errors import ExecutionNotFound
 from obelisk_ops.testing import EngineForTests, MovableClock
 from tests.engines import kinds, the_tables_fit_the_logs
 
@@ -25,6 +28,11 @@ async def limited(seconds: float = 30) -> str:
 @workflow
 async def later(seconds: float) -> str:
     return schedule(limited, after=seconds)
+
+
+@workflow
+async def adds_one(n: int) -> int:
+    return n + 1
 
 
 @pytest.fixture
@@ -86,3 +94,29 @@ def test_its_timeout_is_counted_from_its_beginning(engine: EngineForTests) -> No
             the_tables_fit_the_logs(engine._owner.store)  # type: ignore[union-attr]
 
     asyncio.run(main())
+
+
+def test_what_was_submitted_while_nobody_was_there_exists_from_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what an owner answers only after it has looked into its mailbox several times."""
+    db = tmp_path / "runs.db"
+    monkeypatch.setattr(letters, "_LETTERS_MAX", 2)
+
+    async def submit() -> None:
+        async with Engine(db, serve=False) as client:
+            for n in range(5):
+                await client.submit(adds_one, n, id=f"f{n}")
+
+    async def go_on() -> None:
+        async with Engine(db, workflows=[adds_one]) as engine:
+            handle = engine.handle("f4")
+            assert handle.status().state is State.PENDING
+            assert kinds(handle.events()) == ["created"]
+            assert [row.id for row in engine.list()] == ["f0", "f1", "f2", "f3", "f4"]
+            assert await handle.result() == 5
+            with pytest.raises(ExecutionNotFound):
+                engine.handle("f5")
+
+    asyncio.run(submit())
+    asyncio.run(go_on())
