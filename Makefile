@@ -15,7 +15,7 @@ demo: $(STAMP)-demo ## A sweep, its backup, two disasters and a post-mortem, eac
 	$(BIN)/obelisk-ops demo
 
 test: $(STAMP)-dev ## The whole suite, with the real Litestream and a real S3 server
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not chaos"
+	$(BIN)/pytest -n 3 --dist loadgroup -m "not chaos"
 
 test-chaos: $(STAMP)-dev ## The random kill tests in full count
 	$(BIN)/pytest -m chaos
@@ -28,7 +28,7 @@ check: $(STAMP)-dev ## Lint, types, imports, unit tests: seconds
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q tests/unit tests/repo
+	$(BIN)/pytest -q -n 2 tests/unit tests/repo
 
 bench: $(STAMP)-dev ## How fast we are, beside bare SQLite and other engines, in one run: minutes
 	$(BIN)/python -m benchmarks
