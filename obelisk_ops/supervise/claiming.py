@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from obelisk_ops.core.clock import Clock
-from obelisk_ops.errors import Fenced, PreconditionFailed
+from obelisk_ops.errors import PreconditionFailed
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.replica.leases import (
     NOBODY,
@@ -17,7 +17,7 @@ from obelisk_ops.replica.leases import (
     write_ownership,
 )
 from obelisk_ops.supervise.bucket import Bucket
-from obelisk_ops.supervise.fencing import Rival
+from obelisk_ops.supervise.fencing import Contested, Rival
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.rivals import Look
 
@@ -50,7 +50,7 @@ async def claim(
         before_taking: Raises, if it must not be taken although it could be.
 
     Raises:
-        Fenced: Another machine is about to take it from us, or others keep claiming it.
+        Contested: Another machine is about to take it from us, or others keep claiming it.
         OpsError: The bucket does not answer.
     """
     for _ in range(_RACES_MAX):
@@ -68,7 +68,7 @@ async def claim(
                 return Owned(host=owned.host, look=look)
         with suppress(PreconditionFailed):
             return await _take(bucket, keys, next_claim(seen, lease, clock), seen)
-    raise Fenced(
+    raise Contested(
         f"others keep claiming '{keys.name}'",
         hint="find the other machine that replicates a database under this name",
     )
@@ -91,7 +91,7 @@ async def give_back(bucket: Bucket, keys: ReplicaKeys, lease: Holder) -> None:
 def _refuse_revoked(name: str, lease: Holder) -> None:
     # Whoever revoked it claims it at once. If he never does, he died in between.
     if not lease.is_taking_long(name):
-        raise Fenced(f"another machine is about to take over '{name}'")
+        raise Contested(f"another machine is about to take over '{name}'")
 
 
 def next_claim(seen: SeenOwnership | None, lease: Holder, clock: Clock) -> Ownership:

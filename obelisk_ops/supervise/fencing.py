@@ -13,9 +13,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from obelisk_ops.errors import Fenced
 from obelisk_ops.replica.leases import Lease, SeenLease
 
 _MARGIN_MIN_MS = 1_000
+
+
+class Contested(Fenced):
+    """
+    The right to write is not ours now, and nobody else is known to have it.
+
+    Whoever has begun to take it may have died before he did: ask again.
+    """
 
 
 def renew_every_ms(ttl_ms: int) -> int:

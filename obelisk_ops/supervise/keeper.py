@@ -215,8 +215,9 @@ class Keeper:
         tracker = self.tracker
         if tracker is not None and tracker.superseded and not self._tenure.refusal:
             self._tenure.supersede(tracker.superseded)
+            self._drop_tracker()
         owner = self.owner
-        if owner is not None and tracker is None:
+        if owner is not None and self.tracker is None:
             self.tracker = Tracker(
                 self.path,
                 self._keys,

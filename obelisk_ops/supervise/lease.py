@@ -30,7 +30,7 @@ from obelisk_ops.replica.leases import (
 )
 from obelisk_ops.supervise import fencing
 from obelisk_ops.supervise.bucket import Bucket, problem_of
-from obelisk_ops.supervise.fencing import Move, Own
+from obelisk_ops.supervise.fencing import Contested, Move, Own
 from obelisk_ops.supervise.health import Problem
 from obelisk_ops.supervise.party import Party
 from obelisk_ops.supervise.rivals import Rivals
@@ -155,16 +155,16 @@ class Holder:
         the call is then a part of the history, for whoever takes over lists it later.
 
         Raises:
-            Fenced: The lease or this replica was lost, or its epoch has ended.
+            Contested: The lease or this replica was lost, or its epoch has ended.
             OpsError: The bucket does not answer.
         """
         before = self.id
         await self._looks.anew()
         held = self._holds.get(name)
         if not self.id or self.id != before:
-            raise Fenced("the lease of this supervisor was lost")
+            raise Contested("the lease of this supervisor was lost")
         if held is None or held.epoch != epoch or self.is_revoked(name, held.claim):
-            raise Fenced(f"epoch {epoch} of '{name}' is not written by this supervisor")
+            raise Contested(f"epoch {epoch} of '{name}' is not written by this supervisor")
 
     async def begin(self) -> None:
         """
@@ -376,7 +376,7 @@ class Holder:
     async def _look(self) -> None:
         lease_id, prefix = self.id, self.party.prefix
         if not lease_id:
-            raise Fenced("this supervisor holds no lease")
+            raise Contested("this supervisor holds no lease")
         seen = await self._ask(lambda store: read_lease(store, prefix, lease_id))
         if lease_id == self.id:
             self._saw(seen.lease if seen else None)

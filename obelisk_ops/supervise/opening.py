@@ -15,6 +15,7 @@ from obelisk_ops.replica.layout import MARKERS_FOLDER, ReplicaKeys
 from obelisk_ops.replica.leases import Ownership, read_ownership
 from obelisk_ops.replica.reading import read_replica
 from obelisk_ops.supervise.bucket import Bucket
+from obelisk_ops.supervise.fencing import Contested
 from obelisk_ops.supervise.ownership import (
     Continue,
     Decision,
@@ -88,6 +89,7 @@ async def settle(
     Return the epoch that *file* goes into, opened if need be, its note written.
 
     Raises:
+        Contested: Another machine has claimed the replica meanwhile.
         Fenced: This file may not be replicated under this name.
         BackupMissing: It was, and the bucket knows nothing of it.
         OpsError: The bucket or the disk does not answer as it should.
@@ -287,7 +289,7 @@ async def _refuse_lost(bucket: Bucket, keys: ReplicaKeys, presence: Presence) ->
     seen = await bucket.call(lambda store: read_ownership(store, keys))
     now = seen.ownership if seen else None
     if now is None or (now.lease, now.claim) != (ours.lease, ours.claim):
-        raise Fenced(f"another machine has claimed '{keys.name}' meanwhile")
+        raise Contested(f"another machine has claimed '{keys.name}' meanwhile")
 
 
 async def _refuse_unmarked(bucket: Bucket, keys: ReplicaKeys) -> None:

@@ -209,11 +209,12 @@ class Takeover:
         # Whatever it renewed before it was revoked is over by then, however it renewed.
         until_ms = revoked_ms + patience_ms(lease.ttl_ms)
         while (rest_ms := until_ms - self._clock.elapsed_ms()) > 0:
-            seen = read_lease(self._source.store, self._source.keys.prefix, lease.id)
-            if seen is None:
-                return "released"
-            if is_revoked(seen.lease.acknowledged, self._name, claim):
-                return "acknowledged"
+            with suppress(OpsError):  # time passes without an answer, too
+                seen = read_lease(self._source.store, self._source.keys.prefix, lease.id)
+                if seen is None:
+                    return "released"
+                if is_revoked(seen.lease.acknowledged, self._name, claim):
+                    return "acknowledged"
             self._tell(f"waiting for {was.host} to let go, at most {rest_ms / 1000:.0f} s more")
             _pause.wait(min(_LOOK_S, rest_ms / 1000))
         return "ran out"

@@ -22,7 +22,7 @@ from obelisk_ops.replica.leases import Ownership
 from obelisk_ops.supervise import identity
 from obelisk_ops.supervise.bucket import problem_of
 from obelisk_ops.supervise.claiming import Owned, claim, give_back
-from obelisk_ops.supervise.fencing import renew_every_ms
+from obelisk_ops.supervise.fencing import Contested, renew_every_ms
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Problem, words_for_ms
 from obelisk_ops.supervise.opening import Opened, Presence, refuse_outdated, settle
@@ -43,7 +43,7 @@ class Tenure:
         refusal: Why this machine may not replicate it.
         problem: Why its epoch cannot be found out.
         waiting: What has to happen first, if anything has.
-        is_undecided: Whether the owner that it is refused for may be dead.
+        is_undecided: Whether whoever it is refused for may be dead, or may not have taken it.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Tenure:
         )
         if is_lost:
             self.end()
-            self._refuse("fenced", "another machine may have taken it over")
+            self._refuse("fenced", "another machine may have taken it over", is_undecided=True)
         # While it is being claimed the lease holds it already, and is asked about it.
         if is_at_rest and self.owner is None and not self.is_seeking:
             lease.let_go(self._name)
@@ -126,9 +126,11 @@ class Tenure:
         self._due_ms = 0
 
     def supersede(self, epoch: int) -> None:
-        """Note that another machine has opened a later epoch."""
+        """Stop for another machine that has opened a later epoch, and seek anew."""
+        self.end()
+        # Who seeks finds the replica to be his no more, and gives back what he still claims.
         text = f"another machine has opened epoch {epoch}; this file is out of date"
-        self.refusal = self._problem("fenced", text)
+        self._refuse("fenced", text)
 
     def release(self) -> None:
         """Give the lock back; from now on the engine asks nobody, unless it was fenced."""
@@ -147,7 +149,8 @@ class Tenure:
             async with self._fleet.seekers:
                 opened = await self._try(inode)
         except (Fenced, DatabaseLocked) as error:
-            self._refuse(error.code, _with_hint(error))
+            is_undecided = isinstance(error, Contested)
+            self._refuse(error.code, _with_hint(error), is_undecided=is_undecided)
         except BackupMissing as error:
             self.problem = self._problem(error.code, _with_hint(error))
         except OpsError as error:
@@ -224,17 +227,17 @@ class Tenure:
         event = "epoch_opened" if opened.is_new else "epoch_continued"
         self._fleet.log.info(event, database=self._name, epoch=self.owner.epoch)
 
-    def _refuse(self, code: str, text: str) -> None:
+    def _refuse(self, code: str, text: str, *, is_undecided: bool = False) -> None:
         self._claimed = None
         self.refusal = self._problem(code, text)
         self.problem = None
-        self.is_undecided = False
+        self.is_undecided = is_undecided
 
     def _refuse_owned(self, owned: Owned) -> None:
         look, fleet = owned.look, self._fleet
         age = words_for_ms(look.age_ms)
-        self._refuse("fenced", f"owned by {owned.host} (its lease was renewed {age} ago)")
-        self.is_undecided = not look.is_proven
+        text = f"owned by {owned.host} (its lease was renewed {age} ago)"
+        self._refuse("fenced", text, is_undecided=not look.is_proven)
         rest_ms = min(look.rest_ms, renew_every_ms(fleet.lease.party.ttl_ms))
         self._due_ms = fleet.clock.elapsed_ms() + max(rest_ms, _SOON_MS)
 
