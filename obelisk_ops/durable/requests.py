@@ -123,7 +123,8 @@ class Requests:
     def _answer_cold(self, kind: str, target: str, body: str, execution_id: str) -> Turn:
         engine = self._engine
         row = engine.store.find(execution_id)
-        if engine.cold.is_busy(execution_id, row.key if row else None):
+        is_busy = engine.cold.is_busy(execution_id, row.key if row else None)
+        if is_busy and not (row is not None and self._is_one_more(kind, row)):
             raise Later(f"execution {execution_id!r} is being written")
         if row is None:
             raise ExecutionNotFound(f"there is no execution {execution_id!r}")
@@ -133,13 +134,18 @@ class Requests:
         if kind == "cancel" and (row.state is State.PARKED or not self._is_begun(row)):
             return self.closing.cancel(row)
         live = self._load(kind, row)
-        if live is None and engine.cold.is_busy(execution_id, row.key):
+        if live is None and not is_busy and engine.cold.is_busy(execution_id, row.key):
             raise Later(f"execution {execution_id!r} was parked just now")
         if live is None:
             return self._write_down(kind, target, body, row)
         return (
             engine.open() if kind == "unpause" else self._answer_live(kind, target, body, live)
         )
+
+    def _is_one_more(self, kind: str, row: StateRow) -> bool:
+        """Tell whether it is a signal to one that is, and stays, paused."""
+        states = {row.state, self._engine.cold.state(row)}
+        return kind == "signal" and states == {State.PAUSED}
 
     def _load(self, kind: str, row: StateRow) -> Execution | None:
         """Take one into memory for a request that its code is to hear of."""

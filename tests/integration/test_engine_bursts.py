@@ -7,9 +7,11 @@ import gc
 from pathlib import Path
 from typing import Any
 
-from obelisk_ops import Engine, activity, workflow
+from obelisk_ops import Engine, Signal, activity, workflow
+from obelisk_ops.testing import EngineForTests
 
 MANY = 200
+note = Signal("note", int)
 
 
 @activity
@@ -30,6 +32,11 @@ async def collecting() -> bool:
 @workflow
 async def in_threads(number: int) -> int:
     return await doubled(await doubled(number))
+
+
+@workflow
+async def hears(count: int) -> list[int | None]:
+    return [await note.receive() for _ in range(count)]
 
 
 def test_the_collector_rests_in_a_burst_and_works_after_it(tmp_path: Path) -> None:
@@ -87,3 +94,24 @@ async def _threads(path: Path) -> tuple[list[int], int]:
         asking = [engine.submit(in_threads, number) for number in range(MANY)]
         handles = await asyncio.gather(*asking)
         return [await handle.result() for handle in handles], wakes
+
+
+def test_letters_to_one_that_is_paused_share_a_commit(tmp_path: Path) -> None:
+    """Those before the one that lets it go on, and those after it; in their order."""
+
+    async def post() -> None:
+        async with Engine(tmp_path / "paused.db", serve=False) as client:
+            handle = await client.submit_json(hears, b"[22]", execution_id="p", paused=True)
+            for number in range(20):
+                await handle.signal(note, number, id=str(number))
+            await handle.unpause()
+            for number in range(20, 22):
+                await handle.signal(note, number)
+
+    async def answer() -> None:
+        async with EngineForTests(tmp_path / "paused.db", workflows=[hears]) as engine:
+            assert await engine.handle("p").result() == list(range(22))
+            assert engine.commits <= 5  # created, heard while paused, let go on, and after
+
+    asyncio.run(post())
+    asyncio.run(answer())
