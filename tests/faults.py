@@ -7,6 +7,7 @@ answered, or how slowly and how far bytes come. `tests.proxy` applies them.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -89,6 +90,16 @@ class CutAfter(Fault):
     @property
     def pace(self) -> Pace:
         return Pace(until=self.answer_bytes)
+
+
+@dataclass(frozen=True)
+class SwallowedPut(Fault):
+    """An upload is answered as if it were done, and is not."""
+
+    def instead(self, request: Request) -> Answer | None:
+        answer = Answer.of(200)
+        etag = f'"{hashlib.md5(request.body, usedforsecurity=False).hexdigest()}"'
+        return replace(answer, head=answer.head.with_header("ETag", etag))
 
 
 @dataclass(frozen=True)

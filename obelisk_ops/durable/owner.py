@@ -65,10 +65,8 @@ class Owner:
             DatabaseLocked: Another process owns it.
             CorruptDatabase: It is damaged.
         """
-        self._path = path
-        self._clock = clock
+        self._path, self._clock, self._registry = path, clock, registry
         self._grace_s = limits.grace_s
-        self._registry = registry
         self._lock = beside.Lock(path)
         try:
             if not self._lock.last_owner_closed:
@@ -88,7 +86,8 @@ class Owner:
         self._letters = Letters(self.store, self._scheduler)
         self._mailroom = Mailroom(path, self.store, self._woken, self._asked)
         self._scheduler.workshop.follows_crash = not self._lock.last_owner_closed
-        self._scheduler.workshop.tie(tether.tether_of(tether.facts(path), path))
+        self._facts = tether.facts(path)
+        self._scheduler.workshop.tie(tether.tether_of(self._facts, path))
         self._scheduler.nursery.recover()
         self._supervised = self._wal_alarmed = False
         self._epoch = self.store.meta().get("epoch", "")
@@ -264,7 +263,7 @@ class Owner:
         self._timer = asyncio.get_running_loop().call_later(
             _CHECK_SUPERVISOR_S, self._watch_supervisor
         )
-        facts = tether.facts(self._path)
+        facts = self._facts = tether.facts(self._path, self._facts)
         self._scheduler.workshop.tie(tether.tether_of(facts, self._path))
         if bool(facts) != self._supervised:
             self._supervised = bool(facts)

@@ -33,13 +33,19 @@ class Tether:
     why: str = ""
 
 
-def facts(database: Path) -> dict[str, object]:
-    """Return what the supervisor wrote beside *database*; empty if there is nothing."""
+#: What is known of a supervisor whose word cannot be read: that it may have one.
+UNREAD: Mapping[str, object] = {"is_unread": True}
+
+
+def facts(database: Path, known: Mapping[str, object] = UNREAD) -> Mapping[str, object]:
+    """Return what the supervisor wrote beside *database*; *known* if it cannot be read."""
     try:
         read = json.loads((beside.folder(database) / "owner.json").read_text())
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return {}
-    return read if isinstance(read, dict) else {}
+    except (OSError, ValueError):
+        return known
+    return read if isinstance(read, dict) else known
 
 
 def tether_of(told: Mapping[str, object], database: Path) -> Tether:
@@ -60,6 +66,9 @@ def judge(told: Mapping[str, object], *, inode: int, boot: str) -> Tether:
         inode: The file that the engine has opened.
         boot: This run of the machine.
     """
+    if told is UNREAD:
+        why = "what its supervisor wrote in owner.json beside it cannot be read"
+        return Tether(until_ms=0, why=f"{why}; {_LET_GO}")
     until_ms = told.get("lease_deadline_ms")
     if not isinstance(until_ms, int) or told.get("inode") != inode:
         return Tether()  # no supervisor, one that was stopped, or of another file

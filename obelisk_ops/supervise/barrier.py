@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from obelisk_ops.durable.supervised import Answer, Refusal
-from obelisk_ops.errors import Fenced, OpsError, Unavailable
+from obelisk_ops.errors import Fenced, ObjectNotFound, OpsError, Unavailable
 from obelisk_ops.litestream import ltx
 from obelisk_ops.litestream.local import covering, read_log_end
 from obelisk_ops.supervise import identity
@@ -32,8 +32,6 @@ _TRIES = 5
 _AGAIN_S = 0.25
 #: For so long it may turn out that nobody else has taken it over.
 _DECIDED_MS = 3_000
-#: An object that was shipped so lately cannot have been compacted away.
-_YOUNG_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +42,10 @@ class Shipment:
     Attributes:
         txid: A transaction whose file reaches the end of what was measured.
         owner: The note of its epoch.
-        at_ms: When, by ``Clock.elapsed_ms``.
     """
 
     txid: int
     owner: Owner
-    at_ms: int
 
 
 class Barriers:
@@ -99,7 +95,9 @@ class Barrier:
 
         Raises:
             Fenced: It never will be: another machine has the right to write.
+            Unavailable: It is not looked after here any more.
         """
+        said = ""
         while True:
             try:
                 await self._prove(await self._shipping.once())
@@ -107,7 +105,12 @@ class Barrier:
                 why = self._keeper.why_not() or error.message
                 if self._keeper.is_fenced_for(_DECIDED_MS):
                     raise Fenced(why) from None
-                told(why)
+                if self._keeper.is_retired:
+                    # Whoever looks after it from now on is found by asking again.
+                    raise Unavailable(why) from None
+                if why != said:
+                    told(why)
+                    said = why
             else:
                 return
             await asyncio.sleep(_AGAIN_S)
@@ -133,8 +136,7 @@ class Barrier:
                 continue  # somebody was committing, or another file is there: measured anew
             found = covering(keeper.meta(owner), txid, end)
             if found is not None and found <= replicated_txid:
-                at_ms = keeper.fleet.clock.elapsed_ms()
-                self._last = Shipment(txid=found, owner=owner, at_ms=at_ms)
+                self._last = Shipment(txid=found, owner=owner)
                 return self._last
         raise Unavailable("Litestream does not show that it has shipped what was committed")
 
@@ -146,20 +148,30 @@ class Barrier:
         return synced.txid, synced.replicated_txid
 
     async def _look_for_last(self) -> None:
-        last, keeper = self._last, self._keeper
-        now_ms = keeper.fleet.clock.elapsed_ms()
-        if last is None or last.owner is not keeper.owner or now_ms - last.at_ms > _YOUNG_MS:
+        last, keeper, tracker = self._last, self._keeper, self._keeper.tracker
+        if last is None or last.owner is not keeper.owner or tracker is None:
             return
+        if tracker.chain is not None and tracker.chain.reached >= last.txid:
+            return  # it was listed, and all that lies before it
         name = ltx.Name(level=0, min_txid=last.txid, max_txid=last.txid)
         key = keeper.keys.epoch(last.owner.epoch) + ltx.file_name(name)
-        await keeper.fleet.bucket.call(lambda store: store.head(key))
+        try:
+            await keeper.fleet.bucket.call(lambda store: store.head(key))
+        except ObjectNotFound:
+            # Compacted away, or never arrived: a listing of everything tells which.
+            tracker.custody.alarm(promised=last.txid)
 
     def _refuse_trouble(self) -> None:
         """Raise what is known to be wrong with what was shipped before."""
         tracker = self._keeper.tracker
-        problem = self._keeper.doubts.problem() or (tracker.problem if tracker else None)
-        if problem is not None:
+        doubt = self._keeper.doubts.problem()
+        problem = doubt or (tracker and (tracker.problem or tracker.missing))
+        if problem:
             raise Unavailable(problem.text)
+        if tracker and tracker.custody.is_alarmed:
+            raise Unavailable(
+                "it is not known yet whether the bucket holds what was shipped before"
+            )
 
     async def _prove(self, shipment: Shipment) -> None:
         """

@@ -163,11 +163,11 @@ class Bucket:
         self.problem = problem_of(error, since_ms=since_ms)
 
 
-def problem_of(error: OpsError, *, since_ms: int) -> Problem:
-    """Return what *error* means to somebody who looks at the status."""
+def problem_of(error: OpsError, *, since_ms: int, what: str = "S3 does not answer") -> Problem:
+    """Return what *error* means to somebody who looks at the status; *what*, if S3 is away."""
     if isinstance(error, S3Unavailable):
         why = _system_reason(error) or error.message
-        return Problem(code=error.code, text="S3 does not answer", since_ms=since_ms, why=why)
+        return Problem(code=error.code, text=what, since_ms=since_ms, why=why)
     return Problem(code=error.code, text=error.message, since_ms=since_ms)
 
 

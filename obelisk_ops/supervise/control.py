@@ -82,7 +82,7 @@ class ControlServer:
             with suppress(OSError, ValueError):
                 while line := await coming:
                     coming = asyncio.ensure_future(reader.readline())
-                    answer = await self._answer(line, coming, partial(_say, writer))
+                    answer = await self._answer(line, coming, partial(_note, writer))
                     _say(writer, answer)
                     await writer.drain()
         finally:
@@ -102,6 +102,12 @@ class ControlServer:
             known = ", ".join(sorted({**self._answers, **self._slow}))
             return {"error": {"code": "usage", "message": "not understood", "hint": known}}
         return answer()
+
+
+def _note(writer: asyncio.StreamWriter, line: object) -> None:
+    """Say something by the way, unless what was said before was not even taken."""
+    if not writer.transport.get_write_buffer_size():
+        _say(writer, line)
 
 
 def _say(writer: asyncio.StreamWriter, line: object) -> None:

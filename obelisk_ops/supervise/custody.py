@@ -71,12 +71,26 @@ class Custody:
 
     Attributes:
         missing: What the last look did not find; None if nothing is missing.
+        promised: The last transaction that was said to be there, and was not found.
+        alarms: How often something made it likely that something is missing.
+        answered: How many of them there had been when the last look at everything began.
     """
 
     def __init__(self) -> None:
         self.missing: Missing | None = None
+        self.promised = self.alarms = self.answered = 0
         self._looks = 0
         self._since_ms = self._looked_ms = 0
+
+    def alarm(self, *, promised: int = 0) -> None:
+        """Ask for a look at everything, which has to find *promised*."""
+        self.promised = max(self.promised, promised)
+        self.alarms += 1
+
+    @property
+    def is_alarmed(self) -> bool:
+        """Tell whether no look at everything has begun since the last alarm, and ended."""
+        return self.alarms != self.answered
 
     def note(self, missing: Missing | None, *, now_ms: int) -> None:
         """Note what one look did not find."""

@@ -20,6 +20,8 @@ PROOF_MAX_MS = 15_000
 HICCUP_MS = 2_000
 #: An upload and the listing that finds it take their time, however short the interval is.
 LAG_LEAST_MS = 2_000
+#: How long a process may be away that is started anew, for a change of its group or itself.
+IDLE_MAX_MS = 10_000
 #: How long the first look at a file may take before "starting" is no answer any more.
 START_MAX_MS = 30_000
 
@@ -89,6 +91,9 @@ class Observations:
         refusal: Why this machine may not write the replica.
         bucket: What is wrong with the bucket, for everybody.
         own: What is wrong with this database alone.
+        right: Why the lease cannot be renewed.
+        may_write: Whether the lease is good for writing now.
+        idle_ms: Since when no process has the file open; None while one has.
         crash: Why the process is not running, if it ended unasked.
         doubt: Why what was shipped is not surely what the file holds.
         missing: What was in the bucket and is not, or is not listed.
@@ -111,6 +116,9 @@ class Observations:
     refusal: Problem | None = None
     bucket: Problem | None = None
     own: Problem | None = None
+    right: Problem | None = None
+    may_write: bool = True
+    idle_ms: int | None = None
     crash: Problem | None = None
     doubt: Problem | None = None
     missing: Problem | None = None
@@ -210,6 +218,7 @@ def _verdict(seen: Observations, now_ms: int) -> _Verdict:
         or _missing(seen, now_ms)
         or _behind(seen, now_ms)
         or _unproven(seen, now_ms)
+        or _idle(seen, now_ms)
         or (State.OK, "", "")
     )
 
@@ -225,7 +234,7 @@ def _without_right_or_file(seen: Observations) -> _Verdict | None:
 
 
 def _in_need_of_a_person(seen: Observations, now_ms: int) -> _Verdict | None:
-    for problem in (seen.own, seen.bucket):
+    for problem in (seen.own, seen.bucket, seen.right):
         if problem and problem.code in _NEEDS_A_PERSON:
             return State.FATAL, problem.code, _since(problem, now_ms)
     return None
@@ -246,7 +255,7 @@ def _set_back(seen: Observations) -> _Verdict | None:
 def _in_doubt(seen: Observations, now_ms: int) -> _Verdict | None:
     if seen.doubt is None:
         return None
-    problem = seen.own or seen.bucket
+    problem = _problem(seen, now_ms)
     why = f"; {_since(problem, now_ms)}" if problem else ""
     return State.UNKNOWN, seen.doubt.code, f"{_since(seen.doubt, now_ms)}{why}"
 
@@ -264,7 +273,7 @@ def _behind(seen: Observations, now_ms: int) -> _Verdict | None:
     oldest = seen.oldest_unsent_ms
     if oldest is None or now_ms - oldest <= max(3 * seen.sync_interval_ms, LAG_LEAST_MS):
         return None
-    problem = seen.own or seen.bucket
+    problem = _problem(seen, now_ms)
     if problem:
         return State.LAGGING, problem.code, _since(problem, now_ms)
     line = words_of_line(seen.around)
@@ -275,7 +284,7 @@ def _behind(seen: Observations, now_ms: int) -> _Verdict | None:
 
 
 def _unproven(seen: Observations, now_ms: int) -> _Verdict | None:
-    problem = seen.own or seen.bucket
+    problem = _problem(seen, now_ms)
     if problem and now_ms - problem.since_ms >= HICCUP_MS:
         return State.UNKNOWN, problem.code, _since(problem, now_ms)
     if not _is_measured(seen):
@@ -286,6 +295,28 @@ def _unproven(seen: Observations, now_ms: int) -> _Verdict | None:
     if seen.proven_ms is not None and now_ms - seen.proven_ms > PROOF_MAX_MS:
         return State.UNKNOWN, "", f"the bucket was last read {_age(seen.proven_ms, now_ms)} ago"
     return None
+
+
+def _idle(seen: Observations, now_ms: int) -> _Verdict | None:
+    """Say why the next change would go nowhere, though everything so far is safe."""
+    if not seen.may_write:
+        return State.UNKNOWN, "unavailable", "the lease of this supervisor has run out"
+    if seen.idle_ms is not None and now_ms - seen.idle_ms > IDLE_MAX_MS:
+        return (
+            State.UNKNOWN,
+            "",
+            f"no Litestream runs for it since {_age(seen.idle_ms, now_ms)}",
+        )
+    return None
+
+
+def _problem(seen: Observations, now_ms: int) -> Problem | None:
+    """Return what is wrong, rather what lasts than what was seen just now."""
+    # Without a lease nothing is written, whether or not the bucket answers who reads.
+    away = (seen.bucket, seen.right) if seen.may_write else (seen.right, seen.bucket)
+    found = [problem for problem in (seen.own, *away) if problem]
+    lasting = (problem for problem in found if now_ms - problem.since_ms >= HICCUP_MS)
+    return next(lasting, found[0] if found else None)
 
 
 def _is_measured(seen: Observations) -> bool:

@@ -50,6 +50,7 @@ class Keeper:
         doubts: What puts its replica in doubt.
         looked_ms: When it last looked, by ``Clock.elapsed_ms``.
         due_ms: When it has to look again.
+        is_retired: Whether it was told to stop looking after it.
     """
 
     def __init__(self, name: str, path: Path, fleet: Fleet, runner: Runner) -> None:
@@ -74,7 +75,8 @@ class Keeper:
         self.doubts = Doubts(name, path, sidecar=self._sidecar, fleet=fleet, on_news=news)
         self._inode: int | None = None
         self._was_there = False
-        self._is_retired = False
+        self._idle_ms: int | None = None
+        self.is_retired = False
         self._problem: Problem | None = None
 
     @property
@@ -131,7 +133,7 @@ class Keeper:
     @property
     def is_at_rest(self) -> bool:
         """Tell whether it was retired and nothing of it runs any more."""
-        return self._is_retired and self.process is None
+        return self.is_retired and self.process is None
 
     async def run(self) -> None:
         """Look, decide and act whenever it is woken, until cancelled."""
@@ -187,7 +189,7 @@ class Keeper:
 
     def retire(self) -> None:
         """Stop looking after this database; its process is asked to let go of it."""
-        self._is_retired = True
+        self.is_retired = True
         self._runner.leave(self.name)
         self._wake.set()
 
@@ -230,7 +232,7 @@ class Keeper:
         if (
             owner is None
             and self._inode is not None
-            and not self._is_retired
+            and not self.is_retired
             and not self.process
         ):
             # A process of the file that was here before has to be gone first.
@@ -272,7 +274,7 @@ class Keeper:
             self._drop_tracker()
 
     def _ask_for_process(self) -> None:
-        if self._is_retired:
+        if self.is_retired:
             self._runner.leave(self.name)
             return
         # Until it is known which epoch the file belongs to, nothing may run for it; and what
@@ -348,6 +350,13 @@ class Keeper:
             detail=self.health.detail,
         )
 
+    def _idle_since(self) -> int | None:
+        if self.process is not None:
+            self._idle_ms = None
+        elif self._idle_ms is None:
+            self._idle_ms = self._fleet.clock.elapsed_ms()
+        return self._idle_ms
+
     def _observe(self) -> Observations:
         tracker, runner = self.tracker, self._runner
         local = tracker.local if tracker else None
@@ -355,7 +364,6 @@ class Keeper:
         own = (
             self._problem
             or self._tenure.problem
-            or self.lease.problem
             or runner.problem
             or (tracker.problem if tracker else None)
         )
@@ -368,6 +376,9 @@ class Keeper:
             refusal=self._tenure.refusal or self.lease.refusal,
             bucket=self._fleet.bucket.problem,
             own=own,
+            right=self.lease.problem,
+            may_write=self.lease.may_write(),
+            idle_ms=self._idle_since(),
             crash=runner.crash if self.owner else None,
             doubt=self.doubts.problem(),
             missing=tracker.missing if tracker else None,

@@ -34,7 +34,7 @@ from obelisk_ops.supervise.fencing import Contested, Move, Own
 from obelisk_ops.supervise.health import Problem
 from obelisk_ops.supervise.party import Party
 from obelisk_ops.supervise.rivals import Rivals
-from obelisk_ops.supervise.shared import Shared
+from obelisk_ops.supervise.sharing import Shared
 
 if TYPE_CHECKING:
     from obelisk_ops.supervise.fleet import Log
@@ -63,7 +63,7 @@ class Holder:
     Attributes:
         id: The lease; empty until there is one. Another id means that the last was lost.
         deadline_ms: Until when nobody else may take what it holds.
-        problem: Why it cannot be renewed, if not because of what concerns everybody.
+        problem: Why it cannot be renewed.
         party: Who holds it.
         rivals: What was seen of the leases of others.
     """
@@ -159,7 +159,7 @@ class Holder:
             OpsError: The bucket does not answer.
         """
         before = self.id
-        await self._looks.anew()
+        await self._looks.once()
         held = self._holds.get(name)
         if not self.id or self.id != before:
             raise Contested("the lease of this supervisor was lost")
@@ -385,13 +385,11 @@ class Holder:
         return await self._bucket.call(request, is_write=is_write, is_urgent=True)
 
     def _note(self, error: OpsError) -> None:
-        if self._bucket.problem is not None and self._bucket.problem.code == error.code:
-            self.problem = None  # kept by the bucket, for everybody
-            return
         same = self.problem is not None and self.problem.code == error.code
         now_ms = self._clock.elapsed_ms()
         since_ms = self.problem.since_ms if same and self.problem else now_ms
-        self.problem = problem_of(error, since_ms=since_ms)
+        # It may answer who reads: then this is all there is to tell of it.
+        self.problem = problem_of(error, since_ms=since_ms, what="the lease cannot be renewed")
         if isinstance(error, CredentialsError):
             self._bucket.reconnect()  # others may be in their file by the next time
         if isinstance(error, Fenced):

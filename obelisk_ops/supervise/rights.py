@@ -51,7 +51,7 @@ class Rights:
         """Begin to hold a lease; its id is kept in *file*."""
         party = party_of(settings, file)
         lease = Holder(party, bucket, self._clock, self._log, on_halt=self._on_halt)
-        self._holding[lease] = asyncio.ensure_future(_hold(lease))
+        self._holding[lease] = asyncio.ensure_future(_hold(lease, self._log))
         return lease
 
     def give_back_unused(self, used: Iterable[Holder]) -> None:
@@ -77,14 +77,17 @@ class Rights:
             await lease.release()
 
 
-async def _hold(lease: Holder) -> None:
+async def _hold(lease: Holder, log: Log) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(lease.run())
-        tasks.create_task(_sweep(lease))
+        tasks.create_task(_sweep(lease, log))
 
 
-async def _sweep(lease: Holder) -> None:
+async def _sweep(lease: Holder, log: Log) -> None:
     while True:
         await asyncio.sleep(_SWEEP_S)
-        with suppress(OpsError):
-            await lease.rivals.sweep(lease.id, by=lease.party.host)
+        try:
+            with suppress(OpsError):
+                await lease.rivals.sweep(lease.id, by=lease.party.host)
+        except Exception as bug:  # noqa: BLE001 - to tidy up is not worth the lease
+            log.warning("bug", error=f"the sweep of old leases: {type(bug).__name__}: {bug}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from obelisk_ops.core.clock import Clock
@@ -107,23 +107,25 @@ class Supervisor:
         replica_of(self._settings)
         expand_databases(self._settings)
         places = self._places = Places(self._settings.state_dir)
-        try:
+        with ExitStack() as leaving:
+            # However it comes to the end, nothing is left running: another one may follow here.
+            leaving.callback(self._notifier.close)
+            leaving.callback(places.release)
+            leaving.callback(self._rights.let_go)
             for pid in end_orphans(places.configs):
                 self._log.warning("orphan_killed", pid=pid)
             self._roster = Roster(self._make_fleet(found, places))
+            leaving.callback(self._roster.let_go)
             barriers = Barriers(self._roster.keepers.values)
             server = ControlServer(
                 places.control, {"status": self._status}, {QUESTION: barriers.answer}
             )
-            await server.start()
             try:
+                await server.start()
                 with self._signals() if hears_signals else nullcontext():
                     return await self._supervise(once=once)
             finally:
                 await server.stop()
-        finally:
-            places.release()
-            self._notifier.close()
 
     async def _supervise(self, *, once: bool) -> Outcome:
         self._rescan()
@@ -147,11 +149,8 @@ class Supervisor:
             farewells = await self._say_farewell()
             await self._give_back()
         finally:
-            # However it came to the end, nothing is left running: another one may follow here.
             for task in (scanning, telling, *beside):
                 task.cancel()
-            self._rights.let_go()
-            self._roster.let_go()
         return outcome_of(rows, farewells, once=once)
 
     async def _give_back(self) -> None:

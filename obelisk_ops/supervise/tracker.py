@@ -67,6 +67,7 @@ class Tracker:
         chain: What a restore of the newest state needs; None before the first look at it.
         loss: What is surely gone from the bucket; None if nothing is.
         has_snapshot: Whether the bucket holds a full copy; None if that is not known.
+        custody: What is missing there, or was not found.
         ledger: What the bucket was once seen to hold.
         account: What it costs.
     """
@@ -91,9 +92,8 @@ class Tracker:
         self.has_snapshot: bool | None = None
         self.ledger = ledger
         self.account = Account(fleet.bucket.meter)
-        self._custody = Custody()
+        self.custody = Custody()
         self._chain_ms = 0
-        self._is_alarmed = False
         self._keys, self._epoch, self._meta = keys, ledger.epoch, meta
         self._bucket, self._clock, self._fleet = fleet.bucket, fleet.clock, fleet
         self._on_news = on_news
@@ -132,7 +132,7 @@ class Tracker:
     @property
     def missing(self) -> Problem | None:
         """What was in the bucket and is not, or is not listed."""
-        return self._custody.problem()
+        return self.custody.problem()
 
     @property
     def waiting_bytes(self) -> int:
@@ -162,7 +162,7 @@ class Tracker:
         local, remote = self.local, self.remote
         if local is None or remote is None or not local.txid or local.tail is None:
             return False
-        if self._custody.missing is not None:
+        if self.custody.missing is not None:
             return False
         # More in the bucket than here is another history, and proves nothing of this one.
         return remote.txid == local.txid and not local.tail.size and self.oldest_ms is None
@@ -214,31 +214,32 @@ class Tracker:
         """
         began_ms = self._clock.elapsed_ms()
         known = max(self.remote or Remote(), self.ledger.acknowledged, key=lambda r: r.txid)
-        keys, epoch = self._keys, self._epoch
+        keys, epoch, alarms = self._keys, self._epoch, self.custody.alarms
         if whole or self._wants_chain(began_ms):
             chain = await self._call(lambda store: read_chain(store, keys, epoch))
             remote = remote_of(chain)
-            missing = missing_from(chain, acknowledged=known.txid)
+            missing = missing_from(chain, acknowledged=max(known.txid, self.custody.promised))
             if missing is None and (self.chain is not None or chain.has_snapshot):
                 # At the first look the one that Litestream begins with may be on its way.
                 self.has_snapshot = chain.has_snapshot
-            self.chain, self._chain_ms, self._is_alarmed = chain, began_ms, False
+            self.chain, self._chain_ms, self.custody.answered = chain, began_ms, alarms
         else:
             remote = await self._call(lambda store: read_remote(store, keys, epoch, known))
             is_short = remote.txid < known.txid
             missing = Missing(first=remote.txid + 1, last=known.txid) if is_short else None
-        self._custody.note(missing, now_ms=self._clock.elapsed_ms())
+        self.custody.note(missing, now_ms=self._clock.elapsed_ms())
         if missing is None:
             self._listed_ms = began_ms
             self._note_remote(remote)
-        elif self._custody.is_certain:
+        elif self.custody.is_certain:
             self._lose(missing)
 
     def heard(self, words: str) -> None:
         """Note what Litestream complains about: of a compaction that does not fit, we look."""
         is_old = self._clock.elapsed_ms() - self._chain_ms >= _COMPLAINT_MS
-        if "compaction" in words.lower() and is_old and self.remote is not None:
-            self._is_alarmed = True
+        is_news = is_old and not self.custody.is_alarmed
+        if "compaction" in words.lower() and is_news and self.remote is not None:
+            self.custody.alarm()
 
     def save(self) -> None:
         """Bring to disk what was seen in the bucket; without room it is not there."""
@@ -255,9 +256,9 @@ class Tracker:
         now_ms = self._clock.elapsed_ms()
         if not self._bucket.is_ready() or self._bucket.is_crowded:
             return False
-        if self._custody.missing is not None:
-            return self._custody.is_due(now_ms)
-        if self._bucket.problem or self._is_alarmed:
+        if self.custody.missing is not None:
+            return self.custody.is_due(now_ms)
+        if self._bucket.problem or self.custody.is_alarmed:
             return True
         return self._is_worth_a_look(now_ms)
 
@@ -275,7 +276,8 @@ class Tracker:
         return local is not None and remote is not None and local.txid > remote.txid
 
     def _wants_chain(self, now_ms: int) -> bool:
-        if self.chain is None or self._is_alarmed or self._custody.missing is not None:
+        custody = self.custody
+        if self.chain is None or custody.is_alarmed or custody.missing is not None:
             return True
         pause_ms = rest_ms(
             self.chain, list_interval_ms=self._idle_ms, is_busy=not self.is_settled

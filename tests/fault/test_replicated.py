@@ -36,6 +36,7 @@ from obelisk_ops.settings import ReplicaSettings
 from obelisk_ops.storage import open_reader
 from tests.conftest import S3
 from tests.engines import looped
+from tests.faults import Refused, SwallowedPut
 from tests.proxy import Proxy
 from tests.supervised import PROGRAM, Supervised
 from tests.support import wait_until
@@ -216,6 +217,66 @@ async def test_a_supervisor_that_is_lost_is_waited_for(supervised: Supervised) -
         assert ran == ["before"]
         await asyncio.to_thread(supervised.start)
         assert await (await submitting).result() == "without"
+
+
+@pytest.mark.fault(25)
+@looped
+async def test_a_reload_takes_who_waits_to_whoever_looks_after_it_now(
+    tmp_path: Path, s3: S3, replica: ReplicaSettings
+) -> None:
+    (tmp_path / "runs").mkdir()
+    ran.clear()
+    with (
+        Proxy(int(s3.endpoint.rpartition(":")[2])) as line,
+        Supervised(tmp_path, replace(replica, endpoint=line.endpoint)) as supervised,
+    ):
+        supervised.start()
+        async with Engine(tmp_path / "runs" / "p.db") as engine:
+            await (await engine.submit(precious, "before")).result()
+            with line.fault(Refused(503, "SlowDown"), method="GET", path=r"/hosts/") as looks:
+                submitting = asyncio.ensure_future(engine.submit(precious, "during"))
+                while looks.hits < 2:  # noqa: ASYNC110 - it waits at the barrier
+                    await asyncio.sleep(0.05)
+                named = [{"path": "runs/*.db", "name": "other-{stem}"}]
+                place = replace(replica, endpoint=line.endpoint)
+                supervised.configure(place, databases=named)
+                supervised.tell(signal.SIGHUP)
+                wait_until(lambda: supervised.logged("reloaded"), 10, "another keeper")
+            async with asyncio.timeout(30):
+                assert await (await submitting).result() == "during"
+
+
+@pytest.mark.fault(14)
+@looped
+async def test_nothing_is_acknowledged_behind_an_upload_that_never_arrived(
+    tmp_path: Path, s3: S3, replica: ReplicaSettings
+) -> None:
+    (tmp_path / "runs").mkdir()
+    database = tmp_path / "runs" / "p.db"
+    with (
+        Proxy(int(s3.endpoint.rpartition(":")[2])) as line,
+        Supervised(tmp_path, replace(replica, endpoint=line.endpoint)) as supervised,
+    ):
+        # Nothing else than the object itself is to hold what is written.
+        place = replace(replica, endpoint=line.endpoint)
+        supervised.configure(place, litestream={"levels": ["1d"]})
+        supervised.start()
+        async with Engine(database) as engine:
+            await (await engine.submit(precious, "before")).result()
+            wait_until(lambda: any("/0009/" in s.path for s in line.seen), 20, "a snapshot")
+            with line.fault(SwallowedPut(), method="PUT", path=r"/0000/\w+-\w+\.ltx", times=1):
+                await engine.submit(precious, "during")
+            async with asyncio.timeout(30):
+                await (await engine.submit(precious, "behind", id="behind")).result()
+        row = supervised.row("p")
+        assert row is not None
+        assert row.epoch == 2, "it was healed before anything more was acknowledged"
+        supervised.crash()
+        shutil.rmtree(database.parent)
+        database.parent.mkdir()
+        restore(supervised, database)
+    with closing(open_reader(database)) as reader:
+        assert reader.find("behind") is not None
 
 
 @looped

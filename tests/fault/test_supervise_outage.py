@@ -16,6 +16,7 @@ from obelisk_ops.objectstore.embedded import S3Server
 from obelisk_ops.settings import ReplicaSettings
 from obelisk_ops.supervise.status import Row
 from tests.conftest import S3
+from tests.faults import Refused
 from tests.proxy import Mode, Proxy
 from tests.supervised import Plain, Supervised, is_safe
 from tests.support import wait_until
@@ -111,6 +112,28 @@ def assert_lagging(supervised: Supervised, outage_s: float) -> None:
     assert row.unsent_transactions
     assert row.rpo_seconds is not None
     assert outage_s - 4 < row.rpo_seconds < outage_s + 5
+
+
+@pytest.mark.fault(5)
+def test_a_lease_that_cannot_be_renewed_is_never_ok(
+    tmp_path: Path, proxy: Proxy, replica: ReplicaSettings
+) -> None:
+    place = replace(replica, endpoint=proxy.endpoint)
+    with Supervised(tmp_path, place, lease={"ttl": "6s"}) as supervised:
+        supervised.database("idle").write()
+        supervised.start()
+        supervised.until_safe("idle")
+        with proxy.fault(Refused(503, "SlowDown"), method="PUT", path=r"_obelisk/hosts/"):
+            wait_until(lambda: supervised.logged("lease_lapsed"), 15, "its time is over")
+            row = supervised.until("idle", lambda row: row.state != "ok", 15, "not ok")
+            assert (row.state, row.detail[:34]) == (
+                "unknown",
+                "the lease cannot be renewed since ",
+            )
+            assert not supervised.litestreams
+            states = {supervised.row("idle").state for _ in range(20)}  # type: ignore[union-attr]
+            assert states == {"unknown"}, "an answer to somebody who reads changes nothing"
+        supervised.until("idle", is_safe, 30, "it comes back without help")
 
 
 @pytest.mark.fault(24)

@@ -32,6 +32,7 @@ REFUSED = Problem(
     since_ms=NOW - 12_000,
     why="connection refused",
 )
+NO_RENEWAL = replace(REFUSED, text="the lease cannot be renewed", why="SlowDown")
 HICCUP = replace(REFUSED, since_ms=NOW - 1_999)
 KEYS = Problem(
     code="credentials", text="the credentials are not accepted", since_ms=NOW - 3_000
@@ -93,6 +94,40 @@ SENT_SOON: dict[str, Any] = {"local_txid": 8, "oldest_unsent_ms": NOW - 3_000}
             "lost_objects", "transaction 4 is not listed any more since 1.0 s", id="lost",
         ),
         pytest.param({"bucket": HICCUP}, "ok", "", "", id="one failure is a hiccup"),
+        pytest.param(
+            {"right": replace(NO_RENEWAL, since_ms=NOW - 1_999)}, "ok", "", "",
+            id="one renewal that failed is a hiccup",
+        ),
+        pytest.param(
+            {"right": NO_RENEWAL, "bucket": HICCUP, "may_write": False}, "unknown",
+            "s3_unavailable", "the lease cannot be renewed since 12 s: SlowDown",
+            id="no renewal lasts, and of the bucket only the last request failed",
+        ),
+        pytest.param(
+            {"right": NO_RENEWAL} | LATE, "lagging", "s3_unavailable",
+            "the lease cannot be renewed since 12 s: SlowDown", id="no renewal, and it writes",
+        ),
+        pytest.param(
+            {"right": NO_RENEWAL, "bucket": REFUSED}, "unknown", "s3_unavailable",
+            "S3 does not answer since 12 s: connection refused", id="no renewal: no S3",
+        ),
+        pytest.param(
+            {"right": KEYS}, "fatal", "credentials",
+            "the credentials are not accepted since 3.0 s", id="no renewal without credentials",
+        ),
+        pytest.param(
+            {"may_write": False}, "unknown", "unavailable",
+            "the lease of this supervisor has run out", id="no right, and nobody knows why",
+        ),
+        pytest.param({"idle_ms": NOW - 10_000}, "ok", "", "", id="it is being started anew"),
+        pytest.param(
+            {"idle_ms": NOW - 10_001}, "unknown", "", "no Litestream runs for it since 10 s",
+            id="all is sent, and what comes next would not be",
+        ),
+        pytest.param(
+            {"idle_ms": NOW, "may_write": False, "local_txid": None, "since_ms": NOW},
+            "starting", "", "Litestream has not read the file yet", id="no lease yet",
+        ),
         pytest.param(
             {"bucket": REFUSED}, "unknown", "s3_unavailable",
             "S3 does not answer since 12 s: connection refused", id="S3 is down, all sent",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from obelisk_ops.durable.tether import judge
+from obelisk_ops.durable.tether import UNREAD, facts, judge, tether_of
+from obelisk_ops.storage.sqlite import beside
 
 TOLD: dict[str, Any] = {"lease_deadline_ms": 5_000, "inode": 7, "boot_id": "now"}
 
@@ -36,3 +38,32 @@ def test_how_far(told: dict[str, Any], until_ms: int | None, why: str) -> None:
     assert found.until_ms == until_ms
     assert why in found.why
     assert bool(found.why) is (until_ms is not None)
+
+
+def test_what_cannot_be_read_leaves_what_was_known(tmp_path: Path) -> None:
+    database = tmp_path / "a.db"
+    database.touch()
+    note = beside.make_folder(database) / "owner.json"
+
+    assert facts(database, TOLD) == {}, "nobody is there"
+
+    note.write_text("{")
+    assert facts(database, TOLD) is TOLD
+    note.write_text("[]")
+    assert facts(database, TOLD) is TOLD
+    note.unlink()
+    note.symlink_to(note)  # any error but that it is not there
+    assert facts(database, TOLD) is TOLD
+
+
+def test_who_has_never_read_it_starts_nothing(tmp_path: Path) -> None:
+    database = tmp_path / "a.db"
+    database.touch()
+    (beside.make_folder(database) / "owner.json").write_text("{")
+
+    told = facts(database)
+
+    assert told is UNREAD
+    found = tether_of(told, database)
+    assert found.until_ms == 0
+    assert "cannot be read" in found.why
