@@ -69,7 +69,7 @@ class Owner:
         self._grace_s = limits.grace_s
         self._lock = beside.Lock(path)
         try:
-            if not self._lock.last_owner_closed:
+            if self._lock.follows_killed:
                 find_overlooked_commit(path)
                 self._lock.settle()
         except BaseException:

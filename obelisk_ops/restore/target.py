@@ -23,7 +23,7 @@ from obelisk_ops.errors import StaleSidecar, StorageUnavailable, TargetExists, U
 from obelisk_ops.storage.sqlite import beside
 
 SIDECARS = ("-wal", "-shm", "-journal")
-NOTE = "restored.json"
+NOTE = beside.RESTORED
 
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK)
 

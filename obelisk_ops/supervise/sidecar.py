@@ -23,7 +23,7 @@ import msgspec
 
 from obelisk_ops.errors import DatabaseLocked, StorageUnavailable
 from obelisk_ops.replica.layout import epoch_name
-from obelisk_ops.storage.sqlite.beside import SUSPECT
+from obelisk_ops.storage.sqlite.beside import RESTORED, SUSPECT
 from obelisk_ops.supervise.ownership import Owner, Restored
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Sidecar:
 
     def restored(self) -> Restored | None:
         """Return the note of the last restore; None if there is none that can be read."""
-        return read_note(self.folder / "restored.json", _decode_restored)
+        return read_note(self.folder / RESTORED, _decode_restored)
 
     def write_owner(self, owner: Owner) -> None:
         """

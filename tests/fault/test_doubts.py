@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -239,3 +240,65 @@ def test_what_left_the_log_while_litestream_was_away_is_not_lost(
     assert rows_of(copy) == rows
     assert row.epoch == 2
     assert status == 0, said
+
+
+def test_the_first_owner_of_a_restored_copy_follows_nobody_who_was_killed(
+    tmp_path: Path, replica: ReplicaSettings
+) -> None:
+    """Litestream wrote last, into a log of its own: without the note, an epoch in vain."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    with Supervised(tmp_path, replica) as supervised:
+        work(folder / "x.db", tmp_path)
+        supervised.start()
+        supervised.until_safe("x", 30)
+        restore(supervised, "x", folder / "copy.db")
+        supervised.until_safe("copy", 30)
+
+        work(folder / "copy.db", tmp_path)
+
+        supervised.until("copy", lambda row: (row.replica_txid or 0) > 1, 30, "shipped")
+        row = supervised.until_safe("copy", 30)
+        assert not supervised.logged("epoch_in_doubt"), supervised.log_text()
+        assert supervised.stop()[0] == 0
+        restore(supervised, "copy", tmp_path / "again.db")
+
+    assert row.epoch == 1
+    assert log_of(tmp_path / "again.db") == log_of(folder / "copy.db")
+
+
+def work(database: Path, folder: Path) -> None:
+    """Let a process own a database for one execution."""
+    flow = Path(__file__).with_name("flows.py")
+    argv = [PROGRAM, "run", f"{flow}:steps", json.dumps(str(folder / "side")), "2", "--db"]
+    subprocess.run([*map(str, argv), str(database)], check=True, timeout=60)
+
+
+def restore(supervised: Supervised, name: str, target: Path) -> None:
+    argv = [PROGRAM, "-c", supervised.config, "restore", name, "--to", target]
+    subprocess.run([*map(str, argv)], check=True, timeout=60)
+
+
+def log_of(path: Path) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT * FROM log ORDER BY rowid").fetchall()
+
+
+@pytest.mark.parametrize(("before", "expected"), [
+    ([], True), (["restored"], False), (["restored", "owned"], False),
+    (["restored", "killed"], True), (["killed"], True), (["owned"], False),
+])  # fmt: skip
+def test_who_follows_an_owner_that_may_have_been_killed(
+    tmp_path: Path, before: list[str], *, expected: bool
+) -> None:
+    database = tmp_path / "x.db"
+    if "restored" in before:
+        (beside.make_folder(database) / beside.RESTORED).write_text("{}")
+    if "owned" in before:
+        beside.Lock(database).release()
+    if "killed" in before:
+        beside.Lock(database).abandon()
+
+    lock = beside.Lock(database)
+    lock.release()
+    assert lock.follows_killed is expected

@@ -18,6 +18,7 @@ from typing import IO
 from obelisk_ops.errors import DatabaseLocked, StorageUnavailable
 
 ENGINE_LOCK = "engine.lock"
+RESTORED = "restored.json"
 SUSPECT = "suspect"
 _MARK_BYTES = 20
 _UNSETTLED = "unsettled"
@@ -93,6 +94,8 @@ class Lock:
 
     Attributes:
         last_owner_closed: Whether the last owner gave the lock up by itself.
+        follows_killed: Whether the last owner may have been killed in the middle of a commit.
+            Not so where nobody has owned a copy since it was restored.
     """
 
     def __init__(self, database: Path, name: str = ENGINE_LOCK) -> None:
@@ -113,6 +116,8 @@ class Lock:
             ) from error
         mark = self._take(database)
         self.last_owner_closed = is_known and not mark
+        is_new_copy = not is_known and path.with_name(RESTORED).exists()
+        self.follows_killed = not self.last_owner_closed and not is_new_copy
         # Until its last commit was looked for, all shall know that the last owner was killed.
         self._mark(_UNSETTLED if mark else "")
 
