@@ -68,7 +68,12 @@ class Machines:
 
 def copy_runs(source: Supervised, target: Supervised) -> None:
     """Copy the databases of one machine to another, with all that is beside them."""
-    shutil.copytree(source.folder / "runs", target.folder / "runs", symlinks=True)
+    shutil.copytree(
+        source.folder / "runs",
+        target.folder / "runs",
+        symlinks=True,
+        ignore=shutil.ignore_patterns(".*.new"),  # notes that are just being replaced
+    )
 
 
 def ops(machine: Supervised, *argv: str | Path) -> subprocess.CompletedProcess[str]:

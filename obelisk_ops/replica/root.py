@@ -8,6 +8,7 @@ at the same time, at least one sees the other.
 
 from __future__ import annotations
 
+import secrets
 from collections import deque
 from contextlib import suppress
 from itertools import islice
@@ -22,13 +23,16 @@ _OBJECTS_MAX = 1_000
 _HINT = "choose a prefix of its own in replica.url, such as s3://bucket/experiments"
 
 
+#: How its object begins while it is looked around, and what it is afterwards.
+_FOUNDING, _FOUNDED = b'{"checked": false', b"{}"
+
+
 def exists(store: ObjectStore, prefix: str) -> bool:
-    """Tell whether *prefix* is a root."""
+    """Tell whether *prefix* is a root, and was looked around."""
     try:
-        store.head(root_marker(prefix))
+        return not store.get(root_marker(prefix)).body.startswith(_FOUNDING)
     except ObjectNotFound:
         return False
-    return True
 
 
 def found(store: ObjectStore, prefix: str) -> None:
@@ -38,6 +42,7 @@ def found(store: ObjectStore, prefix: str) -> None:
     Raises:
         Fenced: It lies in another one, or another one in it; or it is a whole bucket that
             holds what is not ours.
+        PreconditionFailed: Others have just given it up; try again.
     """
     if exists(store, prefix):
         return
@@ -45,14 +50,28 @@ def found(store: ObjectStore, prefix: str) -> None:
     _refuse_replica(store, prefix)
     if not prefix:
         _refuse_loose(store)
-    with suppress(PreconditionFailed):
-        store.put(marker, b"{}", if_absent=True)
+    etag = _announce(store, marker)
     try:
         _refuse_above(store, prefix)
         _refuse_below(store, prefix)
     except Fenced:
         store.delete(marker)
         raise
+    # Said last: a look that was cut short does not count.
+    try:
+        store.put(marker, _FOUNDED, if_match=etag)
+    except PreconditionFailed:
+        if not exists(store, prefix):  # who founds it too has seen what we have not
+            raise
+
+
+def _announce(store: ObjectStore, marker: str) -> str:
+    try:
+        body = _FOUNDING + f', "mark": "{secrets.token_hex(8)}"}}'.encode()
+        return store.put(marker, body, if_absent=True)
+    except PreconditionFailed:
+        # Another one founds it too, or has died before he had looked.
+        return store.get(marker).info.etag
 
 
 def _refuse_replica(store: ObjectStore, prefix: str) -> None:

@@ -2,6 +2,7 @@
 The folder beside a database: whose it is, which epoch, and what Litestream keeps.
 
     .<file>-obelisk/owner.json        written here when an epoch is opened or goes on
+    .<file>-obelisk/opened.json       the same, as it was then, and synced to the disk
     .<file>-obelisk/restored.json     written by a restore
     .<file>-obelisk/suspect           what was shipped is in doubt, see doubts.py
     .<file>-obelisk/ledger.json       what the bucket was last seen to hold, see ledger.py
@@ -44,7 +45,12 @@ class Sidecar:
 
     def owner(self) -> Owner | None:
         """Return the note of the last opening; None if there is none that can be read."""
-        return read_note(self.folder / "owner.json", _decode_owner)
+        note = self.folder / "owner.json"
+        owner = read_note(note, _decode_owner)
+        if owner is None and note.exists():
+            # It was being stamped when the power was lost. A person removes it for good.
+            return read_note(self.folder / "opened.json", _decode_owner)
+        return owner
 
     def restored(self) -> Restored | None:
         """Return the note of the last restore; None if there is none that can be read."""
@@ -58,14 +64,16 @@ class Sidecar:
             StorageUnavailable: It could not be written.
         """
         private_folder(self.folder)
-        write_private(self.folder / "owner.json", msgspec.json.encode(owner))
+        note = msgspec.json.encode(owner)
+        write_private(self.folder / "opened.json", note)
+        write_private(self.folder / "owner.json", note)
 
     def stamp(self, deadline_ms: int | None, boot_id: str) -> None:
         """
         Tell the engine in the note until when it may start activities; see Owner.
 
         Not synced to the disk: it is written again and again, and what a loss of power
-        leaves is of another boot, or no note at all, which proves nothing.
+        leaves is of another boot, or cannot be read. See ``owner``.
 
         Raises:
             StorageUnavailable: It could not be written.

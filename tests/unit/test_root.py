@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from obelisk_ops.errors import Fenced
-from obelisk_ops.replica.root import found
+from obelisk_ops.errors import Fenced, S3Unavailable
+from obelisk_ops.replica.root import exists, found
 from tests.buckets import MemoryStore
 
 ROOT = "_obelisk/root.json"
@@ -59,3 +59,38 @@ def test_a_root_is_looked_around_once() -> None:
     found(store, "p")
 
     assert store.asked == [("get", "p/_obelisk/root.json")]
+
+
+class Fading(MemoryStore):
+    """It is away once something was written."""
+
+    def put(
+        self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None
+    ) -> str:
+        etag = super().put(key, body, if_absent=if_absent, if_match=if_match)
+        self.is_away = if_absent
+        return etag
+
+
+def test_a_look_that_was_cut_short_does_not_count() -> None:
+    store = Fading()
+    store.objects = {f"p/q/{ROOT}": b"{}"}
+    with pytest.raises(S3Unavailable):
+        found(store, "p")
+    store.is_away = False
+
+    assert not exists(store, "p")
+    with pytest.raises(Fenced, match="'p/q/' is in use"):
+        found(store, "p")
+    assert list(store.objects) == [f"p/q/{ROOT}"]
+
+
+def test_what_another_has_begun_to_found_is_founded() -> None:
+    store = Fading()
+    with pytest.raises(S3Unavailable):
+        found(store, "p")
+    store.is_away = False
+
+    found(store, "p")
+
+    assert exists(store, "p")

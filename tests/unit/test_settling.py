@@ -262,5 +262,21 @@ def test_what_was_chosen_or_taken_over_goes_on_whatever_came_later(
     assert here.newest().parent == Parent(epoch=1, txid=10)
 
 
+def test_a_stamp_that_a_loss_of_power_left_unreadable_does_not_hide_the_note(
+    tmp_path: Path,
+) -> None:
+    sidecar = Sidecar(tmp_path / "a.db")
+    owner = Owner(name="a", host="h", inode=1, epoch=2, owner="x", is_marked=True)
+    sidecar.write_owner(owner)
+    sidecar.stamp(5, "boot")
+    note = sidecar.folder / "owner.json"
+
+    note.write_bytes(b"")
+    assert sidecar.owner() == owner
+
+    note.unlink()  # by a person, who means it
+    assert sidecar.owner() is None
+
+
 def _no_answer() -> None:
     raise S3Unavailable("no answer")

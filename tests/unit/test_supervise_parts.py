@@ -246,7 +246,7 @@ def test_the_note_survives_and_is_private(tmp_path: Path) -> None:
     assert sidecar.owner() == owner
     assert stat.S_IMODE(note.stat().st_mode) == 0o600
     assert stat.S_IMODE(note.parent.stat().st_mode) == 0o700
-    assert [path.name for path in note.parent.iterdir()] == ["owner.json"]
+    assert sorted(path.name for path in note.parent.iterdir()) == ["opened.json", "owner.json"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"name": 1}', b"\xff"])
