@@ -101,7 +101,8 @@ class Intended(Struct, omit_defaults=True):
     ``intended`` (command): activity call *n* is wanted.
 
     ``attempt`` 1 means that the first attempt starts as soon as this is durable;
-    0 that it waits for a free slot.
+    0 that it waits: for a free slot, or, if it is made at most once, until the bucket
+    holds this.
     """
 
     n: int

@@ -103,6 +103,11 @@ class Commits:
         for turn in (*self.gate, *self._turns):
             yield from (args for call, args in turn.effects if call == wanted)
 
+    def holds(self, key: int) -> bool:
+        """Tell whether something of an execution waits for the bucket, or will."""
+        to_come = [turn.keys() for turn in self._turns if turn.waits]
+        return self.gate.holds(key) or any(key in keys for keys in to_come)
+
     def open(self, execution: int = 0) -> Turn:
         """Return a new turn, the last of the next commit."""
         turn = Turn(Write(execution, []))

@@ -24,7 +24,7 @@ from obelisk_ops.durable.flow.pending import Pending
 from obelisk_ops.durable.inbox import Inbox
 from obelisk_ops.durable.ports import Owner
 from obelisk_ops.durable.turn import Turn
-from obelisk_ops.durable.work import crashes
+from obelisk_ops.durable.work import crashes, starting
 
 #: timers that are no calls: the end of a workflow's timeout, the start of a scheduled one
 DEADLINE, START = 0, -1
@@ -206,11 +206,7 @@ class Execution:
         assert turn is not None and isinstance(function, Activity)  # noqa: PT018
         pending.is_new = True
         self._mind(turn, replicated=function.replicated)
-        if self._owner.reserve_slot(function, (self.key, n)):
-            turn.effects.append((self._owner.start_attempt, (self, n, pending)))
-            return 1
-        turn.effects.append((self._owner.wait_for_slot, (self, n)))
-        return 0
+        return starting.admit(self, self._owner, turn, n, pending)
 
     def record(self, body: Body) -> None:
         """See Host.record."""
@@ -380,9 +376,11 @@ class Execution:
             self._wind(n, pending.due)
 
     def _take_up_activity(self, n: int, pending: Pending, turn: Turn) -> None:
+        assert isinstance(pending.function, Activity)
         if pending.retry_at is not None:
             self._wind(n, pending.retry_at)
         elif not pending.running:
+            self._mind(turn, replicated=pending.function.replicated)
             self.later(self._owner.start_soon, self, n)
         elif not self._owner.is_running(self.key, n, pending):
             crashes.take_up(self, turn, n, self._now)

@@ -45,6 +45,10 @@ class Owner(Protocol):
         """Return whether the last attempt of a call runs in this process."""
         ...
 
+    def holds(self, key: int, /) -> bool:
+        """Return whether something of an execution waits for the bucket, or will."""
+        ...
+
     def start_soon(self, execution: Execution, n: int) -> None:
         """Record and start the next attempt."""
         ...

@@ -1,0 +1,34 @@
+"""
+Whether the first attempt of a call starts with the commit that asks for it.
+
+Nearly always it does: one event, one sync. Not where the bucket must hold that commit before
+anything starts, and the activity runs at most once. Were its start on record meanwhile, a kill
+would make an outcome that nobody knows of an attempt that never ran. So the call is recorded
+without one, and the start by itself once the bucket holds the call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from obelisk_ops.durable.flow.functions import Activity
+from obelisk_ops.durable.flow.pending import Pending
+from obelisk_ops.durable.ports import Owner
+from obelisk_ops.durable.turn import Turn
+
+if TYPE_CHECKING:
+    from obelisk_ops.durable.execution import Execution
+
+
+def admit(execution: Execution, owner: Owner, turn: Turn, n: int, pending: Pending) -> int:
+    """Let the first attempt of a new call start, or wait; return 1 if it starts, else 0."""
+    function = pending.function
+    assert isinstance(function, Activity)
+    if function.activity_options.at_most_once and (turn.waits or owner.holds(execution.key)):
+        turn.effects.append((owner.start_soon, (execution, n)))
+        return 0
+    if owner.reserve_slot(function, (execution.key, n)):
+        turn.effects.append((owner.start_attempt, (execution, n, pending)))
+        return 1
+    turn.effects.append((owner.wait_for_slot, (execution, n)))
+    return 0
