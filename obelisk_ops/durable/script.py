@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from obelisk_ops.core.barrier import Durability
 from obelisk_ops.durable.engine import Engine
 from obelisk_ops.durable.flow.functions import Workflow
+from obelisk_ops.errors import OpsError
 
 R = TypeVar("R")
 
@@ -49,8 +50,19 @@ def run(
             return await handle.result()
 
     try:
+        if not _is_in_a_loop():
+            return asyncio.run(main())
+        with ThreadPoolExecutor(1) as other_thread:
+            return other_thread.submit(asyncio.run, main()).result()
+    except OpsError as error:
+        if error.hint:  # nobody prints it here: a traceback shows notes
+            error.add_note(f"hint: {error.hint}")
+        raise
+
+
+def _is_in_a_loop() -> bool:
+    try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(main())
-    with ThreadPoolExecutor(1) as other_thread:
-        return other_thread.submit(asyncio.run, main()).result()
+        return False
+    return True

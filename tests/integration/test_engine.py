@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from obelisk_ops import (
     run,
     workflow,
 )
-from obelisk_ops.errors import ExecutionExists, InvalidInput
+from obelisk_ops.errors import ExecutionExists, InvalidInput, StorageUnavailable
 from tests.engines import NEVER, Gate, bodies, kinds, read_log, until
 
 
@@ -73,6 +74,14 @@ def test_the_same_run_again_does_nothing(db: Path) -> None:
     assert read_log(db, "o") == log
     with pytest.raises(ExecutionExists, match="has the input"):
         run(fulfil, Order(8), db=db, id="o")
+
+
+def test_an_error_of_run_is_told_alone_and_with_its_hint(db: Path) -> None:
+    with pytest.raises(StorageUnavailable) as told:
+        run(fulfil, Order(7), db=db.with_name("none") / "runs.db")
+    shown = "".join(format_exception(told.value))
+    assert "During handling" not in shown
+    assert f"hint: {told.value.hint}" in shown
 
 
 def test_run_works_where_a_loop_runs(db: Path) -> None:
