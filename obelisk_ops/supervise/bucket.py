@@ -36,7 +36,7 @@ TIMEOUT_S = 3.0
 _AT_ONCE = 4
 _URGENT_AT_ONCE = 2
 #: Under way or waiting: behind so many, what can be asked a little later is not asked.
-_CROWD = 4 * _AT_ONCE
+_CROWD = 2 * _AT_ONCE
 _RETRY_MS = 1_000
 _RETRY_LATER_MS = 5_000
 _SOON_MS = 60_000
@@ -78,6 +78,11 @@ class Bucket:
         is_young = now_ms - self.problem.since_ms < _SOON_MS
         rest_ms = _RETRY_MS if is_young else _RETRY_LATER_MS
         return self._in_flight == 0 and now_ms - self._tried_ms >= rest_ms
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether others may be waiting for their turn."""
+        return self._in_flight >= _AT_ONCE
 
     @property
     def is_crowded(self) -> bool:

@@ -38,6 +38,8 @@ async def claim(
     lease: Holder,
     clock: Clock,
     before_taking: Callable[[], Awaitable[None]],
+    *,
+    is_absent: bool = False,
 ) -> Ownership | Owned:
     """
     Claim a replica for *lease*; return that it is ours, or whose it is.
@@ -48,13 +50,16 @@ async def claim(
         lease: Our lease.
         clock: For people.
         before_taking: Raises, if it must not be taken although it could be.
+        is_absent: Whether the bucket seems to hold nothing of it: then the write, which fails
+            if there is an owner, comes before the look.
 
     Raises:
         Contested: Another machine is about to take it from us, or others keep claiming it.
         OpsError: The bucket does not answer.
     """
-    for _ in range(_RACES_MAX):
-        seen = await bucket.call(lambda store: read_ownership(store, keys))
+    for attempt in range(_RACES_MAX):
+        is_blank = is_absent and attempt == 0
+        seen = None if is_blank else await _look(bucket, keys)
         owned = seen.ownership if seen else None
         if owned is not None and owned.lease == lease.id:
             if not lease.is_revoked(keys.name, owned.claim):
@@ -81,7 +86,7 @@ async def give_back(bucket: Bucket, keys: ReplicaKeys, lease: Holder) -> None:
     Raises:
         OpsError: The bucket does not answer.
     """
-    seen = await bucket.call(lambda store: read_ownership(store, keys))
+    seen = await _look(bucket, keys)
     if seen is not None and seen.ownership.lease == lease.id:
         free = replace(seen.ownership, lease=NOBODY, previous=lease.id)
         with suppress(PreconditionFailed):
@@ -104,6 +109,10 @@ def next_claim(seen: SeenOwnership | None, lease: Holder, clock: Clock) -> Owner
         previous=before.lease if before else NOBODY,
         claimed_at_ms=clock.now_ms(),
     )
+
+
+async def _look(bucket: Bucket, keys: ReplicaKeys) -> SeenOwnership | None:
+    return await bucket.call(lambda store: read_ownership(store, keys))
 
 
 async def _take(

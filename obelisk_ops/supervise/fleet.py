@@ -11,6 +11,7 @@ from typing import Protocol
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.settings import LitestreamSettings, ReplicaSettings
 from obelisk_ops.supervise.bucket import Bucket
+from obelisk_ops.supervise.census import Census
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.plan import Limits
 
@@ -47,6 +48,7 @@ class Fleet:
         limits: How patient to be with processes.
         seekers: How many find out their epoch at once: one after the other is ready soon,
             where all at once would be ready late.
+        census: Which replicas there are.
     """
 
     replica: ReplicaSettings
@@ -62,6 +64,10 @@ class Fleet:
     log: Log
     limits: Limits = field(default_factory=Limits)
     seekers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_SEEKERS))
+    census: Census = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.census = Census(self.replica.prefix, self.bucket, self.clock)
 
     @property
     def sync_interval_ms(self) -> int:

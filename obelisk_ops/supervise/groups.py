@@ -19,7 +19,7 @@ _SHARED = "_shared-"
 #: While others are about to be ready, a change waits so long for the next one, and in all no
 #: longer than that.
 _QUIET_MS = 2_000
-_WAIT_MAX_MS = 10_000
+_WAIT_MAX_MS = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

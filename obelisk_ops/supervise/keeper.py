@@ -149,16 +149,18 @@ class Keeper:
             await self._wake.wait()
             self._wake.clear()
 
-    def glance(self) -> None:
-        """Look whether there is anything to look at, and if so do; of most there is not."""
+    def glance(self) -> bool:
+        """Look whether there is anything to look at, and if so do: tell whether there is."""
         now_ms, tracker = self._fleet.clock.elapsed_ms(), self.tracker
         is_at_rest = self._tenure.is_seeking if tracker is None else tracker.is_settled
         is_due = now_ms - self._ticked_ms >= _REST_MS or (tracker and tracker.is_due())
-        if not is_at_rest or is_due or self._sight() != self._seen:
+        has_news = bool(not is_at_rest or is_due or self._sight() != self._seen)
+        if has_news:
             self._wake.set()
         elif tracker is not None:
             tracker.saw_nothing_new()
         self.looked_ms, self.due_ms = now_ms, now_ms + TICK_MS
+        return has_news
 
     @property
     def _is_busy(self) -> bool:

@@ -83,10 +83,19 @@ class Opened:
 
 
 async def settle(
-    bucket: Bucket, keys: ReplicaKeys, file: File, sidecar: Sidecar, presence: Presence
+    bucket: Bucket,
+    keys: ReplicaKeys,
+    file: File,
+    sidecar: Sidecar,
+    presence: Presence,
+    *,
+    is_absent: bool = False,
 ) -> Opened:
     """
     Return the epoch that *file* goes into, opened if need be, its note written.
+
+    If the bucket seems to hold nothing of the replica (*is_absent*) the first epoch is opened
+    without another look: that fails if there is one.
 
     Raises:
         Contested: Another machine has claimed the replica meanwhile.
@@ -96,8 +105,9 @@ async def settle(
     """
     owner = sidecar.owner()
     sidecar.keep_own_meta(owner)
-    for _ in range(_RACES_MAX):
-        newest = await bucket.call(lambda store: newest_epoch(store, keys))
+    for attempt in range(_RACES_MAX):
+        is_blank = is_absent and attempt == 0
+        newest = None if is_blank else await _newest(bucket, keys)
         decision = await _decide(bucket, keys, file, sidecar, owner, newest)
         decision = end_if_claimed(decision, was_others=presence.follows_others(owner))
         decision = end_if_in_doubt(decision, _doubt(sidecar, owner))
@@ -112,7 +122,7 @@ async def settle(
                 opened = _go_on(note, file, sidecar, presence)
                 break
             case OpenNext() as opening:
-                if newest is None:
+                if newest is None and not is_blank:
                     await _refuse_unmarked(bucket, keys)
                 try:
                     opened = await _open(bucket, keys, file, sidecar, opening, presence)
@@ -142,7 +152,7 @@ async def refuse_outdated(
     owner, restored = sidecar.owner(), sidecar.restored()
     if owner is None and restored is None:
         return
-    newest = await bucket.call(lambda store: newest_epoch(store, keys))
+    newest = await _newest(bucket, keys)
     decision = decide_epoch(file, owner=owner, newest=newest, restored=restored)
     if isinstance(decision, Refuse):
         raise Fenced(decision.reason, hint=_way_out(sidecar))
@@ -163,6 +173,10 @@ async def _refuse_stale(
             hint="remove it and restore again; if this state is to go on all the same, remove "
             f"{sidecar.folder / 'restored.json'}",
         )
+
+
+async def _newest(bucket: Bucket, keys: ReplicaKeys) -> EpochMarker | None:
+    return await bucket.call(lambda store: newest_epoch(store, keys))
 
 
 async def _decide(
@@ -266,7 +280,8 @@ async def _open(
     sidecar.write_owner(owner)
     await bucket.call(lambda store: open_epoch(store, keys, marker), is_write=True)
     owner = replace(owner, is_marked=True)
-    sidecar.write_owner(owner)
+    # If a loss of power takes this back, the marker is read once more.
+    sidecar.write_owner(owner, is_synced=False)
     return Opened(owner=owner, is_new=True)
 
 

@@ -17,6 +17,9 @@ from obelisk_ops.supervise.runner import Runner
 
 #: One timer for everybody: a thousand of them would be most of the work.
 _ROUND_S = 0.1
+#: So many look closely in one round, who waited longest first. When hundreds have something
+#: unsent, the bucket is asked, and others are opened, all the same.
+_LOOKS_AT_ONCE = 24
 
 
 class Roster:
@@ -84,9 +87,13 @@ class Roster:
         """Let every keeper look when it is time to, until cancelled."""
         while True:
             now_ms = self.fleet.clock.elapsed_ms()
-            for keeper in (*self.keepers.values(), *self._leaving):
-                if keeper.due_ms <= now_ms:
-                    keeper.glance()
+            everybody = (*self.keepers.values(), *self._leaving)
+            due = [keeper for keeper in everybody if keeper.due_ms <= now_ms]
+            looking = 0
+            for keeper in sorted(due, key=lambda keeper: keeper.due_ms):
+                looking += keeper.glance()
+                if looking >= _LOOKS_AT_ONCE:
+                    break
             await asyncio.sleep(_ROUND_S)
 
     def retire(self, names: Iterable[str]) -> None:

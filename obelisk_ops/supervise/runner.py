@@ -56,6 +56,10 @@ class Member:
     inode: int | None = None
     is_awaited: bool = False
 
+    def is_same_file(self, other: Member) -> bool:
+        """Tell whether both ask for the same, or for nothing."""
+        return (self.database, self.inode) == (other.database, other.inode)
+
 
 class Runner:
     """
@@ -96,8 +100,15 @@ class Runner:
 
     def want(self, database: str, member: Member) -> None:
         """Note what a database asks of the process."""
-        if self._members.get(database) != member:
-            self._members[database] = member
+        before = self._members.get(database)
+        if before == member:
+            return
+        self._members[database] = member
+        if member.is_same_file(before or Member()):
+            # Only whether it is awaited has changed: others wait for it, or no longer.
+            self._wanted = None
+            self._wake.set()
+        else:
             self._changed()
 
     def leave(self, database: str) -> None:

@@ -56,17 +56,20 @@ class Sidecar:
         """Return the note of the last restore; None if there is none that can be read."""
         return read_note(self.folder / RESTORED, _decode_restored)
 
-    def write_owner(self, owner: Owner) -> None:
+    def write_owner(self, owner: Owner, *, is_synced: bool = True) -> None:
         """
         Write the note of an opening: the old one or the new one, never half of it.
+
+        After a loss of power too, if it *is_synced*.
 
         Raises:
             StorageUnavailable: It could not be written.
         """
         private_folder(self.folder)
         note = msgspec.json.encode(owner)
-        write_private(self.folder / "opened.json", note)
-        write_private(self.folder / "owner.json", note)
+        write_private(self.folder / "opened.json", note, is_synced=is_synced)
+        # Where a loss of power has emptied this one, the other is read.
+        write_private(self.folder / "owner.json", note, is_synced=False)
 
     def stamp(self, deadline_ms: int | None, boot_id: str) -> None:
         """
@@ -97,7 +100,8 @@ class Sidecar:
         """Note in Litestream's files of an epoch for which opening they were made."""
         folder = self.meta(owner.epoch)
         private_folder(folder)
-        write_private(folder / _META_MARK, owner.owner.encode())
+        # Without it they are made again: not worth waiting for the disk.
+        write_private(folder / _META_MARK, owner.owner.encode(), is_synced=False)
 
     def keep_own_meta(self, owner: Owner | None) -> None:
         """Remove Litestream's files of an epoch if they were not made for this opening."""

@@ -186,20 +186,28 @@ class Tenure:
             inode=inode,
             database_id=identity.database_id(self._path),
         )
+        has_past = self._sidecar.owner() is not None or self._sidecar.restored() is not None
+        is_absent = not has_past and await fleet.census.lacks(self._name)
         claimed = await claim(
             fleet.bucket, keys, fleet.lease, fleet.clock,
             before_taking=lambda: refuse_outdated(fleet.bucket, keys, file, self._sidecar),
+            is_absent=is_absent,
         )  # fmt: skip
         if isinstance(claimed, Owned):
             self._refuse_owned(claimed)
             return None
         self._claimed = claimed
-        return await self._settle(keys, file, claimed)
+        is_first = is_absent and claimed.claim == 1
+        return await self._settle(keys, file, claimed, is_absent=is_first)
 
-    async def _settle(self, keys: ReplicaKeys, file: File, claimed: Ownership) -> Opened:
+    async def _settle(
+        self, keys: ReplicaKeys, file: File, claimed: Ownership, *, is_absent: bool
+    ) -> Opened:
         fleet, presence = self._fleet, self._presence(claimed)
         try:
-            opened = await settle(fleet.bucket, keys, file, self._sidecar, presence)
+            opened = await settle(
+                fleet.bucket, keys, file, self._sidecar, presence, is_absent=is_absent
+            )
         except Fenced:
             await give_back(fleet.bucket, keys, fleet.lease)
             raise

@@ -41,6 +41,7 @@ WINDOW_MS = 3_600_000
 
 #: An upload follows a new local transaction by about this much.
 _UPLOAD_MS = 200
+_BLANK_MS = 30_000  # nothing was ever seen, here or there
 _PENDING_MIN_MS, _PENDING_MAX_MS = 500, 2_000
 #: What is so much too late is not explained by a slow network: may we write at all?
 _SUSPICIOUS_MS = 3_000
@@ -264,7 +265,8 @@ class Tracker:
 
     def _is_worth_a_look(self, now_ms: int) -> bool:
         if self.remote is None or self._listed_ms is None:
-            return True
+            seen = self.ledger.acknowledged.txid or (self.local.txid if self.local else 0)
+            return bool(seen) or now_ms - self._moved_ms >= _BLANK_MS
         if self._is_pending():
             pause_ms = pending_pause_ms(self._fleet.sync_interval_ms)
             return now_ms >= max(self._listed_ms + pause_ms, self._moved_ms + _UPLOAD_MS)
@@ -372,8 +374,8 @@ class Tracker:
     async def _look_at_window(self) -> None:
         now_ms = self._clock.elapsed_ms()
         is_fresh = self._window_ms is not None and now_ms - self._window_ms < WINDOW_MS
-        if is_fresh or self.remote is None or not self.remote.txid:
-            return
+        if is_fresh or self.remote is None or not self.remote.txid or self._bucket.is_busy:
+            return  # nobody has to wait for this
         replica = await self._call(lambda store: read_replica(store, self._keys))
         self._window_ms = now_ms
         self.oldest_point_ms = min((point.listed_ms for point in replica.lineage), default=None)

@@ -70,9 +70,9 @@ def test_nobody_moves_whoever_comes_and_goes() -> None:
         pytest.param(None, 3, True, id="what runs is started again at once"),
         pytest.param((0, 0), 0, True, id="nobody else is about to come"),
         pytest.param((500, 100), 1, False, id="others come"),
-        pytest.param((9_999, 1_999), 1, False, id="others still come"),
+        pytest.param((19_999, 1_999), 1, False, id="others still come"),
         pytest.param((2_000, 2_000), 1, True, id="but nobody did for two seconds"),
-        pytest.param((10_000, 1), 9, True, id="they take too long"),
+        pytest.param((20_000, 1), 9, True, id="they take too long"),
     ],
 )
 def test_a_start_waits_for_those_who_are_about_to_come(

@@ -24,6 +24,7 @@ from obelisk_ops.replica.leases import (
     write_lease,
 )
 from obelisk_ops.supervise.bucket import Bucket
+from obelisk_ops.supervise.census import Census
 from obelisk_ops.supervise.claiming import Owned, claim
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.party import Party
@@ -86,8 +87,10 @@ class World:
         for _ in range(20):
             await asyncio.sleep(0.002)
 
-    async def claim(self, holder: Holder) -> object:
-        return await claim(self.bucket(), KEYS, holder, self.clock, anything)
+    async def claim(self, holder: Holder, *, is_absent: bool = False) -> object:
+        return await claim(
+            self.bucket(), KEYS, holder, self.clock, anything, is_absent=is_absent
+        )
 
 
 def scenario(test: Callable[[World], Coroutine[None, None, None]]) -> Callable[[], None]:
@@ -237,6 +240,45 @@ async def test_a_living_one_is_not_touched_a_dead_one_is_broken(world: World) ->
         assert seen is not None
         assert (seen.ownership.lease, seen.ownership.claim) == (ours.id, 2)
         assert list(list_leases(world.objects, "p")) == [ours.id]
+
+
+@scenario
+async def test_what_seems_absent_is_claimed_by_one_request(world: World) -> None:
+    async with world.holder() as lease:
+        before = len(world.store.asked)
+
+        found = await world.claim(lease, is_absent=True)
+
+        assert not isinstance(found, Owned)
+        asked = [what for what, key in world.store.asked[before:] if key == KEYS.ownership]
+        assert asked == ["put"]
+
+
+@scenario
+async def test_what_only_seems_absent_is_not_taken(world: World) -> None:
+    async with world.holder("there") as theirs, world.holder("here") as ours:
+        await world.claim(theirs)
+
+        found = await world.claim(ours, is_absent=True)
+
+        assert isinstance(found, Owned)
+        assert found.host == "there"
+
+
+@scenario
+async def test_all_replicas_are_looked_up_at_once(world: World) -> None:
+    async with world.holder() as lease:
+        await world.claim(lease)
+        census = Census("p", world.bucket(), world.clock)
+        before = len(world.store.asked)
+
+        lacking = await asyncio.gather(*map(census.lacks, ["db", "other", "third"]))
+
+        assert lacking == [False, True, True]
+        assert len(world.store.asked) == before + 1
+        world.clock.ms += 30_000
+        await census.lacks("db")
+        assert len(world.store.asked) == before + 2
 
 
 @scenario
