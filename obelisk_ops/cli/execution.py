@@ -19,6 +19,7 @@ from obelisk_ops.cli import (
 )
 from obelisk_ops.cli.databases import is_backup
 from obelisk_ops.cli.output import harmless, json_option, print_json, print_table
+from obelisk_ops.cli.owner import surroundings
 from obelisk_ops.cli.prune import prune
 from obelisk_ops.cli.reading import (
     find,
@@ -29,27 +30,17 @@ from obelisk_ops.cli.reading import (
     readable_option,
     summary,
 )
-from obelisk_ops.core.clock import SystemClock, iso
+from obelisk_ops.core.clock import iso
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.fold import CallStory, Story, fold
 from obelisk_ops.core.ports import Beat, ExecutionFilter, LogReader, State
 from obelisk_ops.core.values import to_json
-from obelisk_ops.core.why import (
-    DETAILS_MAX,
-    Reason,
-    Situation,
-    Surroundings,
-    explain,
-    family,
-    to_be_started,
-)
+from obelisk_ops.core.why import DETAILS_MAX, Reason, Situation, explain
 from obelisk_ops.core.words import shorten
-from obelisk_ops.durable.enquiry import Reply, enquire
 from obelisk_ops.durable.handle import ending, outcome
 from obelisk_ops.durable.supervised import prove
 from obelisk_ops.errors import Nondeterminism, NotFinished
 from obelisk_ops.inspect.situation import situation_of
-from obelisk_ops.storage.sqlite import beside
 
 _POLL_S = 0.05
 _PROOF_S = 2.0
@@ -125,6 +116,8 @@ def show(config: Path | None, execution_id: str, database: str, *, as_json: bool
         row = find(reader, execution_id, database)
         log, beats = reader.log(row.key), reader.beats(row.key)
         story = fold(log)
+        if any(call.is_in_flight for call in story.calls.values()):
+            surroundings(database, Situation(row=row, story=story))  # it may be held back
         lineage = _lineage(story)
         shown = summary(reader, row) | {
             "input": story.input,
@@ -240,7 +233,7 @@ def why(config: Path | None, execution_id: str, database: str, *, as_json: bool)
     with open_reader_of(config, database) as reader:
         row = find(reader, execution_id, database)
         asked = situation_of(reader, row)
-    reasons = explain(asked, _surroundings(database, asked))
+    reasons = explain(asked, surroundings(database, asked))
     if as_json:
         print_json(
             {"execution_id": row.id, "state": row.state, "reasons": [_told(r) for r in reasons]}
@@ -252,23 +245,6 @@ def why(config: Path | None, execution_id: str, database: str, *, as_json: bool)
         click.echo(harmless(f"{where}{number}{reason.text}"))
         if reason.command:
             click.echo(harmless(f"    {reason.command}"))
-
-
-def _surroundings(database: str, asked: Situation) -> Surroundings:
-    now_ms = SystemClock().now_ms()
-    if is_backup(database):
-        return Surroundings(name=database, is_owned=None, now_ms=now_ms)
-    path = Path(database).absolute()
-    if not beside.is_owned(path):
-        return Surroundings(name=database, is_owned=False, now_ms=now_ms)
-    functions = {one.row.function for one in family(asked)}
-    keys = [one.row.key for one in family(asked)]
-    reply = enquire(path, functions, to_be_started(asked), keys) or Reply()
-    return Surroundings(
-        name=database, is_owned=True, now_ms=now_ms, unserved=frozenset(reply.unserved),
-        slots={(key, n): why for key, n, why in reply.calls},
-        held=frozenset(reply.held), trouble=reply.trouble,
-    )  # fmt: skip
 
 
 def _safe(database: Path, log: Sequence[Event]) -> int | None:

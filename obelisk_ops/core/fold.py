@@ -100,6 +100,12 @@ class Story:
     continued_as: str | None = None
     schedule_id: str | None = None
 
+    def take_back(self, n: int) -> None:
+        """Take back the start of a call's last attempt, which is on record and held back."""
+        call = self.calls[n]
+        if call.is_in_flight:
+            call.attempts, call.started_at = call.attempts - 1, None
+
 
 def began_at(log: Iterable[Event]) -> int | None:
     """Return when the code began, UTC milliseconds; None if it has not."""

@@ -126,11 +126,11 @@ def family(asked: Situation) -> Iterator[Situation]:
         yield from family(child)
 
 
-def to_be_started(asked: Situation) -> Iterator[tuple[int, int]]:
-    """Yield the calls, in all the family, of which no attempt runs: key of it, and n."""
+def unanswered(asked: Situation) -> Iterator[tuple[int, int]]:
+    """Yield the open calls of activities, in all the family: key of the execution, and n."""
     for one in family(asked):
         for call in one.story.calls.values():
-            if call.kind == "activity" and call.outcome is None and call.started_at is None:
+            if call.kind == "activity" and call.outcome is None:
                 yield one.row.key, call.n
 
 

@@ -16,6 +16,7 @@ from obelisk_ops.core.ports import State
 from obelisk_ops.core.requests import MAKING, REQUESTS, execution_of
 from obelisk_ops.durable import enquiry, tether
 from obelisk_ops.durable.commits import closed_error
+from obelisk_ops.durable.flow.attempt import Key
 from obelisk_ops.durable.flow.lines import hook
 from obelisk_ops.durable.flow.registry import Registry
 from obelisk_ops.durable.letters import Letters
@@ -36,6 +37,7 @@ _CHECK_SUPERVISOR_S = 1.0
 _WAL_BYTES_MAX = 16 << 20
 _WAL_BYTES_ALARM = 128 << 20
 _FAREWELL_S = 3.0
+_GATED = "the bucket is to hold it first"
 
 
 class Owner:
@@ -251,12 +253,25 @@ class Owner:
         if question is None:
             return
         unserved = [name for name in question.functions if self._registry.get(name) is None]
-        reasons = [(*key, self._scheduler.workshop.why(key)) for key in question.calls]
+        why, gated = self._scheduler.workshop.why, self._gated()
+        reasons = [
+            (*key, why(key) or (_GATED if key in gated else None)) for key in question.calls
+        ]
         calls = [(key, n, why) for key, n, why in reasons if why is not None]
         gate = self._scheduler.commits.gate
         held = [key for key in question.executions if gate.holds(key)]
         reply = enquiry.Reply(unserved, calls, held, gate.trouble)
         enquiry.answer(self._path, question, reply)
+
+    def _gated(self) -> set[Key]:
+        """Return the calls of which an attempt starts once the bucket holds that."""
+        starts = (self._scheduler.start_attempt, self._scheduler.start_soon)
+        return {
+            (args[0].key, args[1])
+            for turn in self._scheduler.commits.gate
+            for call, args in turn.effects
+            if call in starts
+        }
 
     def _watch_supervisor(self) -> None:
         """Leave checkpoints to Litestream while it reads the log, and learn the epoch."""

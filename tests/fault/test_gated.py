@@ -61,8 +61,9 @@ def key_of(db: Path) -> int | None:
 
 def is_gated(db: Path) -> bool:
     key = key_of(db)
-    reply = None if key is None else enquire(db, [], [], [key])
-    return reply is not None and reply.held == [key]
+    reply = None if key is None else enquire(db, [], [(key, 1)], [key])
+    why = "the bucket is to hold it first"
+    return reply is not None and reply.held == [key] and reply.calls == [(key, 1, why)]
 
 
 async def killed_when(process: subprocess.Popen[str], holds: Callable[[], bool]) -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from obelisk_ops import Engine, Signal, activity, sleep, workflow
+from obelisk_ops.cli.owner import surroundings
+from obelisk_ops.core.fold import fold
+from obelisk_ops.core.why import Situation, explain
 from obelisk_ops.durable.enquiry import enquire
 from obelisk_ops.errors import ConfigError, Fenced, InvalidInput, ReplicationTimeout
 from obelisk_ops.testing import EngineForTests
@@ -333,6 +336,12 @@ async def test_why_says_that_it_waits_for_the_bucket(db: Path) -> None:
         reply = await asyncio.to_thread(enquire, db, [], [], [key, key + 1])
         assert reply is not None
         assert (reply.held, reply.trouble) == ([key], "S3 does not answer")
+        asked = Situation(row=engine.row("a"), story=fold(engine.handle("a").events()))
+        assert asked.story.calls[1].is_in_flight, "so it is on record"
+        around = await asyncio.to_thread(surroundings, str(db), asked)
+        assert asked.story.calls[1].attempts == 0
+        told = explain(asked, around)[-1].text
+        assert "attempt 1 waits to start: the bucket is to hold it first" in told
         supervisor.is_open = True
         supervisor.let_pass()
         await (await submitting).result()

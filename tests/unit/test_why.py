@@ -12,7 +12,7 @@ from obelisk_ops.core import events
 from obelisk_ops.core.events import KINDS, Body, Event, Failure
 from obelisk_ops.core.fold import fold
 from obelisk_ops.core.ports import Beat, Result, State, StateRow
-from obelisk_ops.core.why import Reason, Situation, Surroundings, explain, to_be_started
+from obelisk_ops.core.why import Reason, Situation, Surroundings, explain, unanswered
 
 NONE = Raw(b"[]")
 NOW = 1_000_000
@@ -153,7 +153,7 @@ def test_an_owner_knows_more_than_the_log() -> None:
 
     [reason] = explain(asked, told)
 
-    assert list(to_be_started(asked)) == [(1, 1)]
+    assert list(unanswered(asked)) == [(1, 1)]
     assert reason.text == ("activity m.charge: attempt 1 waits to start: all threads are taken")
 
 

@@ -1,0 +1,36 @@
+"""What the owner of a database adds to what is on record of an execution."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from obelisk_ops.cli.databases import is_backup
+from obelisk_ops.core.clock import SystemClock
+from obelisk_ops.core.why import Situation, Surroundings, family, unanswered
+from obelisk_ops.durable.enquiry import Reply, enquire
+from obelisk_ops.storage.sqlite import beside
+
+
+def surroundings(database: str, asked: Situation) -> Surroundings:
+    """
+    Ask the owner of *database*, if there is one, about an execution and its children.
+
+    Attempts that are on record and held back, as until the bucket holds that, are taken
+    back in the stories of *asked*: they have not started.
+    """
+    now_ms = SystemClock().now_ms()
+    if is_backup(database):
+        return Surroundings(name=database, is_owned=None, now_ms=now_ms)
+    path = Path(database).absolute()
+    if not beside.is_owned(path):
+        return Surroundings(name=database, is_owned=False, now_ms=now_ms)
+    all_of_it = {one.row.key: one for one in family(asked)}
+    functions = {one.row.function for one in all_of_it.values()}
+    reply = enquire(path, functions, unanswered(asked), all_of_it) or Reply()
+    for key, n, _ in reply.calls:
+        all_of_it[key].story.take_back(n)
+    return Surroundings(
+        name=database, is_owned=True, now_ms=now_ms, unserved=frozenset(reply.unserved),
+        slots={(key, n): why for key, n, why in reply.calls},
+        held=frozenset(reply.held), trouble=reply.trouble,
+    )  # fmt: skip
