@@ -43,7 +43,7 @@ from obelisk_ops.supervise.log import json_log
 from obelisk_ops.supervise.notify import Notifier
 from obelisk_ops.supervise.outcome import Outcome
 from obelisk_ops.supervise.ownership import FIRST_EPOCH
-from obelisk_ops.supervise.places import lease_file
+from obelisk_ops.supervise.places import config_in_use, lease_file
 from obelisk_ops.supervise.report import report
 from obelisk_ops.supervise.rights import party_of
 from obelisk_ops.supervise.sidecar import Sidecar
@@ -51,6 +51,11 @@ from obelisk_ops.supervise.status import Row
 from obelisk_ops.supervise.supervisor import Supervisor
 from obelisk_ops.supervise.takeover import Takeover, Tell
 from obelisk_ops.supervise.vacancy import until_vacant
+
+_EXAMPLE = (
+    "# An example: no process serves this database now. Its address and its socket are chosen\n"
+    "# when it is started, and in the shared topology it serves other databases too.\n"
+)
 
 
 def supervisor(config: Path | None) -> Callable[[bool], Outcome]:
@@ -193,7 +198,10 @@ def checks(
 
 def litestream_config_text(settings: Settings, name: str) -> str:
     """
-    Return the Litestream configuration of one database; its socket and port are examples.
+    Return the Litestream configuration of one database.
+
+    That of the process that serves it now; while there is none, that of a process which
+    serves it alone, and a remark that socket and port are examples.
 
     Raises:
         DatabaseNotFound: No configured database has this name.
@@ -204,6 +212,9 @@ def litestream_config_text(settings: Settings, name: str) -> str:
             f"no configured database is named '{name}'",
             hint=f"there are: {', '.join(sorted(databases)) or 'none'}",
         )
+    in_use = config_in_use(settings.state_dir, databases[name])
+    if in_use is not None:
+        return in_use
     replica, sidecar = replica_of(settings), Sidecar(databases[name])
     owner = sidecar.owner()
     epoch = owner.epoch if owner else FIRST_EPOCH
@@ -215,4 +226,4 @@ def litestream_config_text(settings: Settings, name: str) -> str:
         replica=replica,
         litestream=settings.litestream,
     )
-    return to_yaml(litestream_config([database], settings.litestream))
+    return _EXAMPLE + to_yaml(litestream_config([database], settings.litestream))

@@ -96,13 +96,21 @@ def _command_section(path: str, command: click.Command) -> str:
     parts = [f"## {path}", "", _paragraphs(command.help or ""), ""]
     if isinstance(command, click.Group):
         return "\n".join(parts)
-    usage = " ".join([path, *command.collect_usage_pieces(ctx)]).replace("[OPTIONS] ", "")
-    parts += ["```text", f"{usage}{_required(command)} [OPTIONS]", "```", ""]
+    parts += ["```text", _usage(path, command, ctx), "```", ""]
     rows = [_option_row(ctx, option) for option in command.get_params(ctx)]
     shown = [row for row in rows if row]
     if shown:
         parts += ["| Option | Meaning |", "|---|---|", *shown, ""]
     return "\n".join(parts)
+
+
+def _usage(path: str, command: click.Command, ctx: click.Context) -> str:
+    arguments = [piece for piece in command.collect_usage_pieces(ctx) if piece != "[OPTIONS]"]
+    options = f"{_required(command)} [OPTIONS]".split()
+    # What is behind the arguments of exec belongs to its command.
+    is_any_order = command.context_settings.get("allow_interspersed_args", True)
+    words = [*arguments, *options] if is_any_order else [*options, *arguments]
+    return " ".join([path, *words])
 
 
 def _required(command: click.Command) -> str:

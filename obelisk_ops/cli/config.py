@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,11 @@ def show(file: Path | None, as_json: bool) -> None:  # noqa: FBT001
 @click.argument("name")
 @click.pass_obj
 def litestream(file: Path | None, name: str) -> None:
-    """Show the configuration that Litestream gets for the database NAME."""
+    """
+    Show the configuration that Litestream has, or would get, for the database NAME.
+
+    While a supervisor serves it: the file of its process. Else an example, which says so.
+    """
     # Loads every room, of which `show` needs none.
     from obelisk_ops.app import litestream_config_text  # noqa: PLC0415
 
@@ -76,7 +81,7 @@ def _shown(settings: Settings) -> dict[str, Any]:
         },
         "stop_timeout": format_duration(settings.stop_timeout_s),
         "lease": {"ttl": format_duration(settings.lease_ttl_s)},
-        **({"host": settings.host} if settings.host else {}),
+        "host": settings.host or platform.node(),
         "drill": {"every": format_duration(settings.drill_every_s)},
         "metrics": _shown_metrics(settings.metrics),
         "alerts": _shown_alerts(settings.alerts),

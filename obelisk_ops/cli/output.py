@@ -66,10 +66,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         table.add_column(column.upper(), overflow="fold", no_wrap=not console.is_terminal)
     for row in rows:
         table.add_row(*["—" if value is None else Text(harmless(str(value))) for value in row])
-    if not console.is_terminal:
-        console.width = 10_000
-        table.expand = False
-    console.print(table)
+    if console.is_terminal:
+        console.print(table)
+        return
+    console.width = 10_000
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def note(message: str) -> None:

@@ -6,7 +6,9 @@ Commands are imported when they are used: ``obelisk-ops run`` does not pay for b
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -40,6 +42,7 @@ COMMANDS = {
 }
 
 _INTERRUPTED = 130
+_NO_SUCH_COMMAND = re.compile(r"No such command '([^']+)'")
 
 
 class Root(click.Group):
@@ -90,7 +93,17 @@ class Root(click.Group):
 def _as_usage_error(wrong: click.ClickException) -> UsageError:
     ctx = getattr(wrong, "ctx", None)
     where = ctx.command_path if ctx else "obelisk-ops"
-    return UsageError(wrong.format_message(), hint=f"see '{where} --help'")
+    meant = _meant(ctx, wrong.format_message()) if ctx else ""
+    return UsageError(wrong.format_message(), hint=f"{meant}see '{where} --help'")
+
+
+def _meant(ctx: click.Context, message: str) -> str:
+    """Return a guess at the command that was meant, if a word is none."""
+    unknown = _NO_SUCH_COMMAND.match(message)
+    if unknown is None or "Did you mean" in message or not isinstance(ctx.command, click.Group):
+        return ""
+    near = difflib.get_close_matches(unknown[1], ctx.command.list_commands(ctx), n=1)
+    return f"did you mean '{near[0]}'? " if near else ""
 
 
 def _debugging() -> bool:

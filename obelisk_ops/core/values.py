@@ -208,7 +208,10 @@ class Codec:
         return list(bound.arguments.values())
 
     def _misfit(self, why: str) -> typing.NoReturn:
-        raise InvalidInput(f"{self._name}{self._signature}: {why}")
+        raise InvalidInput(
+            f"{self._name}{self._signature}: {why}",
+            hint="give one value for each parameter without a default, in their order",
+        )
 
     def _resolve_hints(self) -> dict[str, Any]:
         try:

@@ -36,6 +36,7 @@ from obelisk_ops.errors import (
 )
 from obelisk_ops.storage.sqlite.errors import translate
 
+_NAME_IT = "name an existing file, or a backup: obelisk-ops replica list shows what there is"
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
 _WAL_FORMAT = 2
@@ -131,7 +132,9 @@ def find_view(path: Path) -> View:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise DatabaseNotFound(f"there is no database at {path}: it is not a file")
+            raise DatabaseNotFound(
+                f"there is no database at {path}: it is not a file", hint=_NAME_IT
+            )
         # Closing a file gives up all locks that this process has on it, so a database
         # that is open in this very process must not be looked at in this way.
         is_held = _is_open_here(status) or _is_open_elsewhere(
@@ -139,7 +142,7 @@ def find_view(path: Path) -> View:
         )
         is_wal = False if is_held else _is_wal_format(path)
     except FileNotFoundError:
-        raise DatabaseNotFound(f"there is no database at {path}") from None
+        raise DatabaseNotFound(f"there is no database at {path}", hint=_NAME_IT) from None
     except OSError as error:
         raise StorageUnavailable(f"{path} cannot be read: {error.strerror}") from None
     has_log = path.with_name(path.name + "-wal").exists()

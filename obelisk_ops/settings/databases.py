@@ -27,7 +27,8 @@ def expand_databases(settings: Settings) -> dict[str, Path]:
     side files and hidden files are never databases.
 
     Raises:
-        ConfigError: Two paths have one name, one file has two, or a name is not allowed.
+        ConfigError: Two paths have one name, one file has two, a name is not allowed, or
+            there is a folder in the place of a file.
     """
     found, wrong = find_databases(settings, {})
     if wrong:
@@ -62,6 +63,9 @@ def find_databases(
 
 def _named(settings: Settings, wrong: list[ConfigError]) -> Iterator[tuple[str, Path]]:
     for entry in settings.databases:
+        if not glob.has_magic(entry.path) and os.path.isdir(entry.path):  # noqa: PTH112 — never raises
+            wrong.append(_folder(entry.path))
+            continue
         for path in _files(entry.path):
             try:
                 yield _database_name(entry.name, path), path
@@ -76,6 +80,13 @@ def _real(path: Path, folders: dict[Path, str]) -> str:
     if path.parent not in folders:
         folders[path.parent] = os.path.realpath(path.parent)
     return f"{folders[path.parent]}/{path.name}"
+
+
+def _folder(path: str) -> ConfigError:
+    return ConfigError(
+        f"databases: {path} is a folder, not a database",
+        hint=f"write {path}/*.db for the databases in it",
+    )
 
 
 def _same_name(name: str, one: Path, other: Path) -> ConfigError:

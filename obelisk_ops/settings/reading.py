@@ -38,6 +38,8 @@ DEFAULT_FILE = "obelisk-ops.yml"
 DEFAULT_REGION = "us-east-1"
 
 _BYTES_MAX = 256 * 1024
+_WRONG_FILE = "name the configuration, a YAML file that may be read, with -c FILE"
+_URL_HINT = "write it like s3://bucket/experiments"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
@@ -93,7 +95,8 @@ def _find(path: Path | None) -> Path:
     if named is None and not file.exists():
         raise ConfigError(
             f"no configuration: there is no {DEFAULT_FILE} in {file.parent}",
-            hint="name one with -c FILE or OBELISK_OPS_CONFIG; configs/ has examples",
+            hint="name one with -c FILE or OBELISK_OPS_CONFIG; the least to write is "
+            "'replica: {url: s3://bucket/prefix}' and 'databases: [{path: runs/*.db}]'",
         )
     return file
 
@@ -103,14 +106,14 @@ def _text(file: Path) -> str:
         with file.open("rb") as stream:
             content = stream.read(_BYTES_MAX + 1)
         if len(content) > _BYTES_MAX:
-            raise ConfigError(f"larger than {_BYTES_MAX // 1024} KiB; is it the right file?")
+            raise ConfigError(f"larger than {_BYTES_MAX // 1024} KiB", hint=_WRONG_FILE)
         return content.decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError("no such file", hint="name an existing one with -c FILE") from None
     except UnicodeDecodeError:
-        raise ConfigError("not UTF-8 text; is it the right file?") from None
+        raise ConfigError("not UTF-8 text", hint=_WRONG_FILE) from None
     except OSError as wrong:
-        raise ConfigError(f"cannot be read: {wrong.strerror}") from None
+        raise ConfigError(f"cannot be read: {wrong.strerror}", hint=_WRONG_FILE) from None
 
 
 def _settings(document: object, file: Path) -> Settings:
@@ -146,6 +149,8 @@ def _host(name: str) -> str:
 
 def _replica(document: object, folder: Path) -> ReplicaSettings:
     section = Section(document, "replica", ("url", "endpoint", "region", "credentials"))
+    if "url" not in section.given:
+        raise ConfigError("replica.url: is missing", hint=_URL_HINT)
     bucket, prefix = _split_url(section.text("url"))
     endpoint = section.text(
         "endpoint", variable("AWS_ENDPOINT_URL_S3") or variable("AWS_ENDPOINT_URL") or ""
@@ -165,7 +170,7 @@ def _replica(document: object, folder: Path) -> ReplicaSettings:
 
 
 def _split_url(url: str) -> tuple[str, str]:
-    hint = "write it like s3://bucket/experiments"
+    hint = _URL_HINT
     if "@" in url or "?" in url:  # said before the value could be shown: it may hold a secret
         raise ConfigError(
             "replica.url: holds more than a bucket and a prefix", hint=CREDENTIALS_HINT

@@ -26,7 +26,10 @@ class Section:
         if document is None:  # `lease:` with nothing under it, or an empty file
             document = {}
         if not isinstance(document, dict):
-            raise ConfigError(f"{place or 'the top'}: must be a mapping of keys to values")
+            raise ConfigError(
+                f"{place or 'the top'}: must be a mapping of keys to values",
+                hint=f"write a line 'KEY: VALUE' for each; known here: {', '.join(keys)}",
+            )
         self.given: dict[str, Any] = document
         for key in document:
             if key not in keys:
@@ -99,7 +102,8 @@ class Section:
         try:
             seconds = parse_duration(text)
         except ValueError as wrong:
-            raise ConfigError(f"{place}: {value!r} is {wrong}") from None
+            problem, _, hint = str(wrong).partition("; ")
+            raise ConfigError(f"{place}: {value!r} is {problem}", hint=hint) from None
         if not least <= seconds <= 3_650 * DAY_S:
             raise ConfigError(f"{place}: {value} is out of range ({least:g}s to 3650d)")
         return seconds
@@ -107,7 +111,8 @@ class Section:
 
 def _text(value: object, place: str) -> str:
     if value is None:
-        raise ConfigError(f"{place}: is missing")
+        key = place.rpartition(".")[2]
+        raise ConfigError(f"{place}: is missing", hint=f"write a line '{key}: VALUE' there")
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{place}: must be a text that is not empty")
     if not value.isprintable():

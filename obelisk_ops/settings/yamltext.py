@@ -11,6 +11,9 @@ from typing import Any
 
 import yaml
 
+_INDENT = "indent with spaces; YAML has no tabs"
+_LOOK = "look at the indentation, the quotes and the brackets there and just before"
+
 
 class Malformed(Exception):
     """The text is not YAML that is accepted; the message names the line."""
@@ -32,7 +35,8 @@ def load(text: str) -> object:
     except yaml.MarkedYAMLError as wrong:
         # Only the problem is repeated, never the line: a line may hold a secret.
         raise Malformed(
-            f"{_line(wrong.problem_mark)}not valid YAML ({wrong.problem})"
+            f"{_line(wrong.problem_mark)}not valid YAML ({wrong.problem})",
+            hint=_INDENT if "\\t" in str(wrong.problem) else _LOOK,
         ) from None
     except yaml.YAMLError:
         raise Malformed("not valid YAML (a character that is not allowed)") from None

@@ -21,6 +21,7 @@ from obelisk_ops.errors import (
     OpsError,
     ReplicaNotFound,
     RestorePointNotFound,
+    StorageUnavailable,
     TargetExists,
 )
 from obelisk_ops.replica.expectation import Traces, expect, read_traces
@@ -90,19 +91,18 @@ def decide(missing: Missing, traces: Traces, *, may_begin: bool) -> Restore | Be
 
 def missing_databases(databases: Mapping[str, Path], place: str) -> list[Missing]:
     """
-    Return the databases whose files are missing or empty.
+    Return the databases whose files are missing or empty. Their folders may be missing too.
 
     Raises:
         TargetExists: Something else than a file is in the place of one.
         StaleSidecar: A side file of a database that was here is in the way.
-        UsageError: A folder does not exist.
     """
     found = []
     for name, path in databases.items():
         is_file = path.is_file()
         if is_file and path.stat().st_size > 0:
             continue
-        if not is_file:
+        if not is_file and path.parent.is_dir():
             check_target(path)
         found.append(Missing(name=name, path=path, is_empty=is_file, place=f"{place}/{name}"))
     return found
@@ -142,11 +142,22 @@ def restore_missing(
     done: dict[str, Restored | None] = {}
     for case, source, step in steps:
         done[case.name] = None
+        _make_folder(case.path.parent)
         if isinstance(step, Restore):
             done[case.name] = _restore(case, source, clock, watch)
         elif step.is_news:
             expect(source.store, source.keys, host=host(), now_ms=clock.now_ms())
     return done
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageUnavailable(
+            f"{folder} cannot be made: {error.strerror}",
+            hint="check the path of the database, and who may write there",
+        ) from None
 
 
 def _restore(missing: Missing, source: Source, clock: Clock, watch: Watch) -> Restored:

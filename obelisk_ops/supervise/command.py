@@ -96,7 +96,8 @@ def find(name: str, search_path: str | None) -> None:
     """
     folders = os.get_exec_path({"PATH": search_path or os.defpath})
     found = [Path(name)] if os.sep in name else [Path(folder, name) for folder in folders]
-    if any(path.is_file() and os.access(path, os.X_OK) for path in found):
+    # Asked in a way that never fails: a folder that may not be read holds no program for us.
+    if any(os.path.isfile(path) and os.access(path, os.X_OK) for path in found):  # noqa: PTH113
         return
     for path in found:
         with suppress(OSError):

@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import yaml
 
 from obelisk_ops.supervise.sidecar import Lock, private_folder, write_private
 
 #: A unix socket's path has at most 107 bytes (103 on macOS); ours add 16 to the folder's.
 _FOLDER_BYTES_MAX = 103 - 16
 _TEMPORARY = "obelisk-ops-"
+_CONFIGS = "litestream"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +44,10 @@ class Places:
         private_folder(state_dir)
         self._lock = Lock(state_dir / "supervisor.lock", f"the state folder {state_dir}")
         self.lease = lease_file(state_dir)
-        self.configs = state_dir / "litestream"
+        self.configs = state_dir / _CONFIGS
         private_folder(self.configs)
+        for former in self.configs.glob("*.yml"):
+            former.unlink(missing_ok=True)
         self.sockets = self._socket_folder()
         self.control = self.sockets / "s.sock"
         pointer = Pointer(pid=os.getpid(), socket=str(self.control))
@@ -77,6 +82,32 @@ def read_pointer(state_dir: Path) -> Pointer | None:
         return msgspec.json.decode((state_dir / "supervisor.json").read_bytes(), type=Pointer)
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def config_in_use(state_dir: Path, database: Path) -> str | None:
+    """
+    Return the configuration of the Litestream that serves *database*.
+
+    None while no supervisor runs for *state_dir*, or it has started no process for it.
+    """
+    pointer = read_pointer(state_dir)
+    if pointer is None or not _is_heard(pointer):
+        return None
+    files = list((state_dir / _CONFIGS).glob("*.yml"))
+    for file in sorted(files, key=lambda each: each.stat().st_mtime_ns, reverse=True):
+        text = file.read_text(encoding="utf-8")
+        if any(each["path"] == str(database) for each in yaml.safe_load(text)["dbs"]):
+            return text
+    return None
+
+
+def _is_heard(pointer: Pointer) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(pointer.socket)
+        except OSError:
+            return False
+    return True
 
 
 def _remove_temporary(folder: Path) -> None:

@@ -139,12 +139,14 @@ class Takeover:
         Take the replica over, and leave a copy at the target that is ready to run.
 
         Raises:
+            ReplicaNotFound: There is no such replica.
             TargetExists, StaleSidecar: Something is at the target, or beside it.
             DatabaseLocked: A supervisor of this machine looks after the target.
             Fenced: Others took it at the same time.
             OpsError: See ``service.restore`` and ``settle``.
         """
         check_target(self._target)
+        look(self._source)  # first: where there is nothing to take, no lease is needed
         sidecar = Sidecar(self._target)
         lock = sidecar.lock()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import uuid
@@ -68,7 +69,7 @@ def test_a_life_on_a_volume_and_after_its_loss(
     assert (second.returncode, second.stdout) == (0, "2\n"), second.stderr
     assert "restored" not in second.stderr
 
-    entry.lose_the_disk()
+    shutil.rmtree(entry.volume)
     third = entry.run("--restore", "orders")
     assert (third.returncode, third.stdout) == (0, "3\n"), third.stderr
     assert "orders: restored to e0001/txid:" in third.stderr

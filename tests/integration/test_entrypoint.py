@@ -131,3 +131,4 @@ def test_a_program_is_looked_for_before_anything_is_done(tmp_path: Path) -> None
     find("program", str(tmp_path))
     find(str(program), None)
     find("sh", None)
+    find("program", f"/{'x' * 300}:{tmp_path}")  # a folder that cannot be looked into

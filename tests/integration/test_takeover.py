@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from obelisk_ops.objectstore import open_store
 from obelisk_ops.replica.epochs import Parent, read_epochs
 from obelisk_ops.replica.leases import NOBODY, list_leases, read_ownership
 from obelisk_ops.settings import ReplicaSettings
@@ -125,3 +126,13 @@ def test_what_is_refused_changes_nothing(
     assert done.error["hint"]
     assert read_ownership(source.store, source.keys) is None
     assert target.exists() is exists
+
+
+def test_no_lease_is_taken_for_a_backup_that_is_not_there(
+    commands: Commands, tmp_path: Path, replica: ReplicaSettings
+) -> None:
+    ran = commands.run("takeover", "nope", "--to", tmp_path / "runs" / "nope.db", "--json")
+
+    assert ran.error["code"] == "replica_not_found"
+    assert list(open_store(replica).list("")) == []
+    assert not list((tmp_path / "runs").iterdir())

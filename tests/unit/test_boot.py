@@ -12,7 +12,6 @@ from obelisk_ops.errors import (
     ReplicaNotFound,
     StaleSidecar,
     TargetExists,
-    UsageError,
 )
 from obelisk_ops.replica.expectation import Traces
 from obelisk_ops.supervise.boot import Begin, Missing, Restore, decide, missing_databases
@@ -72,16 +71,13 @@ def test_only_what_has_content_counts_as_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("made", "error"),
-    [("a.db/inside", TargetExists), ("a.db-wal", StaleSidecar), (None, UsageError)],
-    ids=["a folder in its place", "an old log beside it", "no folder for it"],
+    [("a.db/inside", TargetExists), ("a.db-wal", StaleSidecar)],
+    ids=["a folder in its place", "an old log beside it"],
 )
-def test_a_place_that_is_not_free(
-    made: str | None, error: type[OpsError], tmp_path: Path
-) -> None:
+def test_a_place_that_is_not_free(made: str, error: type[OpsError], tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    if made:
-        (folder / made).parent.mkdir(parents=True)
-        (folder / made).touch()
+    (folder / made).parent.mkdir(parents=True)
+    (folder / made).touch()
 
     with pytest.raises(error):
         missing_databases({"a": folder / "a.db"}, "s3://b/p")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def test_it_shows_what_was_left_out_too(file: Path) -> None:
         },
         "stop_timeout": "25s",
         "lease": {"ttl": "30s"},
+        "host": platform.node(),
         "drill": {"every": "1d"},
         "metrics": {"allow_remote": False, "hosts": []},
         "alerts": {"command": [], "after": "30s", "repeat": "4h"},

@@ -103,7 +103,10 @@ def load_module(place: str) -> ModuleType:
 
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise FunctionNotFound(f"there is no file {path}")
+        raise FunctionNotFound(
+            f"there is no file {path}",
+            hint="write FILE.py:FUNCTION, the path counted from where the command is run",
+        )
     name = path.stem
     loaded = sys.modules.get(name)
     if loaded is not None:

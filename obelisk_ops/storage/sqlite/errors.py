@@ -40,13 +40,21 @@ def translate(error: apsw.Error, path: Path) -> OpsError:  # noqa: PLR0911 - a t
                 f"{path} is locked by another program", hint="see who with: fuser -v FILE"
             )
         case apsw.CantOpenError():
-            return StorageUnavailable(
-                f"{path} cannot be opened: {error}", hint="check that its folder exists"
-            )
+            return _unopened(error, path)
         case apsw.SchemaChangeError() | apsw.SQLError():
             return ConfigError(f"{path} has not the tables that are expected: {error}")
         case _:
             return StorageUnavailable(f"{path}: {type(error).__name__}: {error}")
+
+
+def _unopened(error: apsw.Error, path: Path) -> OpsError:
+    if path.is_dir():
+        return StorageUnavailable(
+            f"{path} is a folder, not a database", hint="name a file, such as FOLDER/runs.db"
+        )
+    return StorageUnavailable(
+        f"{path} cannot be opened: {error}", hint="check that its folder exists"
+    )
 
 
 def _constraint(error: apsw.Error, path: Path) -> OpsError:
