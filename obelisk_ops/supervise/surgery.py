@@ -101,6 +101,9 @@ class Surgery:
         if now is None:
             return None
         found = compare(before, now) if before else None
+        if found is None and now.meta is None and txid:
+            # What it has captured lay in there, also if it was gone before the first look.
+            found = Found.FORGOTTEN
         if found is None:
             # What appeared since belongs to it; what is gone for a moment is not forgotten.
             self._trace, self._pid, self._trusted = now, pid, txid

@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from obelisk_ops.litestream.local import level0_folder
 from obelisk_ops.supervise.surgery import Found, Surgery, Trace, compare, trace_of
 
 S = b"saltsalt"
@@ -57,6 +58,7 @@ def test_what_was_done(before: Trace, now: Trace, found: Found | None) -> None:
 def test_sqlite_itself_is_always_explained(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     surgery = Surgery(path)
+    level0_folder(tmp_path).mkdir(parents=True)
     with closing(apsw.Connection(str(path))) as connection:
         for statement in (
             "PRAGMA journal_mode = WAL",
@@ -85,3 +87,12 @@ def test_sqlite_itself_is_always_explained(tmp_path: Path) -> None:
         assert surgery.look(tmp_path, pid=2, txid=5) is Found.CHANGED
         assert surgery.trusted_txid == 4
         assert trace_of(path, tmp_path) == trace_of(path, tmp_path)
+
+
+def test_what_is_gone_before_the_first_look_is_missed(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    path.touch()
+    surgery = Surgery(path)
+
+    assert surgery.look(tmp_path, pid=1, txid=0) is None, "nothing was captured yet"
+    assert surgery.look(tmp_path, pid=1, txid=3) is Found.FORGOTTEN
