@@ -134,7 +134,7 @@ class Nursery:
         if row is None or row.state in _AT_REST:
             return
         if self._cold.is_busy(row.id, key):
-            self._after_commit(self.wake, key, n)
+            self._after_commit(self._engine.ring, key, n)  # it may be in memory by then
             return
         execution = self.load(row)
         if execution is not None and n != START:
@@ -169,6 +169,7 @@ class Nursery:
             deadline = timers.get(DEADLINE)
             execution.resume(turn, history, inbox, now_ms, *notes, deadline=deadline)
         except (Nondeterminism, CrashLoop, msgspec.DecodeError, KeyError) as error:
+            execution.machine.dispose()
             self._engine.commits.drop(turn)
             self._park(row, history, error, notes)
             return None
