@@ -279,7 +279,13 @@ REFUSED: list[tuple[str, Callable[[Path], object], type[OpsError], int, str]] = 
     ("another program's", another_program, ConfigError, 3, "of another program"),
     ("a newer version's", a_newer_version, ConfigError, 3, "schema version 99"),
     ("a text", lambda path: path.write_text("notes\n" * 500), CorruptDatabase, 10, "no SQLite"),
-    ("a folder", lambda path: path.mkdir(), StorageUnavailable, 6, "cannot be opened"),
+    (
+        "a folder",
+        lambda path: path.mkdir(),
+        StorageUnavailable,
+        6,
+        "is a folder, not a database",
+    ),
 ]
 
 

@@ -134,5 +134,5 @@ def test_no_lease_is_taken_for_a_backup_that_is_not_there(
     ran = commands.run("takeover", "nope", "--to", tmp_path / "runs" / "nope.db", "--json")
 
     assert ran.error["code"] == "replica_not_found"
-    assert list(open_store(replica).list("")) == []
+    assert list(open_store(replica).list(f"{replica.prefix}/")) == []
     assert not list((tmp_path / "runs").iterdir())
