@@ -57,11 +57,13 @@ def acknowledged(logs: Mapping[str, Iterable[Mapping[str, Any]]]) -> set[str]:
     }
 
 
-def intended(logs: Mapping[str, Iterable[Mapping[str, Any]]]) -> set[str]:
-    """Return the activity calls that the logs ask for."""
+def intended(
+    logs: Mapping[str, Iterable[Mapping[str, Any]]], *, function: str = ""
+) -> set[str]:
+    """Return the activity calls that the logs ask for; of *function* by its name's end."""
     return {
         f"{execution}/{event['n']}"
         for execution, events in logs.items()
         for event in events
-        if event["kind"] == "intended"
+        if event["kind"] == "intended" and event["fn"].endswith(function)
     }
