@@ -142,6 +142,7 @@ class Engine(Scheduling, Housekeeping, Looking):
         /,
         *args: Any,  # noqa: ANN401 - the workflow's own, checked against its signature
         id: str | None = None,  # noqa: A002 - it is what everybody calls it
+        paused: bool = False,
         **kwargs: Any,  # noqa: ANN401
     ) -> Handle[R]:
         """
@@ -152,6 +153,7 @@ class Engine(Scheduling, Housekeeping, Looking):
             *args: Its arguments.
             id: The execution's id, drawn if left out. The same id with the same input
                 attaches to what exists already.
+            paused: Whether a new one runs nothing before it is unpaused.
             **kwargs: Its arguments by name.
 
         Raises:
@@ -165,7 +167,7 @@ class Engine(Scheduling, Housekeeping, Looking):
             )
         text = function.codec.encode_input(args, kwargs)
         function.codec.decode_input(text)
-        return await self.submit_json(function, text, execution_id=id)
+        return await self.submit_json(function, text, execution_id=id, paused=paused)
 
     async def submit_json(
         self,

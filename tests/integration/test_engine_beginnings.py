@@ -63,7 +63,7 @@ def test_one_that_was_created_paused_begins_when_it_is_let(
 ) -> None:
     async def main() -> None:
         async with engine:
-            handle = await engine.submit_json(limited, b"[30]", execution_id="p", paused=True)
+            handle = await engine.submit(limited, 30, id="p", paused=True)
             await engine.clock.advance(days=1)
             assert kinds(handle.events()) == ["created"]
             await handle.unpause()

@@ -93,7 +93,7 @@ def is_named(machine: Machine) -> bool:
     error: Any = machine.finished.error
     return bool(
         error.type == "obelisk_ops.errors.WorkflowMisuse"
-        and "cannot be used in a workflow" in error.message
+        and "cannot be used in a workflow: use " in error.message
     )
 
 

@@ -17,15 +17,17 @@ from typing import Any, NoReturn, TypeAlias, cast
 
 from obelisk_ops.errors import WorkflowMisuse
 
-_HINT = (
-    "in a workflow use obelisk_ops.sleep for asyncio.sleep, join_set for tasks and "
-    "asyncio.gather, now() for clocks; everything else belongs in an activity"
+# In the message: what ends an execution is recorded without its hint.
+_INSTEAD = (
+    "use obelisk_ops.sleep for asyncio.sleep, timeout for asyncio.timeout and wait_for, "
+    "gather, first or join_set for tasks, now() for clocks"
 )
+_HINT = "everything else belongs in an activity"
 
 
 def misuse(what: str) -> WorkflowMisuse:
     """Return the error for a foreign awaitable or an asyncio call in a workflow."""
-    return WorkflowMisuse(f"{what} cannot be used in a workflow", hint=_HINT)
+    return WorkflowMisuse(f"{what} cannot be used in a workflow: {_INSTEAD}", hint=_HINT)
 
 
 # Looked up once: this runs at every step of every workflow.

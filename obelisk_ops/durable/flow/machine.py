@@ -220,7 +220,10 @@ class Machine(Asking):
             self._return(value)
 
     def _foreign(self, wanted: object) -> BaseException:
-        error = misuse(f"awaiting {type(wanted).__name__}")
+        what = (
+            "a bare yield, as of asyncio.sleep(0)," if wanted is None else type(wanted).__name__
+        )
+        error = misuse(f"awaiting {what}")
         try:
             self.violate(error)
         except Halt as halt:
