@@ -2,8 +2,9 @@
 Decide which databases share a Litestream process.
 
 Pure. A group is what one process serves: one database, or in the shared topology up to
-so many. A change of a group restarts its process, so nobody changes place without need,
-and newcomers go where the fewest others are disturbed.
+so many. A change of a group restarts its process, which takes the longer the more there are
+in it. So a newcomer goes to a small group that is kept for newcomers, and only when that is
+full all of it moves on to a large one; nobody else changes place without need.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from itertools import count
 
 #: No database can have such a name.
 _SHARED = "_shared-"
+#: The group of those who came last, and how many are in it at most: a process of so many is
+#: up again in less than a second.
+NEWCOMERS = f"{_SHARED}new"
+FEW = 16
 
 #: While others are about to be ready, a change waits so long for the next one, and in all no
 #: longer than that.
@@ -50,26 +55,40 @@ def assign(
     names = sorted(databases)
     if size is None:
         return {name: name for name in names}
+    few = min(FEW, size)
     assigned: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for name in names:
         group = present.get(name, "")
-        if group.startswith(_SHARED) and counts[group] < size:
+        limit = few if group == NEWCOMERS else size
+        if group.startswith(_SHARED) and counts[group] < limit:
             assigned[name] = group
             counts[group] += 1
-    # The emptiest first, and that one to the full: few processes, each with few others in it.
+    coming = [name for name in names if name not in assigned]
+    if len(coming) > few:
+        return assigned | _fill(coming, counts, size)
+    settled = [name for name, group in assigned.items() if group == NEWCOMERS]
+    if len(settled) + len(coming) > few:
+        assigned |= _fill(settled, counts, size)
+    return assigned | dict.fromkeys(coming, NEWCOMERS)
+
+
+def _fill(names: Iterable[str], counts: Counter[str], size: int) -> dict[str, str]:
+    """Return a large group for each of *names*; *counts* is how many each group has."""
+    found: dict[str, str] = {}
+    # The emptiest first, and that one to the full: few processes are restarted.
     roomy = sorted(
-        (group for group in counts if counts[group] < size), key=lambda g: (counts[g], g)
+        (group for group in counts if group != NEWCOMERS and counts[group] < size),
+        key=lambda group: (counts[group], group),
     )
     for name in names:
-        if name not in assigned:
-            if not roomy:
-                roomy = [_unused_name(counts)]
-            group = assigned[name] = roomy[0]
-            counts[group] += 1
-            if counts[group] >= size:
-                del roomy[0]
-    return assigned
+        if not roomy:
+            roomy = [_unused_name(counts)]
+        group = found[name] = roomy[0]
+        counts[group] += 1
+        if counts[group] >= size:
+            del roomy[0]
+    return found
 
 
 def is_complete(change: Change | None, *, awaited: int, now_ms: int) -> bool:

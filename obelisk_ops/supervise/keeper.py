@@ -25,6 +25,7 @@ from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.ledger import Ledger
 from obelisk_ops.supervise.ownership import Owner
 from obelisk_ops.supervise.runner import Member, Runner
+from obelisk_ops.supervise.seat import Seat
 from obelisk_ops.supervise.sidecar import Sidecar
 from obelisk_ops.supervise.surgery import Found, Surgery
 from obelisk_ops.supervise.surroundings import Surveyor, surroundings
@@ -69,8 +70,7 @@ class Keeper:
         self._wake = asyncio.Event()
         news = self._wake.set
         self._tenure = Tenure(name, path, sidecar=self._sidecar, fleet=fleet, on_news=news)
-        self._runner = runner
-        runner.join(name, news)
+        self._seat = Seat(name, runner, news)
         self._surveyor = Surveyor(path, fleet.clock)
         self.doubts = Doubts(name, path, sidecar=self._sidecar, fleet=fleet, on_news=news)
         self._inode: int | None = None
@@ -118,12 +118,12 @@ class Keeper:
     @property
     def process(self) -> Litestream | None:
         """The Litestream process that has the file open, while it runs."""
-        return self._runner.process_of(self.name)
+        return self._seat.process
 
     @property
     def group(self) -> str:
-        """The group of databases whose process it shares."""
-        return self._runner.name
+        """The group of databases whose process it shares, or is about to share."""
+        return self._seat.group
 
     @property
     def lease(self) -> Holder:
@@ -192,15 +192,19 @@ class Keeper:
     def retire(self) -> None:
         """Stop looking after this database; its process is asked to let go of it."""
         self.is_retired = True
-        self._runner.leave(self.name)
+        self._seat.leave()
         self._wake.set()
+
+    def move(self, runner: Runner) -> None:
+        """Change to the process of another group."""
+        self._seat.move(runner)
 
     def release(self) -> None:
         """Let go of everything."""
         if self.tracker:
             self.tracker.close()
         self._tenure.release()
-        self._runner.part(self.name)
+        self._seat.part()
 
     def _look_at_file(self) -> None:
         inode = identity.inode_of(self.path)
@@ -259,7 +263,7 @@ class Keeper:
             self._sidecar.write_suspect(self._surgery.trusted_txid)
         elif found is Found.FORGOTTEN:
             # Started anew, it takes its position from the bucket and begins with a snapshot.
-            self._runner.halt()
+            self._seat.runner.halt()
             self._sidecar.mark_meta(owner)
 
     def _look_at_doubts(self) -> None:
@@ -277,7 +281,6 @@ class Keeper:
 
     def _ask_for_process(self) -> None:
         if self.is_retired:
-            self._runner.leave(self.name)
             return
         # Until it is known which epoch the file belongs to, nothing may run for it; and what
         # runs without the right to write is ended without a last sync.
@@ -288,7 +291,7 @@ class Keeper:
             inode=self._inode if owner else None,
             is_awaited=self._inode is not None and self._tenure.is_hopeful,
         )
-        self._runner.want(self.name, member)
+        self._seat.want(member)
 
     def _replicated(self, owner: Owner) -> Database:
         return replicated(
@@ -308,7 +311,7 @@ class Keeper:
             tracker.saw(await self._ask_txid())
         else:
             tracker.saw_nothing_new()
-        tracker.heard(self._runner.words(self.path))
+        tracker.heard(self._seat.runner.words(self.path))
         tracker.ask_bucket()
 
     async def _ask_txid(self) -> int:
@@ -320,12 +323,12 @@ class Keeper:
             txid = await process.control.txid(self.path)
         except Unavailable:
             return 0
-        self._runner.answered()
+        self._seat.runner.answered()
         return txid
 
     def _fail(self, bug: Exception) -> None:
-        now_ms = self._fleet.clock.elapsed_ms()
         text = f"this is a bug: {type(bug).__name__}: {bug}"
+        now_ms = self._fleet.clock.elapsed_ms()
         self._problem = Problem(code="internal", text=text, since_ms=now_ms)
         self._fleet.log.warning("bug", database=self.name, error=text)
 
@@ -360,7 +363,7 @@ class Keeper:
         return self._idle_ms
 
     def _observe(self) -> Observations:
-        tracker, runner = self.tracker, self._runner
+        tracker, runner = self.tracker, self._seat.runner
         local = tracker.local if tracker else None
         tail = local.tail if local else None
         own = (

@@ -76,8 +76,9 @@ class Roster:
         present = {name: keeper.group for name, keeper in self.keepers.items()}
         groups = assign(names, present, size=self.fleet.group_size)
         self._descriptors.provide_for(groups.values())
-        # A topology or a size that was changed may give others another group.
-        self.retire(name for name, group in present.items() if groups[name] != group)
+        for name, group in present.items():
+            if groups[name] != group:
+                self._move(self.keepers[name], groups[name])
         busy = {keeper.path for keeper in self._leaving}
         for name, path in found.items():
             if name not in self.keepers and path not in busy and not self._is_held(path):
@@ -151,6 +152,13 @@ class Roster:
         keeper = self.keepers[name] = Keeper(name, path, self.fleet, runner)
         self._tasks[keeper] = asyncio.ensure_future(keeper.run())
         self.fleet.log.info("database", database=name, path=str(path))
+
+    def _move(self, keeper: Keeper, group: str) -> None:
+        runner = self._runner(group)
+        if runner is None:
+            self._is_waiting = True
+        else:
+            keeper.move(runner)
 
     def _runner(self, group: str) -> Runner | None:
         runner = self._runners.get(group)

@@ -54,15 +54,16 @@ def test_a_change_of_the_set_restarts_only_the_process_concerned(
     began = time.monotonic()
     supervised.until_safe("f")
     took_s = time.monotonic() - began
-    after = all_safe(supervised, 6)
+    supervised.database("g").write()
+    after = all_safe(supervised, 7)
 
     assert len({row.pid for row in before.values()}) == 2
-    assert [before[name].pid for name in "abcd"] == [after[name].pid for name in "abcd"]
-    assert after["e"].pid == after["f"].pid != before["e"].pid
+    assert [before[name].pid for name in "abcde"] == [after[name].pid for name in "abcde"]
+    assert after["f"].pid == after["g"].pid not in {row.pid for row in before.values()}
     assert {row.epoch for row in after.values()} == {1}
     assert took_s < 3
-    # One start of each group, and one more for the newcomer.
-    assert len(supervised.logged("litestream_started")) == 3
+    # One start of each group, and one for each newcomer.
+    assert len(supervised.logged("litestream_started")) == 4
     assert not supervised.logged("litestream_killed")
 
     status, said = supervised.stop()
@@ -73,6 +74,44 @@ def test_a_change_of_the_set_restarts_only_the_process_concerned(
         [PROGRAM, "-c", supervised.config, "restore", "a", "--to", copy], check=True, timeout=60
     )
     assert count_rows(copy) == 5
+
+
+def test_newcomers_move_on_together_and_lose_no_commit(supervised: Supervised) -> None:
+    """They change their process while one is written; `status` never loses sight of them."""
+    databases = {name: supervised.database(name) for name in "abcd"}
+    for database in databases.values():
+        database.write()
+    supervised.start()
+    before = all_safe(supervised, 4)
+
+    supervised.database("e").write()
+    written = 1
+
+    def is_done() -> bool:
+        nonlocal written
+        databases["a"].write()
+        written += 1
+        rows = supervised.status()[0]
+        assert rows.keys() >= set("abcd")
+        assert {row.state for row in rows.values()} <= {"ok", "lagging", "starting"}
+        return "e" in rows and is_safe(rows["e"]) and rows["a"].pid not in {None, first}
+
+    first = before["a"].pid
+    wait_until(is_done, 20, "e is safe, and the others have another process")
+    after = all_safe(supervised, 5)
+
+    assert len({row.pid for row in before.values()}) == 1
+    assert len({after[name].pid for name in "abcd"}) == 1
+    assert after["e"].pid != after["a"].pid
+    assert {row.epoch for row in after.values()} == {1}
+    assert len(supervised.logged("litestream_started")) == 3, "those who move are started once"
+    assert not supervised.logged("litestream_killed")
+    supervised.stop()
+    copy = supervised.folder / "copy.db"
+    subprocess.run(
+        [PROGRAM, "-c", supervised.config, "restore", "a", "--to", copy], check=True, timeout=60
+    )
+    assert count_rows(copy) == written
 
 
 @pytest.mark.fault(25)

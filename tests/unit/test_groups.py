@@ -7,9 +7,10 @@ from collections import Counter
 
 import pytest
 
-from obelisk_ops.supervise.groups import Change, assign, is_complete
+from obelisk_ops.supervise.groups import FEW, NEWCOMERS, Change, assign, is_complete
 
-ONE, TWO, THREE = (f"_shared-{number}" for number in (1, 2, 3))
+ONE, TWO = (f"_shared-{number}" for number in (1, 2))
+NEW = NEWCOMERS
 
 
 @pytest.mark.parametrize(
@@ -20,25 +21,54 @@ ONE, TWO, THREE = (f"_shared-{number}" for number in (1, 2, 3))
         pytest.param("ab", {"a": ONE}, None, {"a": "a", "b": "b"}, id="no longer shared"),
         pytest.param("abc", {}, 2, {"a": ONE, "b": ONE, "c": TWO}, id="the first start"),
         pytest.param(
-            "abc", {"b": TWO, "c": TWO}, 2, {"a": ONE, "b": TWO, "c": TWO}, id="all are full"
+            "abc", {"b": TWO, "c": TWO}, 2, {"a": NEW, "b": TWO, "c": TWO}, id="all are full"
+        ),
+        pytest.param("ab", {}, 2, {"a": NEW, "b": NEW}, id="the first are newcomers"),
+        pytest.param(
+            "abx", {"a": TWO, "b": ONE}, 2, {"a": TWO, "b": ONE, "x": NEW}, id="a newcomer"
         ),
         pytest.param(
-            "abx", {"a": TWO, "b": ONE}, 2, {"a": TWO, "b": ONE, "x": ONE}, id="a newcomer"
-        ),
-        pytest.param(
-            "abcxy",
-            {"a": ONE, "b": ONE, "c": TWO},
+            "abxy",
+            {"a": ONE, "b": NEW},
             3,
-            {"a": ONE, "b": ONE, "c": TWO, "x": TWO, "y": TWO},
-            id="newcomers stay together, in the emptiest",
+            {"a": ONE, "b": NEW, "x": NEW, "y": NEW},
+            id="newcomers stay together",
+        ),
+        pytest.param(
+            "abcx",
+            {"a": ONE, "b": NEW, "c": NEW},
+            2,
+            {"a": ONE, "b": ONE, "c": TWO, "x": NEW},
+            id="one too many: those who were there move on",
+        ),
+        pytest.param(
+            "abcdxyz",
+            {"a": ONE, "b": ONE, "c": TWO, "d": NEW},
+            2,
+            {
+                "a": ONE,
+                "b": ONE,
+                "c": TWO,
+                "d": NEW,
+                "x": TWO,
+                "y": "_shared-3",
+                "z": "_shared-3",
+            },
+            id="many at once do not bother the newcomers",
         ),
         pytest.param(
             "ac", {"a": ONE, "b": ONE, "c": TWO}, 2, {"a": ONE, "c": TWO}, id="one has left"
         ),
         pytest.param(
-            "abc", dict.fromkeys("abc", ONE), 2, {"a": ONE, "b": ONE, "c": TWO}, id="smaller"
+            "abc", dict.fromkeys("abc", ONE), 2, {"a": ONE, "b": ONE, "c": NEW}, id="smaller"
         ),
-        pytest.param("ab", {"a": "a", "b": "b"}, 2, {"a": ONE, "b": ONE}, id="shared from now"),
+        pytest.param(
+            "abc",
+            {"a": "a", "b": "b", "c": "c"},
+            2,
+            {"a": ONE, "b": ONE, "c": TWO},
+            id="shared from now",
+        ),
     ],
 )
 def test_assignment(
@@ -47,20 +77,34 @@ def test_assignment(
     assert assign(databases, present, size=size) == groups
 
 
-def test_nobody_moves_whoever_comes_and_goes() -> None:
+def test_nobody_moves_but_newcomers_whoever_comes_and_goes() -> None:
     seed = random.randrange(2**32)
     draw = random.Random(seed)
     present: dict[str, str] = {}
-    for _ in range(200):
-        stay = [name for name in present if draw.random() < 0.9]
-        come = [f"db-{draw.randrange(500)}" for _ in range(draw.randrange(12))]
+    for _ in range(300):
+        stay = [name for name in present if draw.random() < 0.95]
+        come = [f"db-{draw.randrange(900)}" for _ in range(draw.randrange(25))]
 
-        groups = assign({*stay, *come}, present, size=7)
+        groups = assign({*stay, *come}, present, size=40)
 
         assert groups.keys() == {*stay, *come}, f"seed {seed}"
-        assert all(groups[name] == present[name] for name in stay), f"seed {seed}"
-        assert max(Counter(groups.values()).values(), default=0) <= 7, f"seed {seed}"
+        settled = [name for name in stay if present[name] != NEWCOMERS]
+        assert all(groups[name] == present[name] for name in settled), f"seed {seed}"
+        moved = {groups[name] for name in stay if groups[name] != present[name]}
+        assert NEWCOMERS not in moved, f"seed {seed}"
+        assert max(Counter(groups.values()).values(), default=0) <= 40, f"seed {seed}"
+        assert Counter(groups.values())[NEWCOMERS] <= FEW, f"seed {seed}"
         present = groups
+
+
+@pytest.mark.parametrize("at_once", [1, 5, FEW, 1000])
+def test_a_fleet_needs_few_processes_however_it_has_grown(at_once: int) -> None:
+    present: dict[str, str] = {}
+    for number in range(0, 1000, at_once):
+        coming = [f"db-{n:04}" for n in range(number, min(number + at_once, 1000))]
+        present = assign({*present, *coming}, present, size=150)
+
+    assert len(set(present.values())) <= 8
 
 
 @pytest.mark.parametrize(
