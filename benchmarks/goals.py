@@ -104,6 +104,11 @@ COMPARISONS = (
     Comparison(figure="concurrent.async.rate", work="many x 5, async def, steps/s", form=COUNT),
     Comparison(figure="concurrent.def.rate", work="many x 5, def, steps/s", form=COUNT),
     Comparison(figure="sequential.bare.rate", work="bare SQLite, commits/s", form=COUNT),
+    Comparison(
+        figure="sequential.recycled.rate",
+        work="the same, its log written over again",
+        form=COUNT,
+    ),
     Comparison(figure="sequential.async.rate", work="one, async def, steps/s", form=COUNT),
     Comparison(figure="sequential.def.rate", work="one, def, steps/s", form=COUNT),
     Comparison(figure="sequential.bare.p50_ms", work="bare SQLite, p50 ms", form="{:.2f}"),

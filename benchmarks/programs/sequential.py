@@ -37,18 +37,22 @@ def measure(folder: Path, size: Size) -> dict[str, float]:
 
 
 async def _measure(folder: Path, size: Size) -> dict[str, float]:
-    floor = bare.Commits(folder / "bare.db")
-    lines = {name: Line([], []) for name in ("bare", *KINDS)}
+    floors = {
+        "bare": bare.Commits(folder / "bare.db"),
+        "recycled": bare.Commits(folder / "recycled.db", bare.RECYCLED),
+    }
+    lines = {name: Line([], []) for name in (*floors, *KINDS)}
     async with Engine(folder / "ours.db") as engine:
         for block in range(size.blocks + 1):
-            found = {"bare": _bare(floor, size.steps)}
+            found = {name: _bare(floor, size.steps) for name, floor in floors.items()}
             for name, function in KINDS.items():
                 found[name] = await _ours(engine, function, size.steps)
             if block:  # the first one warms up
                 for name, (rate, seconds) in found.items():
                     lines[name].rates.append(rate)
                     lines[name].latencies.extend(seconds)
-    floor.close()
+    for floor in floors.values():
+        floor.close()
     return _figures(lines)
 
 
@@ -68,13 +72,16 @@ async def _ours(
 
 
 def _figures(lines: dict[str, Line]) -> dict[str, float]:
-    floor = lines["bare"]
     figures: dict[str, float] = {}
     for name, line in lines.items():
         figures[f"{name}.rate"] = stats.median(line.rates)
         figures |= stats.prefixed(name, stats.latencies(line.latencies))
-        if line is not floor:
-            ratios = [a / b for a, b in zip(line.rates, floor.rates, strict=True)]
-            figures[f"{name}.of_bare"] = stats.median(ratios)
+        if name in KINDS:
+            figures[f"{name}.of_bare"] = _share(line, lines["bare"])
+            figures[f"{name}.of_recycled"] = _share(line, lines["recycled"])
             figures[f"{name}.p99_of_bare"] = figures[f"{name}.p99_ms"] / figures["bare.p99_ms"]
     return figures
+
+
+def _share(line: Line, floor: Line) -> float:
+    return stats.median([a / b for a, b in zip(line.rates, floor.rates, strict=True)])

@@ -27,7 +27,7 @@ class Size:
     steps: int
 
 
-SIZES = {"full": Size(steps=1500), "tiny": Size(steps=100)}
+SIZES = {"full": Size(steps=450), "tiny": Size(steps=100)}
 ONCE = True
 
 
