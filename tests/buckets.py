@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from obelisk_ops.errors import ObjectNotFound, PreconditionFailed, S3Unavailable
 from obelisk_ops.objectstore import Fetched, ObjectInfo
@@ -45,6 +45,9 @@ class MemoryStore:
             if key not in self.objects:
                 raise ObjectNotFound(f"there is no {key}")
             return Fetched(body=self.objects[key], info=self._info(key), metadata={})
+
+    def beginnings(self, keys: Sequence[str], size: int) -> Mapping[str, bytes]:
+        return {key: self.get(key).body[:size] for key in keys if key in self.objects}
 
     def head(self, key: str) -> tuple[ObjectInfo, Mapping[str, str]]:
         return self.get(key).info, {}

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 import msgspec
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -61,19 +62,28 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     to the terminal.
     """
     console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        _print_plainly(columns, rows)
+        return
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
-        table.add_column(column.upper(), overflow="fold", no_wrap=not console.is_terminal)
+        table.add_column(column.upper(), overflow="fold")
     for row in rows:
-        table.add_row(*["—" if value is None else Text(harmless(str(value))) for value in row])
-    if console.is_terminal:
-        console.print(table)
-        return
-    console.width = 10_000
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        click.echo(line.rstrip())
+        table.add_row(*map(Text, _cells(row)))
+    console.print(table)
+
+
+def _print_plainly(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    # By hand: rich takes a third of a second for every thousand rows.
+    lines = [[column.upper() for column in columns], *map(_cells, rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (set_cell_size(cell, width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(padded).rstrip())
+
+
+def _cells(row: Sequence[object]) -> list[str]:
+    return ["—" if value is None else harmless(str(value)) for value in row]
 
 
 def note(message: str) -> None:

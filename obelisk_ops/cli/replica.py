@@ -11,16 +11,21 @@ from rich.filesize import decimal
 
 from obelisk_ops import settings
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
+from obelisk_ops.cli.reading import instant
 from obelisk_ops.core import when
 from obelisk_ops.core.clock import SystemClock, iso
+from obelisk_ops.core.durations import format_duration
 from obelisk_ops.core.when import Txid
 from obelisk_ops.errors import DamagedObject, InvalidWhen
 from obelisk_ops.objectstore import ObjectStore, open_store
 from obelisk_ops.replica.catalogue import Point, Replica
 from obelisk_ops.replica.epochs import list_replicas
+from obelisk_ops.replica.granularity import Band, granularity
 from obelisk_ops.replica.layout import ReplicaKeys
-from obelisk_ops.replica.reading import PointTimes, read_replica
-from obelisk_ops.restore.source import open_source, replica_settings
+from obelisk_ops.replica.reading import read_replica
+from obelisk_ops.replica.times import PointTimes
+from obelisk_ops.replica.window import within
+from obelisk_ops.restore.source import open_source, open_times, replica_settings
 
 #: Reading one exact time costs a request; so many are read without being asked for.
 _EXACT_WITHOUT_ASKING = 200
@@ -66,36 +71,42 @@ def list_command(config: Path | None, limit: int | None, after: str, *, as_json:
 @click.option(
     "--after", metavar="POINT", help="Go on behind this point, such as e0001/txid:236."
 )
+@click.option("--since", metavar="WHEN", help="Only what was captured since, as in '2h ago'.")
+@click.option("--until", metavar="WHEN", help="Only what was captured until then.")
 @click.option(
     "--exact/--listed", "exact", default=None,
-    help="Read when each point was captured, one request each; or say when it arrived in the "
-    f"bucket. Without either: exact for up to {_EXACT_WITHOUT_ASKING} points.",
+    help="Read when each point was captured, one request each, and remember it here; or read "
+    "nothing, and say when it arrived in the bucket where no more is known. Without either: "
+    f"exact if no more than {_EXACT_WITHOUT_ASKING} have to be read.",
 )  # fmt: skip
 @json_option
 @click.pass_obj
 def points(
-    config: Path | None, name: str, *, limit: int | None, after: str | None,
-    exact: bool | None, as_json: bool,
+    config: Path | None, /, name: str, *, limit: int | None, after: str | None,
+    exact: bool | None, as_json: bool, **span: str | None,
 ) -> None:  # fmt: skip
-    """List the states that the backup NAME can be restored to, oldest first, and its gaps."""
-    source = open_source(replica_settings(settings.load(config)), name)
+    """
+    List the states that the backup NAME can be restored to, oldest first, and its gaps.
+
+    Then how close together they are, the further back one looks.
+    """
+    bounds = {f"{end}_ms": instant(text) if text else None for end, text in span.items()}
+    place = replica_settings(settings.load(config))
+    source = open_source(place, name)
     found = read_replica(source.store, source.keys)
+    times = open_times(place, source)
+    at_of = times.best_ms if exact is False else times.read_ms
+    inside = within(found, at_of=at_of, **bounds)
     behind = _position(after, found)
-    shown = list(islice((p for p in found.points if (p.epoch, p.txid) > behind), limit))
-    times = PointTimes(source.store)
-    if exact or (exact is None and len(shown) <= _EXACT_WITHOUT_ASKING):
+    shown = list(islice((p for p in inside if (p.epoch, p.txid) > behind), limit))
+    if exact or (exact is None and times.unknown(shown) <= _EXACT_WITHOUT_ASKING):
         times.fetch(shown)
-    rows = [_point(point, times) for point in shown]
-    gaps = [
-        {"epoch": gap.epoch, "after_txid": gap.after_txid, "before_txid": gap.before_txid}
-        for gap in found.gaps
-        if not gap.is_pending
-    ]
-    epoch = found.current.epoch if found.current else None
+    times.keep(file for epoch in found.epochs for file in epoch.files)
+    told = _points_told(found, shown, times)
     if as_json:
-        print_json({"name": name, "epoch": epoch, "points": rows, "gaps": gaps})
-        return
-    _show_points(rows, gaps)
+        print_json(told)
+    else:
+        _show_points(told)
 
 
 def _show_replicas(told: list[dict[str, Any]]) -> None:
@@ -119,12 +130,42 @@ def _told(store: ObjectStore, keys: ReplicaKeys) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _points_told(found: Replica, shown: list[Point], times: PointTimes) -> dict[str, Any]:
+    now_ms = SystemClock().now_ms()
+    return {
+        "name": found.name,
+        "epoch": found.current.epoch if found.current else None,
+        "points": [_point(point, times) for point in shown],
+        "gaps": [
+            {"epoch": gap.epoch, "after_txid": gap.after_txid, "before_txid": gap.before_txid}
+            for gap in found.gaps
+            if not gap.is_pending
+        ],
+        "granularity": [
+            _band(band) for band in granularity(map(times.best_ms, found.lineage), now_ms)
+        ],
+    }
+
+
 def _point(point: Point, times: PointTimes) -> dict[str, Any]:
     return {
         "epoch": point.epoch, "txid": point.txid, "at": iso(times.best_ms(point)),
         "at_source": "exact" if times.is_exact(point) else "listed",
         "level": point.level, "orphaned": point.orphaned,
     }  # fmt: skip
+
+
+def _band(band: Band) -> dict[str, Any]:
+    return {
+        "since_age_seconds": _seconds(band.since_age_ms),
+        "until_age_seconds": _seconds(band.until_age_ms), "points": band.points,
+        "typical_seconds": _seconds(band.typical_ms),
+        "longest_seconds": _seconds(band.longest_ms),
+    }  # fmt: skip
+
+
+def _seconds(span_ms: int | None) -> float | None:
+    return None if span_ms is None else span_ms / 1000
 
 
 def _position(after: str | None, found: Replica) -> tuple[int, int]:
@@ -137,7 +178,7 @@ def _position(after: str | None, found: Replica) -> tuple[int, int]:
     return (wish.epoch if wish.epoch is not None else current, wish.txid)
 
 
-def _show_points(rows: list[dict[str, Any]], gaps: list[dict[str, Any]]) -> None:
+def _show_points(told: dict[str, Any]) -> None:
     print_table(
         ("point", "at", "source", "level", ""),
         [
@@ -145,11 +186,36 @@ def _show_points(rows: list[dict[str, Any]], gaps: list[dict[str, Any]]) -> None
                 when.show(Txid(row["txid"], row["epoch"])), row["at"], row["at_source"],
                 row["level"], "orphaned" if row["orphaned"] else "",
             )
-            for row in rows
+            for row in told["points"]
         ],
     )  # fmt: skip
-    for gap in gaps:
+    for gap in told["gaps"]:
         note(
             f"gap in epoch {gap['epoch']}: the transactions {gap['after_txid'] + 1} to "
             f"{gap['before_txid'] - 1} are missing"
         )
+    if told["granularity"]:
+        click.echo()
+    print_table(
+        ("age", "points", "one every", "longest without"),
+        [
+            (_ages(band), band["points"], *(_span(band[name]) for name in _DISTANCES))
+            for band in told["granularity"]
+        ],
+    )
+
+
+_DISTANCES = ("typical_seconds", "longest_seconds")
+
+
+def _ages(band: dict[str, Any]) -> str:
+    since, until = band["since_age_seconds"], band["until_age_seconds"]
+    if until is None:
+        return f"more than {_span(since)}"
+    return f"{_span(since)} to {_span(until)}" if since else f"up to {_span(until)}"
+
+
+def _span(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return format_duration(round(seconds) if seconds >= 1 else seconds)

@@ -16,7 +16,11 @@ ATTEMPTS = 2
 
 
 def open_store(
-    replica: ReplicaSettings, *, timeout_s: float = 5.0, attempts: int = ATTEMPTS
+    replica: ReplicaSettings,
+    *,
+    timeout_s: float = 5.0,
+    attempts: int = ATTEMPTS,
+    in_bulk: bool = False,
 ) -> ObjectStore:
     """
     Return the object store that holds *replica*; nothing is sent yet.
@@ -28,11 +32,17 @@ def open_store(
         replica: Which bucket, where, and where the credentials come from.
         timeout_s: How long one attempt waits for an answer.
         attempts: How often a request is sent at most.
+        in_bulk: Thousands of objects may be listed and read, and that is to be quick.
 
     Raises:
         CredentialsError: There are none.
     """
-    from obelisk_ops.objectstore.s3 import S3Store  # noqa: PLC0415 — boto3 takes 0.2 s to import
+    # boto3 takes 0.2 s to import
+    if in_bulk:
+        from obelisk_ops.objectstore.bulk import BulkStore  # noqa: PLC0415
+
+        return BulkStore(replica, timeout_s=timeout_s, attempts=attempts)
+    from obelisk_ops.objectstore.s3 import S3Store  # noqa: PLC0415
 
     return S3Store(replica, timeout_s=timeout_s, attempts=attempts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,6 +66,14 @@ class ObjectStore(Protocol):
         Raises:
             ObjectNotFound: There is none.
             DamagedObject: It ends before *first*.
+        """
+        ...
+
+    def beginnings(self, keys: Sequence[str], size: int) -> Mapping[str, bytes]:
+        """
+        Read the first *size* bytes of many objects at once.
+
+        Those that are gone, or empty, are left out; of shorter ones all is returned.
         """
         ...
 

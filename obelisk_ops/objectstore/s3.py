@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ from botocore.parsers import ResponseParserError
 from obelisk_ops.errors import (
     ConfigError,
     CredentialsError,
+    DamagedObject,
     ObjectNotFound,
     OpsError,
     PreconditionFailed,
@@ -26,13 +29,14 @@ from obelisk_ops.objectstore.failures import Answer, translate
 from obelisk_ops.objectstore.meter import count_request
 from obelisk_ops.objectstore.port import Fetched, ObjectInfo
 from obelisk_ops.objectstore.rules import LifecycleRule, Lock, Versioning, lifecycle_rules
-from obelisk_ops.settings import ReplicaSettings, credentials
+from obelisk_ops.settings import Credentials, ReplicaSettings, credentials
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _CONNECT_TIMEOUT_S = 3.0
 _CONNECTIONS_MAX = 32
+_READS_AT_ONCE = 16
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _NO_CREDENTIALS = (
@@ -56,7 +60,8 @@ class S3Store:
         self._prefix = replica.prefix
         self._endpoint = replica.endpoint or "AWS"
         with self._translated():
-            self._client = _client(replica, timeout_s, attempts)
+            self._session = _session(replica)
+            self._client = _client(self._session, replica, timeout_s, attempts)
 
     def __repr__(self) -> str:
         return f"S3Store({self._endpoint}, {self._bucket})"
@@ -91,6 +96,17 @@ class S3Store:
             size = int(whole) if whole.isdecimal() else len(body)
             info = _info(key, size, answer)
         return Fetched(body=body, info=info, metadata=answer["Metadata"])
+
+    def beginnings(self, keys: Sequence[str], size: int) -> dict[str, bytes]:
+        """See ObjectStore.beginnings."""
+        contexts = [copy_context() for _ in keys]  # for whom it is sent: see meter.py
+        with ThreadPoolExecutor(min(_READS_AT_ONCE, len(keys) or 1)) as pool:
+            asked = [
+                pool.submit(context.run, self._beginning, key, size)
+                for context, key in zip(contexts, keys, strict=True)
+            ]
+            found = dict(zip(keys, (read.result() for read in asked), strict=True))
+        return {key: body for key, body in found.items() if body is not None}
 
     def head(self, key: str) -> tuple[ObjectInfo, Mapping[str, str]]:
         """See ObjectStore.head."""
@@ -155,6 +171,28 @@ class S3Store:
         answer = self._unless_unset(self._client.get_bucket_lifecycle_configuration)
         return lifecycle_rules(answer.get("Rules", ()))
 
+    def _beginning(self, key: str, size: int) -> bytes | None:
+        try:
+            return self.get(key, first=0, last=size - 1).body
+        except (ObjectNotFound, DamagedObject):
+            return None
+
+    @property
+    def address(self) -> str:
+        """The address that requests are sent to."""
+        return self._client.meta.endpoint_url
+
+    def credentials(self) -> Credentials | None:
+        """Return what requests are signed with now; None if there is nothing."""
+        found = self._session.get_credentials()
+        if found is None:
+            return None
+        pair = found.get_frozen_credentials()
+        return Credentials(
+            access_key_id=pair.access_key or "", secret_access_key=pair.secret_key or "",
+            session_token=pair.token,
+        )  # fmt: skip
+
     def _unless_unset(self, ask: Callable[..., Any]) -> Mapping[str, Any]:
         try:
             answer: Mapping[str, Any] = ask(Bucket=self._bucket)
@@ -205,8 +243,18 @@ class S3Store:
         return _local_error(failed, self._endpoint)
 
 
-def _client(replica: ReplicaSettings, timeout_s: float, attempts: int) -> S3Client:
+def _session(replica: ReplicaSettings) -> boto3.Session:
     pair = credentials(replica)
+    return boto3.Session(
+        aws_access_key_id=pair.access_key_id if pair else None,
+        aws_secret_access_key=pair.secret_access_key if pair else None,
+        aws_session_token=pair.session_token if pair else None,
+    )
+
+
+def _client(
+    session: boto3.Session, replica: ReplicaSettings, timeout_s: float, attempts: int
+) -> S3Client:
     config = Config(
         region_name=replica.region,
         connect_timeout=min(_CONNECT_TIMEOUT_S, timeout_s),
@@ -219,13 +267,8 @@ def _client(replica: ReplicaSettings, timeout_s: float, attempts: int) -> S3Clie
         response_checksum_validation="when_required",
         ignore_configured_endpoint_urls=True,  # type: ignore[call-arg]  # settings decide
         # Like Litestream's, our requests to this machine itself pass by any proxy.
-        proxies={} if _is_loopback(replica.endpoint) else None,
+        proxies={} if is_loopback(replica.endpoint) else None,
         user_agent_extra="obelisk-ops",
-    )
-    session = boto3.Session(
-        aws_access_key_id=pair.access_key_id if pair else None,
-        aws_secret_access_key=pair.secret_access_key if pair else None,
-        aws_session_token=pair.session_token if pair else None,
     )
     client = session.client("s3", endpoint_url=replica.endpoint, config=config)
     client.meta.events.register("before-send.s3", count_request)
@@ -266,7 +309,8 @@ def _was_refused_again(failed: Exception, error: OpsError) -> bool:
     return failed.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
 
 
-def _is_loopback(endpoint: str | None) -> bool:
+def is_loopback(endpoint: str | None) -> bool:
+    """Tell whether an address is that of this machine itself."""
     return endpoint is not None and urlsplit(endpoint).hostname in _LOOPBACK
 
 

@@ -32,6 +32,7 @@ class LtxFile:
     key: str
     size: int
     modified_ms: int
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +161,7 @@ def ltx_file(info: ObjectInfo, *, epoch: int, folder: str) -> LtxFile | None:
         return None
     return LtxFile(
         epoch=epoch, level=name.level, min_txid=name.min_txid, max_txid=name.max_txid,
-        key=info.key, size=info.size, modified_ms=info.modified_ms,
+        key=info.key, size=info.size, modified_ms=info.modified_ms, etag=info.etag,
     )  # fmt: skip
 
 

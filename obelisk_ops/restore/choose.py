@@ -9,15 +9,14 @@ through a function, and only for the few points that a binary search looks at.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeAlias
+from collections.abc import Sequence
+from typing import NoReturn
 
 from obelisk_ops.core.clock import iso
 from obelisk_ops.core.when import At, Latest, Txid, When, show
 from obelisk_ops.errors import DamagedObject, ReplicaGap, RestorePointNotFound
 from obelisk_ops.replica.catalogue import EpochHistory, Gap, Point, Replica
-
-AtOf: TypeAlias = Callable[[Point], int]
+from obelisk_ops.replica.times import AtOf
 
 
 def choose(replica: Replica, wish: When, *, now_ms: int, at_of: AtOf) -> Point:

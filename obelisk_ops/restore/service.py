@@ -27,7 +27,8 @@ from obelisk_ops.litestream.ltx import Header
 from obelisk_ops.objectstore import ObjectStore
 from obelisk_ops.replica.catalogue import LtxFile, Point, walk
 from obelisk_ops.replica.layout import ReplicaKeys
-from obelisk_ops.replica.reading import PointTimes, read_header, read_replica
+from obelisk_ops.replica.reading import read_header, read_replica
+from obelisk_ops.replica.times import PointTimes
 from obelisk_ops.restore import aside
 from obelisk_ops.restore.check import check_copy
 from obelisk_ops.restore.choose import choose

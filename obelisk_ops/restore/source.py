@@ -5,11 +5,14 @@ from __future__ import annotations
 from obelisk_ops.errors import ConfigError
 from obelisk_ops.litestream.config import Target
 from obelisk_ops.objectstore import open_store
+from obelisk_ops.replica.known import KnownTimes
 from obelisk_ops.replica.layout import ReplicaKeys
+from obelisk_ops.replica.times import PointTimes
 from obelisk_ops.restore.service import Source
 from obelisk_ops.settings import (
     ReplicaSettings,
     Settings,
+    cache_folder,
     check_name,
     child_environment,
     credential_environment,
@@ -41,7 +44,7 @@ def open_source(replica: ReplicaSettings, name: str) -> Source:
     """
     check_name(name)
     return Source(
-        store=open_store(replica),
+        store=open_store(replica, in_bulk=True),
         keys=ReplicaKeys(prefix=replica.prefix, name=name),
         bucket=Target(
             bucket=replica.bucket,
@@ -51,3 +54,9 @@ def open_source(replica: ReplicaSettings, name: str) -> Source:
         ),
         environment=child_environment(credential_environment(replica)),
     )
+
+
+def open_times(replica: ReplicaSettings, source: Source) -> PointTimes:
+    """Return when the points of *source* were captured, with what this machine knows of it."""
+    place = f"{replica.endpoint or 'AWS'} {replica.url}/{source.keys.name}"
+    return PointTimes(source.store, KnownTimes(cache_folder() / "times", place))

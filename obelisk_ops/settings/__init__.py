@@ -21,6 +21,7 @@ from obelisk_ops.settings.databases import (
 )
 from obelisk_ops.settings.environment import (
     ServiceManager,
+    cache_folder,
     child_environment,
     for_command,
     service_manager,
@@ -50,6 +51,7 @@ __all__ = [
     "ServiceManager",
     "Settings",
     "Topology",
+    "cache_folder",
     "check_bucket",
     "check_name",
     "child_environment",

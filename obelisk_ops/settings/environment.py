@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 #: what a child needs to find programs, time zones and certificates; AWS_CA_BUNDLE, which
 #: stops Litestream at its start, is left out with everything else
@@ -65,6 +67,15 @@ def _watchdog_s() -> float | None:
     if not is_ours or not microseconds.isdecimal() or int(microseconds) == 0:
         return None
     return int(microseconds) / 1_000_000
+
+
+def cache_folder() -> Path:
+    """Return where this user's programs keep what they can do without; it may not exist."""
+    given = variable("XDG_CACHE_HOME") or ""
+    if given.startswith("/"):  # what is relative is to be ignored, says its specification
+        return Path(given) / "obelisk-ops"
+    caches = ("Library", "Caches") if sys.platform == "darwin" else (".cache",)
+    return Path.home().joinpath(*caches, "obelisk-ops")
 
 
 def variable(name: str) -> str | None:

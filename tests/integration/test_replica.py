@@ -83,6 +83,46 @@ def test_points_are_shown_page_by_page(commands: Commands) -> None:
     assert page("--after", "txid:3", "--listed") == [4]
 
 
+def test_the_points_of_a_span_and_how_close_together_they_are(commands: Commands) -> None:
+    all_of_them = commands.run("replica", "points", "run", "--json").told
+    moments = [point["at"] for point in all_of_them["points"]]
+
+    told = commands.run(
+        "replica", "points", "run", "--since", moments[1], "--until", moments[2], "--json"
+    ).told
+
+    assert [point["at"] for point in told["points"]] == moments[1:3]
+    (band,) = told["granularity"]
+    assert (band["since_age_seconds"], band["until_age_seconds"]) == (0, 300)
+    assert band["points"] == POINTS, "it is about all of them"
+    assert 0 < band["typical_seconds"] <= band["longest_seconds"]
+    shown = commands.run("replica", "points", "run", "--until", moments[0]).out
+    assert "e0001/txid:1" in shown
+    assert "e0001/txid:2" not in shown
+    assert f"up to 5m  {POINTS}" in shown
+    refused = commands.run("replica", "points", "run", "--since", "txid:2")
+    assert (refused.status, "is no moment" in refused.err) == (2, True)
+
+
+def test_exact_times_are_read_once_on_a_machine(
+    plain: ReplicatedDatabase, commands: Commands, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    listed = commands.run("replica", "points", "run", "--listed", "--json").told["points"]
+    assert {point["at_source"] for point in listed} == {"listed"}
+    exact = commands.run("replica", "points", "run", "--exact", "--json").told["points"]
+
+    again = commands.run("replica", "points", "run", "--listed", "--json").told["points"]
+
+    assert again == exact, "without a request for them"
+    sound = plain.store.get(plain.ltx(0, 2, 2)).body
+    plain.store.put(plain.ltx(0, 2, 2), sound + b"x")
+    changed = commands.run("replica", "points", "run", "--listed", "--json").told["points"]
+    plain.store.put(plain.ltx(0, 2, 2), sound)
+    assert [point["at_source"] for point in changed] == ["exact", "listed", "exact", "exact"]
+
+
 def test_an_empty_bucket_lists_nothing(
     s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import msgspec
@@ -15,7 +15,8 @@ from obelisk_ops.litestream.ltx import Name
 from obelisk_ops.objectstore import Fetched, ObjectInfo, ObjectStore
 from obelisk_ops.replica.epochs import EpochMarker
 from obelisk_ops.replica.layout import ReplicaKeys
-from obelisk_ops.replica.reading import PointTimes, read_header, read_replica
+from obelisk_ops.replica.reading import read_header, read_replica
+from obelisk_ops.replica.times import PointTimes
 
 KEYS = ReplicaKeys(prefix="p", name="run")
 ARRIVED = 1_000_000
@@ -42,6 +43,10 @@ class Bucket:
         whole = self.objects[key]
         body = whole[first or 0 : None if last is None else last + 1]
         return Fetched(body=body, info=self._info(key), metadata={})
+
+    def beginnings(self, keys: Sequence[str], size: int) -> dict[str, bytes]:
+        self.reads += keys
+        return {key: self.objects[key][:size] for key in keys if key in self.objects}
 
     def _info(self, key: str) -> ObjectInfo:
         return ObjectInfo(key=key, size=len(self.objects[key]), modified_ms=ARRIVED, etag='"x"')
