@@ -10,6 +10,7 @@ import click
 from rich.filesize import decimal
 
 from obelisk_ops import settings
+from obelisk_ops.cli.others import overview_json, show_executions, show_steps
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.restore import in_flight_json
 from obelisk_ops.core import when
@@ -26,15 +27,35 @@ from obelisk_ops.restore.source import open_source, replica_settings
 
 @click.command
 @click.argument("database", metavar="DB")
+@click.option("--list", "as_list", is_flag=True, help="The executions of a DBOS or Obelisk DB.")
+@click.option("--id", "execution_id", metavar="ID", help="The steps of one of those.")
+@click.option("--state", help="With --list: only this state, in the engine's own words.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="With --list: the newest so many.",
+)
 @json_option
 @click.pass_obj
-def inspect(config: Path | None, database: str, *, as_json: bool) -> None:
+def inspect(  # noqa: PLR0913 - what a command line has
+    config: Path | None, database: str, *, as_list: bool, execution_id: str | None,
+    state: str | None, limit: int, as_json: bool,
+) -> None:  # fmt: skip
     """
     Summarise DB without changing a byte of it: a path, or a backup.
 
     A backup is NAME, NAME@WHEN or s3://bucket/prefix/NAME[@WHEN]; it is restored to a
-    private folder for as long as this takes.
+    private folder for as long as this takes. Of a database that DBOS or Obelisk wrote it
+    tells what ran, too; nothing that it holds is run or unpickled.
     """
+    if execution_id is not None:
+        show_steps(config, database, execution_id, as_json=as_json)
+        return
+    if as_list:
+        show_executions(config, database, state=state, limit=limit, as_json=as_json)
+        return
     meant = parse_database(database, exists=lambda text: Path(text).exists())
     if isinstance(meant, LocalFile):
         told = _told(summarise(meant.path), str(meant.path.absolute()))
@@ -61,8 +82,8 @@ def _look_into(backup: Backup, config: Path | None, database: str) -> dict[str, 
 
 def _told(summary: Summary, path: str) -> dict[str, Any]:
     last = summary.last_event_ms
-    return {
-        "path": path, "kind": summary.kind, "bytes": summary.size,
+    told = {
+        "path": path, "kind": summary.kind, "engine": None, "bytes": summary.size,
         "schema_version": summary.schema_version, "epoch": summary.epoch,
         "database_id": summary.database_id,
         "executions": summary.executions, "results": summary.results,
@@ -75,6 +96,7 @@ def _told(summary: Summary, path: str) -> dict[str, Any]:
             for table in summary.tables
         ],
     }  # fmt: skip
+    return told | overview_json(summary.other) if summary.other else told
 
 
 def _failure(failed: FailedExecution) -> dict[str, Any]:
@@ -94,7 +116,9 @@ def _show(told: dict[str, Any]) -> None:
     if told["kind"] == "other":
         rows = [(table["name"], table["rows"], table["bytes"]) for table in told["tables"]]
         print_table(("table", "rows", "bytes"), rows)
-        return
+        if told["engine"] is None:
+            return
+        click.echo()
     print_table(
         ("function", "state", "executions"),
         [
@@ -132,5 +156,7 @@ def _show_trouble(told: dict[str, Any]) -> None:
 
 def _kind(told: dict[str, Any]) -> str:
     if told["kind"] == "other":
-        return "not a workflow database"
+        return (
+            f"a database of {told['engine']}" if told["engine"] else "not a workflow database"
+        )
     return f"workflow database, schema {told['schema_version']}, epoch {told['epoch']}"

@@ -15,6 +15,8 @@ from obelisk_ops.core.events import Event
 from obelisk_ops.core.fold import Story, fold
 from obelisk_ops.errors import CorruptDatabase, Unproven, VerificationFailed
 from obelisk_ops.inspect.opening import open_read_only
+from obelisk_ops.inspect.others.model import Overview
+from obelisk_ops.inspect.others.readers import overview_of
 from obelisk_ops.storage import sql
 
 #: the schema whose logs this version can read
@@ -78,6 +80,7 @@ class Summary:
         in_flight: Attempts without an outcome.
         last_event_ms: When something was last recorded.
         tables: Of other databases.
+        other: What ran in one that another engine wrote; None where none is recognised.
     """
 
     kind: Literal["workflow", "other"]
@@ -92,6 +95,7 @@ class Summary:
     in_flight: tuple[InFlight, ...] = ()
     last_event_ms: int | None = None
     tables: tuple[Table, ...] = ()
+    other: Overview | None = None
 
 
 def summarise(path: Path, *, limit_s: float = LIMIT_S) -> Summary:
@@ -110,8 +114,9 @@ def summarise(path: Path, *, limit_s: float = LIMIT_S) -> Summary:
         size = _size(connection)
         if is_workflow_database(connection):
             return _workflow(connection, size)
-        names = [str(row[0]) for row in connection.execute(_SQL["tables"])]
-    return Summary(kind="other", size=size, tables=_tables(path, names))
+        names = table_names(connection)
+        other = overview_of(connection, names)
+    return Summary(kind="other", size=size, tables=_tables(path, sorted(names)), other=other)
 
 
 def quick_check(connection: apsw.Connection) -> list[str]:
@@ -122,7 +127,9 @@ def quick_check(connection: apsw.Connection) -> list[str]:
 
 def is_workflow_database(connection: apsw.Connection) -> bool:
     """Tell whether a database has the tables of this program."""
-    return _names(connection) >= _WORKFLOW_TABLES and "schema_version" in read_meta(connection)
+    return table_names(connection) >= _WORKFLOW_TABLES and "schema_version" in read_meta(
+        connection
+    )
 
 
 def read_meta(connection: apsw.Connection) -> dict[str, str]:
@@ -137,12 +144,13 @@ def broken_logs(connection: apsw.Connection) -> list[int]:
         for name in ("broken_logs", "strange_logs")
         for row in connection.execute(_SQL[name])
     ]
-    known = _SQL["leftovers"] if "leftover" in _names(connection) else None
+    known = _SQL["leftovers"] if "leftover" in table_names(connection) else None
     going = {int(row[0]) for row in connection.execute(known)} if known else set()
     return [key for key in found if key not in going]
 
 
-def _names(connection: apsw.Connection) -> set[str]:
+def table_names(connection: apsw.Connection) -> set[str]:
+    """Return the tables that somebody made."""
     return {str(row[0]) for row in connection.execute(_SQL["tables"])}
 
 

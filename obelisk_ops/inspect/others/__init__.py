@@ -1,0 +1,1 @@
+"""Databases of other engines for durable workflows: what ran in them, and how far it came."""
