@@ -52,6 +52,12 @@ class MemoryStore:
     def head(self, key: str) -> tuple[ObjectInfo, Mapping[str, str]]:
         return self.get(key).info, {}
 
+    def look(self, key: str) -> Fetched:
+        return self.get(key)
+
+    def is_there(self, key: str) -> bool:
+        return key in self.objects
+
     def put(
         self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None
     ) -> str:

@@ -57,14 +57,14 @@ class SupervisedBarrier:
     def __init__(self, database: Path) -> None:
         """Begin without a connection."""
         self._database = database
+        self._question = b""
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def passed(self, told: Callable[[str], None]) -> None:
         """See Barrier.passed."""
         try:
             reader, writer = self._streams or await self._connect()
-            question = {"ask": QUESTION, "database": str(self._database.resolve())}
-            writer.write(msgspec.json.encode(question) + b"\n")
+            writer.write(self._question)
             while (answer := _decode(await reader.readuntil(b"\n"))).note:
                 told(answer.note)
         except (OSError, EOFError, ValueError) as error:
@@ -88,6 +88,8 @@ class SupervisedBarrier:
         socket = tether.facts(self._database).get("socket")
         if not isinstance(socket, str):
             raise Unavailable(f"no supervisor looks after {self._database}", hint=_HINT)
+        question = {"ask": QUESTION, "database": str(self._database.resolve())}
+        self._question = msgspec.json.encode(question) + b"\n"
         try:
             self._streams = await asyncio.open_unix_connection(socket, limit=_LINE_BYTES_MAX)
         except OSError as error:

@@ -86,6 +86,19 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def look(self, key: str) -> Fetched:
+        """
+        Read a small object whole, at less cost than ``get``; without its metadata.
+
+        Raises:
+            ObjectNotFound: There is none.
+        """
+        ...
+
+    def is_there(self, key: str) -> bool:
+        """Tell whether there is such an object, at less cost than ``head``."""
+        ...
+
     def put(
         self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None
     ) -> str:

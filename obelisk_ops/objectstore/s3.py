@@ -26,6 +26,7 @@ from obelisk_ops.errors import (
     S3Unavailable,
 )
 from obelisk_ops.objectstore.failures import Answer, translate
+from obelisk_ops.objectstore.lean import Lean
 from obelisk_ops.objectstore.meter import count_request
 from obelisk_ops.objectstore.port import Fetched, ObjectInfo
 from obelisk_ops.objectstore.rules import LifecycleRule, Lock, Versioning, lifecycle_rules
@@ -62,6 +63,7 @@ class S3Store:
         with self._translated():
             self._session = _session(replica)
             self._client = _client(self._session, replica, timeout_s, attempts)
+            self._lean = Lean(self._client, replica.bucket, self._session.get_credentials())
 
     def __repr__(self) -> str:
         return f"S3Store({self._endpoint}, {self._bucket})"
@@ -113,6 +115,32 @@ class S3Store:
         with self._translated(key):
             answer = self._client.head_object(Bucket=self._bucket, Key=key)
             return _info(key, answer["ContentLength"], answer), answer["Metadata"]
+
+    def look(self, key: str) -> Fetched:
+        """See ObjectStore.look."""
+        with self._translated(key):
+            answer = self._lean.ask("GET", key)
+            if answer is None:
+                return self.get(key)
+            heads, body = answer.headers, answer.content
+            info = ObjectInfo(
+                key=key,
+                size=len(body),
+                modified_ms=_ms(parsedate_to_datetime(heads["last-modified"])),
+                etag=_etag(heads["etag"]),
+            )
+        return Fetched(body=body, info=info, metadata={})
+
+    def is_there(self, key: str) -> bool:
+        """See ObjectStore.is_there."""
+        with self._translated(key):
+            if self._lean.ask("HEAD", key) is not None:
+                return True
+        try:
+            self.head(key)
+        except ObjectNotFound:
+            return False
+        return True
 
     def put(
         self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None

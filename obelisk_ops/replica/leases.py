@@ -211,7 +211,7 @@ def write_ownership(
 
 def _get(store: ObjectStore, key: str) -> Fetched | None:
     try:
-        return store.get(key)
+        return store.look(key)
     except ObjectNotFound:
         return None
 

@@ -4,8 +4,8 @@ The durability barrier: is everything that was committed by now in the bucket?
 The end of the write-ahead log is measured, Litestream is told to ship what is there, and the
 head of a file that it shipped has to show that it reaches that end. What Litestream says of
 itself proves nothing. Then, beginning after the upload, the lease is confirmed: whoever takes
-over later finds what was uploaded before. While Litestream uploads there is time to look
-whether the object of the barrier before is really in the bucket, which costs nothing then.
+over later finds what was uploaded before. Whether the object is really in the bucket is looked
+up once the answer is given, so that nobody waits for it; the next answer needs that look.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from obelisk_ops.durable.supervised import Answer, Refusal
-from obelisk_ops.errors import Fenced, ObjectNotFound, OpsError, Unavailable
+from obelisk_ops.errors import Fenced, OpsError, Unavailable
 from obelisk_ops.litestream import ltx
 from obelisk_ops.litestream.local import covering, read_log_end
 from obelisk_ops.supervise import identity
@@ -53,27 +53,27 @@ class Barriers:
 
     def __init__(self, keepers: Callable[[], Iterable[Keeper]]) -> None:
         self._keepers = keepers
-        self._barriers: dict[Keeper, Barrier] = {}
+        self._barriers: dict[str, Barrier] = {}
 
     async def answer(self, question: dict[str, Any], say: Callable[[Answer], None]) -> Answer:
         """Answer once what was committed before is in the bucket, or never will be."""
         try:
-            keeper = self._keeper(str(question["database"]))
-            await self._barrier(keeper).passed(lambda reason: say(Answer(note=reason)))
+            barrier = self._barrier(str(question["database"]))
+            await barrier.passed(lambda reason: say(Answer(note=reason)))
         except (Fenced, Unavailable) as error:
             return Answer(error=Refusal(error.code, error.message, error.hint))
         return Answer()
 
-    def _barrier(self, keeper: Keeper) -> Barrier:
-        if keeper not in self._barriers:
-            present = set(self._keepers())
-            self._barriers = {k: kept for k, kept in self._barriers.items() if k in present}
-            self._barriers[keeper] = Barrier(keeper)
-        return self._barriers[keeper]
+    def _barrier(self, database: str) -> Barrier:
+        barrier = self._barriers.get(database)
+        if barrier is None or barrier.is_over:
+            self._barriers = {p: kept for p, kept in self._barriers.items() if not kept.is_over}
+            barrier = self._barriers[database] = Barrier(self._keeper(Path(database)))
+        return barrier
 
-    def _keeper(self, database: str) -> Keeper:
+    def _keeper(self, database: Path) -> Keeper:
         for keeper in self._keepers():
-            if keeper.path == Path(database) or keeper.path.resolve() == Path(database):
+            if keeper.path == database or keeper.path.resolve() == database:
                 return keeper
         raise Unavailable(
             f"this supervisor does not look after {database}",
@@ -88,6 +88,12 @@ class Barrier:
         self._keeper = keeper
         self._shipping = Shared(self._ship)
         self._last: Shipment | None = None
+        self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether another one has to be asked."""
+        return self._keeper.is_retired
 
     async def passed(self, told: Callable[[str], None]) -> None:
         """
@@ -100,7 +106,8 @@ class Barrier:
         said = ""
         while True:
             try:
-                await self._prove(await self._shipping.once())
+                shipment = await self._shipping.once()
+                await self._prove(shipment)
             except OpsError as error:
                 why = self._keeper.why_not() or error.message
                 if self._keeper.is_fenced_for(_DECIDED_MS):
@@ -112,6 +119,7 @@ class Barrier:
                     told(why)
                     said = why
             else:
+                self._follow(shipment)
                 return
             await asyncio.sleep(_AGAIN_S)
 
@@ -125,7 +133,6 @@ class Barrier:
         keeper = self._keeper
         for _ in range(_TRIES):
             owner, process = keeper.owner, keeper.process
-            self._refuse_trouble()
             if owner is None or process is None:
                 raise Unavailable("its replication is being started")
             end = read_log_end(keeper.path)
@@ -143,23 +150,52 @@ class Barrier:
     async def _sync(self, process: Litestream) -> tuple[int, int]:
         path = self._keeper.path
         synced, _ = await asyncio.gather(
-            process.control.sync(path, timeout_s=_SYNC_S), self._look_for_last()
+            process.control.sync(path, timeout_s=_SYNC_S), self._followed()
         )
         return synced.txid, synced.replicated_txid
 
-    async def _look_for_last(self) -> None:
-        last, keeper, tracker = self._last, self._keeper, self._keeper.tracker
-        if last is None or last.owner is not keeper.owner or tracker is None:
-            return
-        if tracker.chain is not None and tracker.chain.reached >= last.txid:
-            return  # it was listed, and all that lies before it
-        name = ltx.Name(level=0, min_txid=last.txid, max_txid=last.txid)
-        key = keeper.keys.epoch(last.owner.epoch) + ltx.file_name(name)
-        try:
-            await keeper.fleet.bucket.call(lambda store: store.head(key))
-        except ObjectNotFound:
-            # Compacted away, or never arrived: a listing of everything tells which.
-            tracker.custody.alarm(promised=last.txid)
+    def _follow(self, shipment: Shipment) -> None:
+        """Look for what was shipped last, unless that is under way or done."""
+        if self._looking is None and shipment is self._last:
+            self._looking = asyncio.ensure_future(self._look_for(shipment))
+            # Who asks next is told what went wrong, or nobody.
+            self._looking.add_done_callback(lambda look: look.cancelled() or look.exception())
+
+    async def _followed(self) -> None:
+        """
+        Return once it was looked for what was shipped last.
+
+        Raises:
+            OpsError: The bucket does not answer; it has to be looked for again.
+        """
+        if self._last is not None:
+            self._follow(self._last)
+        looking = self._looking
+        if looking is not None:
+            try:
+                await looking
+            finally:
+                if self._looking is looking:
+                    self._looking = None
+
+    async def _look_for(self, shipment: Shipment) -> None:
+        if not self._is_listed(shipment):
+            name = ltx.Name(level=0, min_txid=shipment.txid, max_txid=shipment.txid)
+            key = self._keeper.keys.epoch(shipment.owner.epoch) + ltx.file_name(name)
+            tracker = self._keeper.tracker
+            is_there = await self._keeper.fleet.bucket.call(lambda store: store.is_there(key))
+            if not is_there and tracker is not None:
+                # Compacted away, or never arrived: a listing of everything tells which.
+                tracker.custody.alarm(promised=shipment.txid)
+        if self._last is shipment:
+            self._last = None
+
+    def _is_listed(self, shipment: Shipment) -> bool:
+        """Tell whether a listing showed it and all before it, or its epoch is over."""
+        keeper, tracker = self._keeper, self._keeper.tracker
+        if shipment.owner is not keeper.owner or tracker is None:
+            return True
+        return tracker.chain is not None and tracker.chain.reached >= shipment.txid
 
     def _refuse_trouble(self) -> None:
         """Raise what is known to be wrong with what was shipped before."""

@@ -50,6 +50,20 @@ def test_what_was_put_is_got_and_listed_and_gone_when_deleted(
             missing(key)
 
 
+def test_a_look_tells_what_get_and_head_tell(
+    store: ObjectStore, replica: ReplicaSettings
+) -> None:
+    key = f"{replica.prefix}/a b+c=d~e"
+    assert not store.is_there(key)
+    with pytest.raises(ObjectNotFound, match="a b"):
+        store.look(key)
+
+    store.put(key, b"hello")
+
+    assert store.is_there(key)
+    assert (store.look(key).body, store.look(key).info) == (b"hello", store.get(key).info)
+
+
 def test_a_range_includes_both_ends_and_a_short_object_is_damage(
     store: ObjectStore, replica: ReplicaSettings
 ) -> None:
@@ -141,6 +155,7 @@ def test_a_missing_bucket_is_named(s3: S3) -> None:
         lambda: open_store(replica).put("a", b""),
         lambda: list(open_store(replica).list("")),
         lambda: open_store(replica).get("a"),
+        lambda: open_store(replica).look("a"),
     ):
         with pytest.raises(BucketMissing, match="there-is-none"):
             attempt()
@@ -159,6 +174,8 @@ def test_wrong_credentials_are_named_and_not_shown(
     for attempt in (
         lambda: store.put("a", b""),
         lambda: store.head("a"),
+        lambda: store.look("a"),
+        lambda: store.is_there("a"),
         store.list("").__next__,
     ):
         with pytest.raises(CredentialsError) as refused:
@@ -204,6 +221,8 @@ def test_a_broken_line_is_an_error_in_time_and_passes_when_mended(
     for attempt in (
         lambda: store.put(key, b"2"),
         lambda: store.get(key),
+        lambda: store.look(key),
+        lambda: store.is_there(key),
         lambda: list(store.list("")),
     ):
         with pytest.raises(S3Unavailable, match="does not answer"):
@@ -211,7 +230,7 @@ def test_a_broken_line_is_an_error_in_time_and_passes_when_mended(
 
     assert time.monotonic() - began < 5
     proxy.set("pass")
-    assert store.get(key).body in {b"1", b"2"}  # the refused write may have arrived
+    assert store.look(key).body in {b"1", b"2"}  # the refused write may have arrived
 
 
 @pytest.fixture
@@ -251,6 +270,8 @@ def test_a_web_page_is_no_empty_bucket(s3: S3, web_page: str) -> None:
         lambda: store.get("a"),
         lambda: store.put("a", b""),
         lambda: store.head("a"),
+        lambda: store.look("a"),
+        lambda: store.is_there("a"),
     ):
         with pytest.raises(S3Unavailable, match="not as S3 does"):
             attempt()

@@ -12,6 +12,7 @@ import fcntl
 import os
 import threading
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import IO
 
@@ -57,9 +58,9 @@ def killed_owner(database: Path) -> str | None:
     None once the next owner, or somebody before it, has looked for its last commit.
     """
     try:
-        with (folder(database) / ENGINE_LOCK).open() as file:
+        with (folder(database) / ENGINE_LOCK).open("rb", buffering=0) as file:
             is_alive = _is_held(file)
-            mark = file.read().strip()
+            mark = file.read(_MARK_BYTES).decode().strip()
     except OSError:
         return None  # there was no owner
     return None if is_alive and not mark.endswith(_UNSETTLED) else mark or None
@@ -156,7 +157,7 @@ class Lock:
         )
 
 
-def _is_held(file: IO[str]) -> bool:
+def _is_held(file: IO[str] | FileIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
