@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from obelisk_ops.cli.output import harmless, json_option, print_json
+from obelisk_ops.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
-    from obelisk_ops.check.finding import Finding
+    from obelisk_ops.core.words import harmless
+from obelisk_ops.check.finding import Finding
 
 _NAME_COLUMNS = 19
 

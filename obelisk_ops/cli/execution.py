@@ -16,9 +16,10 @@ from obelisk_ops.cli import (
     execution_files,
     execution_output,
     execution_replay,
+    execution_report,
 )
 from obelisk_ops.cli.databases import is_backup
-from obelisk_ops.cli.output import harmless, json_option, print_json, print_table
+from obelisk_ops.cli.output import json_option, print_json, print_table
 from obelisk_ops.cli.owner import surroundings
 from obelisk_ops.cli.prune import prune
 from obelisk_ops.cli.reading import (
@@ -36,7 +37,7 @@ from obelisk_ops.core.fold import CallStory, Story, fold
 from obelisk_ops.core.ports import Beat, ExecutionFilter, LogReader, State
 from obelisk_ops.core.values import to_json
 from obelisk_ops.core.why import DETAILS_MAX, Reason, Situation, explain
-from obelisk_ops.core.words import shorten
+from obelisk_ops.core.words import harmless, shorten
 from obelisk_ops.durable.handle import ending, outcome
 from obelisk_ops.durable.supervised import prove
 from obelisk_ops.errors import Nondeterminism, NotFinished
@@ -56,6 +57,7 @@ for command in (
     *execution_replay.COMMANDS,
     *execution_files.COMMANDS,
     *execution_output.COMMANDS,
+    *execution_report.COMMANDS,
     prune,
 ):
     execution.add_command(command)

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import click
 
-from obelisk_ops.cli.output import harmless, json_option, note, print_json
+from obelisk_ops.cli.output import json_option, note, print_json
 from obelisk_ops.cli.reading import find, id_argument, open_reader_of, readable_option
 from obelisk_ops.core.clock import iso
 from obelisk_ops.core.fold import CallStory, fold
 from obelisk_ops.core.ports import Output
-from obelisk_ops.core.words import counted
+from obelisk_ops.core.words import counted, harmless
 from obelisk_ops.errors import NotFound
 
 _CUT = "cut"

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from obelisk_ops.core.words import harmless
 from obelisk_ops.errors import OpsError
 from obelisk_ops.settings.secrets import hide
 
@@ -101,10 +102,3 @@ def print_error(error: OpsError) -> None:
     note(f"error: {message}")
     if hint:
         note(f" hint: {hint}")
-
-
-def harmless(text: str, spared: str = "") -> str:
-    """Show control characters instead of sending them to the terminal, but for *spared*."""
-    if text.isprintable():
-        return text
-    return "".join(ch if ch.isprintable() or ch in spared else repr(ch)[1:-1] for ch in text)

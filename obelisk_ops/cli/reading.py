@@ -17,6 +17,8 @@ from obelisk_ops.core.ports import ExecutionFilter, LogReader, StateRow
 from obelisk_ops.core.when import At, parse
 from obelisk_ops.errors import CorruptDatabase, ExecutionNotFound, InvalidWhen
 from obelisk_ops.inspect.opening import open_read_only
+from obelisk_ops.report.model import RestorePoint
+from obelisk_ops.restore.service import Restored
 from obelisk_ops.storage import open_reader
 from obelisk_ops.storage.unbegun import WholeReader
 
@@ -54,13 +56,38 @@ def open_reader_of(
 
     Without a trace, or with *follow* as its owner goes on.
     """
-    with readable(database, config) as (path, _origin), damage_named(database):
-        if follow:
-            with closing(open_reader(path)) as reader:
-                yield WholeReader(reader)
-        else:
-            with open_read_only(path, limit_s=_READ_S) as connection:
-                yield WholeReader(open_reader(path, connection))
+    if not follow:
+        with open_at_point(config, database) as (reader, _point):
+            yield reader
+        return
+    with (
+        readable(database, config) as (path, _origin),
+        damage_named(database),
+        closing(open_reader(path)) as followed,
+    ):
+        yield WholeReader(followed)
+
+
+@contextmanager
+def open_at_point(
+    config: Path | None, database: str
+) -> Iterator[tuple[LogReader, RestorePoint | None]]:
+    """Open what ``--db`` names without a trace; with which state it is, if of a backup."""
+    with (
+        readable(database, config) as (path, origin),
+        damage_named(database),
+        open_read_only(path, limit_s=_READ_S) as connection,
+    ):
+        yield WholeReader(open_reader(path, connection)), _point_of(origin)
+
+
+def _point_of(origin: Restored | None) -> RestorePoint | None:
+    if origin is None:
+        return None
+    plan = origin.plan
+    return RestorePoint(
+        name=plan.name, epoch=plan.point.epoch, txid=plan.point.txid, at=plan.at_ms
+    )
 
 
 @contextmanager

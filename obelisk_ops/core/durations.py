@@ -12,6 +12,8 @@ _SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PART = re.compile(r"([0-9]{1,9})(ms|[smhd])")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
 _RANK = list(_SECONDS)
+_PART_WITH_UNIT = re.compile(r"[0-9]+(?:ms|[smhd])")
+_TENTHS_FROM_MS, _TENTHS_UNTIL_MS = 1_000, 59_950
 
 
 def parse_duration(text: str) -> float:
@@ -41,6 +43,16 @@ def format_duration(seconds: float) -> str:
         count, left_ms = divmod(left_ms, round(size * 1000))
         written += f"{count}{unit}" if count else ""
     return written or "0s"
+
+
+def rough(span_ms: int) -> str:
+    """Write a span of time with two units at most: ``12ms``, ``1.5s``, ``3m12s``, ``2d4h``."""
+    span_ms = max(span_ms, 0)
+    if span_ms < _TENTHS_FROM_MS:
+        return f"{span_ms}ms"
+    if span_ms < _TENTHS_UNTIL_MS:
+        return f"{span_ms / 1000:.1f}s".replace(".0s", "s")
+    return "".join(_PART_WITH_UNIT.findall(format_duration(round(span_ms / 1000)))[:2])
 
 
 def milliseconds(duration: timedelta | float) -> int:

@@ -153,11 +153,16 @@ def fold(log: Iterable[Event]) -> Story:
             try:
                 step(story, body, event.at)
             except KeyError as missing:
-                raise VerificationFailed(
-                    f"version {event.version} of a log, {event.kind!r}, does not fit what is "
-                    f"before it: {missing}"
-                ) from None
+                raise misfit(event, missing) from None
     return story
+
+
+def misfit(event: Event, missing: KeyError) -> VerificationFailed:
+    """Return what is said of an event that speaks of a call that is not there."""
+    return VerificationFailed(
+        f"version {event.version} of a log, {event.kind!r}, does not fit what is "
+        f"before it: {missing}"
+    )
 
 
 def _created(story: Story, body: dict[str, Any], at: int) -> None:

@@ -25,3 +25,10 @@ def words_for_bytes(size: int) -> str:
             return f"{amount:.{digits}f} {unit}"
         amount /= _NEXT_UNIT
     return f"{amount:.1f} TiB"
+
+
+def harmless(text: str, spared: str = "") -> str:
+    """Show control characters instead of sending them to the reader, but for *spared*."""
+    if text.isprintable():
+        return text
+    return "".join(ch if ch.isprintable() or ch in spared else repr(ch)[1:-1] for ch in text)

@@ -21,12 +21,12 @@ def family_in(reader: LogReader, row: StateRow) -> list[History]:
     found = [history]
     for call in fold(history.events).calls.values():
         if call.kind == "child":
-            for child in _successors(reader, ids.derived(row.id, call.n)):
+            for child in successors(reader, ids.derived(row.id, call.n)):
                 found += family_in(reader, child)
     return found
 
 
-def _successors(reader: LogReader, execution_id: str) -> Iterator[StateRow]:
+def successors(reader: LogReader, execution_id: str) -> Iterator[StateRow]:
     """Yield an execution and those that went on in its place."""
     while (row := reader.find(execution_id)) is not None:
         yield row
