@@ -15,6 +15,7 @@ Every error this package raises on purpose.
     ├── Degraded                        degraded             5   lagging, or data unsent
     ├── Unavailable                     unavailable          6
     │   ├── StorageUnavailable          storage_unavailable  6   disk full, locked, I/O error
+    │   │   └── TooManyFiles            too_many_files       6   more than the limit allows
     │   ├── S3Unavailable               s3_unavailable       6
     │   ├── ReplicationTimeout          replication_timeout  6   not in the bucket in time
     │   ├── BucketMissing               bucket_missing       6
@@ -136,6 +137,10 @@ class Unavailable(OpsError, code="unavailable", exit_status=6):
 
 class StorageUnavailable(Unavailable, code="storage_unavailable"):
     """The database cannot be read or written now: disk full, locked, I/O error."""
+
+
+class TooManyFiles(StorageUnavailable, code="too_many_files"):
+    """More files would have to be open than the system allows this process."""
 
 
 class S3Unavailable(Unavailable, code="s3_unavailable"):

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -231,6 +232,12 @@ def find_program(name: str) -> Path | None:
     return None
 
 
+def most_files() -> int:
+    """Return how far the limit on open files can be raised."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
+
+
 def raise_file_limit(wanted: int) -> int:
     """Let this process and its children have *wanted* files open; return the limit in force."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -248,6 +255,7 @@ def _die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
+@cache
 def boot_id() -> str:
     """Return which run of the machine this process lives in; empty where nothing tells."""
     try:

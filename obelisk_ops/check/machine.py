@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import sqlite3
 import stat
@@ -15,14 +14,17 @@ import apsw
 import psutil
 from rich.filesize import decimal
 
+from obelisk_ops import process
 from obelisk_ops.check.finding import Told, ok, warn
 from obelisk_ops.check.site import Site
 from obelisk_ops.core.durations import format_duration
 from obelisk_ops.core.words import counted
-from obelisk_ops.errors import StorageUnavailable, Unavailable
+from obelisk_ops.errors import StorageUnavailable, TooManyFiles
 from obelisk_ops.litestream import program
 from obelisk_ops.settings import child_environment, expand_databases, variables
 from obelisk_ops.storage.sqlite.connection import refuse_unsafe_sqlite
+from obelisk_ops.supervise.descriptors import needed
+from obelisk_ops.supervise.groups import assign
 from obelisk_ops.supervise.sidecar import private_folder
 
 #: variables that Litestream does not get, and why that matters to somebody who set them
@@ -45,9 +47,6 @@ _NETWORK = frozenset({
 
 #: Litestream begins with a copy of the whole database beside it.
 _SPARE_BYTES = 64 * 1024 * 1024
-#: Measured: 7 for each database, 15 for each process; and some for everything else.
-_FILES_PER_DATABASE, _FILES_SPARE = 15, 200
-
 _AFFECTED = ((3, 7, 0), (3, 51, 2))
 #: the repair was carried back to these
 _REPAIRED = ((3, 44, 6), (3, 50, 7))
@@ -141,16 +140,18 @@ def disk(site: Site) -> Told:
 
 def open_files(site: Site) -> Told:
     """See that as many files may be open as the databases need."""
-    needed = _FILES_SPARE + _FILES_PER_DATABASE * len(site.databases)
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    what = counted(len(site.databases), "database")
-    told = f"{soft} may be open, {needed} are needed for {what}"
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        raise Unavailable(
-            told,
-            hint=f"can the limit be raised? ulimit -n {needed}, or LimitNOFILE= of systemd",
+    litestream = site.settings.litestream
+    size = litestream.databases_per_process if litestream.topology == "shared" else None
+    wanted = needed(assign(site.databases, {}, size=size).values())
+    # The supervisor raises the soft limit by itself, up to this one.
+    limit = process.most_files()
+    what = f"{wanted} files may be needed for {counted(len(site.databases), 'database')}"
+    if limit < wanted:
+        raise TooManyFiles(
+            f"{limit} may be open, {what}",
+            hint=f"can it be raised to {wanted}? ulimit -Hn, or LimitNOFILE= of systemd",
         )
-    return ok(told)
+    return ok(f"{what}, and may be open")
 
 
 def retention(site: Site) -> Told:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -15,6 +15,8 @@ import boto3
 from botocore import exceptions as driver
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
+from botocore.session import get_session
+from botocore.utils import parse_timestamp
 
 from obelisk_ops.errors import (
     ConfigError,
@@ -273,7 +275,10 @@ class S3Store:
 
 def _session(replica: ReplicaSettings) -> boto3.Session:
     pair = credentials(replica)
+    core = get_session()
+    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
     return boto3.Session(
+        botocore_session=core,
         aws_access_key_id=pair.access_key_id if pair else None,
         aws_secret_access_key=pair.secret_access_key if pair else None,
         aws_session_token=pair.session_token if pair else None,
@@ -360,6 +365,16 @@ def _code(failed: Exception) -> str:
 def _date(answer: Mapping[str, Any]) -> str:
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return str(headers.get("date", ""))
+
+
+def _moment(text: str) -> datetime:
+    # In listings it is ISO 8601. botocore tries every form there is for each object, which
+    # takes most of reading a listing.
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment
+    return parse_timestamp(text)
 
 
 def _ms(moment: datetime) -> int:

@@ -46,12 +46,12 @@ def find_databases(
     """
     found: dict[str, Path] = {}
     names: dict[str, str] = {}
-    folders: dict[Path, str] = {}
+    folders: dict[str, str] = {}
     wrong: list[ConfigError] = []
     for name, path in sorted(_named(settings, wrong), key=lambda n: known.get(n[0]) != n[1]):
         if found.get(name) == path:
             continue
-        real = _real(path, folders)
+        real = _real(str(path), folders)
         if name in found:
             wrong.append(_same_name(name, found[name], path))
         elif names.setdefault(real, name) != name:
@@ -59,6 +59,14 @@ def find_databases(
         else:
             found[name] = path
     return found, wrong
+
+
+def folders_looked_at(settings: Settings) -> frozenset[str] | None:
+    """Return the folders whose entries say which databases there are; None if any may."""
+    places = [os.path.split(entry.path) for entry in settings.databases]
+    if not all(_is_plain(folder, name) for folder, name in places):
+        return None
+    return frozenset(folder for folder, _ in places)
 
 
 def _named(settings: Settings, wrong: list[ConfigError]) -> Iterator[tuple[str, Path]]:
@@ -73,13 +81,14 @@ def _named(settings: Settings, wrong: list[ConfigError]) -> Iterator[tuple[str, 
                 wrong.append(error)
 
 
-def _real(path: Path, folders: dict[Path, str]) -> str:
+def _real(path: str, folders: dict[str, str]) -> str:
     # Resolving every step of every path costs most of a look at a thousand files.
-    if path.is_symlink():
+    if os.path.islink(path):  # noqa: PTH114 — a Path costs more than the call
         return os.path.realpath(path)
-    if path.parent not in folders:
-        folders[path.parent] = os.path.realpath(path.parent)
-    return f"{folders[path.parent]}/{path.name}"
+    folder, name = os.path.split(path)
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    return f"{folders[folder]}/{name}"
 
 
 def _folder(path: str) -> ConfigError:
@@ -149,7 +158,7 @@ def _places(entry: DatabaseSettings, name: str) -> list[Path]:
         path
         for path in candidates
         if fnmatch.fnmatchcase(path.name, pattern.name)
-        and not _is_sidecar(path)
+        and not _is_sidecar(path.name)
         and entry.name.format(stem=path.stem, name=path.name) == name
     ]
 
@@ -164,7 +173,7 @@ def name_of_path(settings: Settings, path: Path) -> str | None:
     for entry in settings.databases:
         pattern = Path(entry.path)
         if path == pattern or (glob.has_magic(entry.path) and _matches(path, pattern)):
-            return None if _is_sidecar(path) else _database_name(entry.name, path)
+            return None if _is_sidecar(path.name) else _database_name(entry.name, path)
     return None
 
 
@@ -224,12 +233,34 @@ def check_template(template: str, place: str, *, is_glob: bool) -> None:
 def _files(pattern: str) -> list[Path]:
     if not glob.has_magic(pattern):
         return [Path(pattern)]
-    found = [Path(hit) for hit in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 — absolute patterns
-    return [path for path in found if not _is_sidecar(path) and path.is_file()]
+    folder, name = os.path.split(pattern)
+    if not _is_plain(folder, name):
+        found = [Path(hit) for hit in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 — absolute patterns
+        return [path for path in found if not _is_sidecar(path.name) and path.is_file()]
+    try:
+        with os.scandir(folder) as entries:
+            matching = [entry for entry in entries if fnmatch.fnmatchcase(entry.name, name)]
+            # A fleet looks again and again at thousands of entries, most of them side files.
+            names = [e.name for e in matching if not _is_sidecar(e.name) and _is_file(e)]
+    except OSError:
+        return []
+    return [Path(folder, name) for name in sorted(names)]
 
 
-def _is_sidecar(path: Path) -> bool:
-    return path.name.startswith(".") or path.name.endswith(_SIDECARS)
+def _is_plain(folder: str, name: str) -> bool:
+    """Tell whether the entries of one folder are all that a pattern can mean."""
+    return not glob.has_magic(folder) and name != "**"
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _is_sidecar(name: str) -> bool:
+    return name.startswith(".") or name.endswith(_SIDECARS)
 
 
 def _database_name(template: str, path: Path) -> str:

@@ -12,6 +12,7 @@ from obelisk_ops.core.clock import Clock
 from obelisk_ops.settings import LitestreamSettings, ReplicaSettings
 from obelisk_ops.supervise.bucket import Bucket
 from obelisk_ops.supervise.census import Census
+from obelisk_ops.supervise.descriptors import Descriptors, most_in_one_process
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.plan import Limits
 
@@ -48,6 +49,7 @@ class Fleet:
         limits: How patient to be with processes.
         seekers: How many find out their epoch at once: one after the other is ready soon,
             where all at once would be ready late.
+        files: How many may be open.
         census: Which replicas there are.
     """
 
@@ -64,6 +66,7 @@ class Fleet:
     log: Log
     limits: Limits = field(default_factory=Limits)
     seekers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_SEEKERS))
+    files: Descriptors = field(default_factory=Descriptors)
     census: Census = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,8 +80,15 @@ class Fleet:
     @property
     def group_size(self) -> int | None:
         """How many databases share a process; None: each has one of its own."""
-        is_shared = self.litestream.topology == "shared"
-        return self.litestream.databases_per_process if is_shared else None
+        if self.litestream.topology != "shared":
+            return None
+        # More processes cost memory; one that cannot open its files backs nothing up.
+        return min(self.litestream.databases_per_process, most_in_one_process())
+
+    @property
+    def files_each(self) -> int:
+        """How many files the supervisor keeps open for one more database."""
+        return 2 if self.group_size is None else 1  # its lock, and the output of its process
 
     def socket_of(self, group: str) -> Path:
         """Return where the process of one group listens; short whatever its name is."""

@@ -54,6 +54,7 @@ class Surroundings:
         answer_ms: How long S3 takes to answer.
         waiting: Bytes on this disk that are not in the bucket, as files to be shipped.
         rate: Bytes a second that arrived in the bucket of late.
+        files: Why files may not be opened, if too few may be, and what to do about it.
     """
 
     disk_free: int | None = None
@@ -64,6 +65,7 @@ class Surroundings:
     answer_ms: int | None = None
     waiting: int = 0
     rate: int | None = None
+    files: str = ""
 
     @property
     def is_disk_full(self) -> bool:
@@ -82,7 +84,9 @@ class Notice:
 def notices(around: Surroundings) -> tuple[Notice, ...]:
     """Return what somebody should know, the most urgent first."""
     found = (
-        (code, text) for look in (_disk, _wal, _objects, _line) for code, text in look(around)
+        (code, text)
+        for look in (_disk, _files, _wal, _objects, _line)
+        for code, text in look(around)
     )
     return tuple(Notice(code=code, text=text) for code, text in found)
 
@@ -100,6 +104,11 @@ def _disk(around: Surroundings) -> Iterator[tuple[str, str]]:
     if free is not None and free < DISK_LOW:
         what = "the disk is full" if around.is_disk_full else "the disk is nearly full"
         yield "disk_low", f"{what}: {words_for_bytes(free)} free"
+
+
+def _files(around: Surroundings) -> Iterator[tuple[str, str]]:
+    if around.files:
+        yield "open_files", around.files
 
 
 def _wal(around: Surroundings) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from obelisk_ops.supervise import identity
 from obelisk_ops.supervise.child import Litestream
-from obelisk_ops.supervise.descriptors import Descriptors
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.groups import assign
 from obelisk_ops.supervise.keeper import Keeper
@@ -37,7 +36,6 @@ class Roster:
         self._leaving: list[Keeper] = []
         self._is_waiting = False
         self._twins: set[Path] = set()
-        self._descriptors = Descriptors(fleet.log)
         self._runners: dict[str, Runner] = {}
         self._tasks: dict[Keeper | Runner, asyncio.Task[None]] = {}
         self._round = asyncio.ensure_future(self._go_round())
@@ -75,7 +73,7 @@ class Roster:
         names = found.keys() | self.keepers.keys()
         present = {name: keeper.group for name, keeper in self.keepers.items()}
         groups = assign(names, present, size=self.fleet.group_size)
-        self._descriptors.provide_for(groups.values())
+        self._provide_files(groups.values())
         for name, group in present.items():
             if groups[name] != group:
                 self._move(self.keepers[name], groups[name])
@@ -83,6 +81,12 @@ class Roster:
         for name, path in found.items():
             if name not in self.keepers and path not in busy and not self._is_held(path):
                 self._add(name, path, groups[name])
+
+    def _provide_files(self, groups: Iterable[str]) -> None:
+        files = self.fleet.files
+        if files.provide_for(groups) and files.shortage is not None:
+            short = files.shortage
+            self.fleet.log.warning("open_files", error=short.words, hint=short.way_out)
 
     async def _go_round(self) -> None:
         """Let every keeper look when it is time to, until cancelled."""

@@ -35,6 +35,7 @@ from obelisk_ops.supervise.fleet import Fleet, Log
 from obelisk_ops.supervise.health import Problem
 from obelisk_ops.supervise.launch import replica_of
 from obelisk_ops.supervise.lease import Holder
+from obelisk_ops.supervise.lookout import Lookout
 from obelisk_ops.supervise.notify import Notifier
 from obelisk_ops.supervise.orphans import end_orphans
 from obelisk_ops.supervise.outcome import Outcome, is_done, outcome_of
@@ -44,9 +45,7 @@ from obelisk_ops.supervise.rights import Rights
 from obelisk_ops.supervise.roster import Roster
 from obelisk_ops.supervise.status import Row, row_of, summary
 
-_RESCAN_S = 0.5
-#: While a process still holds what another one is to have.
-_MOVING_S = 0.2
+_RESCAN_S = 0.2
 #: Behind the stop of all databases: requests that are under way end, and the process.
 _AFTER_STOP_S = 4.0
 _GIVE_BACK_S = 2.0
@@ -88,6 +87,7 @@ class Supervisor:
         self._hurry = asyncio.Event()
         self._stop_by_ms: int | None = None
         self._scanned_ms = clock.elapsed_ms()
+        self._lookout = Lookout()
         self._scan_troubles: set[str] = set()
         self.is_ready = False
 
@@ -163,9 +163,11 @@ class Supervisor:
 
     async def _keep_scanning(self) -> None:
         while True:
-            await asyncio.sleep(_MOVING_S if self._roster.is_moving else _RESCAN_S)
-            self._rescan()
-            self._scanned_ms = self._clock.elapsed_ms()
+            await asyncio.sleep(_RESCAN_S)
+            now_ms = self._scanned_ms = self._clock.elapsed_ms()
+            # While a process still holds what another one is to have, every time.
+            if self._roster.is_moving or self._lookout.is_due(self._settings, now_ms=now_ms):
+                self._rescan()
 
     def _rescan(self) -> None:
         known = {name: keeper.path for name, keeper in self._roster.keepers.items()}

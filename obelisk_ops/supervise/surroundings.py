@@ -67,8 +67,12 @@ class Surveyor:
 
 def surroundings(surveyor: Surveyor, tracker: Tracker | None, fleet: Fleet) -> Surroundings:
     """Return what was seen around a database, on its disk and in the bucket."""
+    short = fleet.files.shortage
     seen = Surroundings(
-        disk_free=surveyor.disk_free, wal=surveyor.wal, answer_ms=fleet.bucket.answer_ms
+        disk_free=surveyor.disk_free,
+        wal=surveyor.wal,
+        answer_ms=fleet.bucket.answer_ms,
+        files=f"{short.words}: {short.way_out}" if short else "",
     )
     if tracker is None:
         return seen

@@ -64,6 +64,7 @@ class Tenure:
         self._sidecar, self._fleet = sidecar, fleet
         self._on_news = on_news
         self._lock: Lock | None = None
+        self._files = fleet.files_each
         self._due_ms = 0
         self._seeking: asyncio.Task[None] | None = None
         self._stamped: int | None = None
@@ -141,8 +142,7 @@ class Tenure:
             self._write_stamp(None)
         lease.let_go(self._name)
         if self._lock:
-            self._lock.release()
-            self._lock = None
+            self._give_lock_back(self._lock)
 
     async def _seek(self, inode: int) -> None:
         try:
@@ -254,9 +254,19 @@ class Tenure:
             return
         # The folder was removed and made again: the old lock no longer keeps anybody out.
         if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-        self._lock = self._sidecar.lock()
+            self._give_lock_back(self._lock)
+        files = self._fleet.files
+        files.take(self._files)
+        try:
+            self._lock = self._sidecar.lock()
+        except OpsError:
+            files.give_back(self._files)
+            raise
+
+    def _give_lock_back(self, lock: Lock) -> None:
+        lock.release()
+        self._lock = None
+        self._fleet.files.give_back(self._files)
 
     # -- what the engine is told --------------------------------------------------------
 

@@ -13,6 +13,7 @@ import boto3
 import pytest
 import yaml
 
+from obelisk_ops import process
 from obelisk_ops.check import bucket, machine
 from obelisk_ops.check.finding import Outcome, Told
 from obelisk_ops.check.site import Reach, Site
@@ -301,11 +302,12 @@ def test_a_disk_without_room_fails(site: Site, monkeypatch: pytest.MonkeyPatch) 
 def test_too_few_files_are_told_with_the_way_out(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "_FILES_SPARE", 1 << 30)
+    monkeypatch.setattr(process, "most_files", lambda: 64)
 
     error = failure(machine.open_files, site)
 
     assert error.exit_status == 6
+    assert error.message.startswith("64 may be open, ")
     assert "LimitNOFILE" in error.hint
 
 

@@ -28,6 +28,7 @@ from obelisk_ops.replica.epochs import read_epochs
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.supervise.bucket import TIMEOUT_S, Bucket
 from obelisk_ops.supervise.census import Census
+from obelisk_ops.supervise.descriptors import Descriptors
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.party import Party
@@ -125,7 +126,8 @@ class Machine:
         fleet = SimpleNamespace(
             replica=SimpleNamespace(prefix="p"), bucket=self.line, lease=self.lease, host=host,
             control="s.sock", clock=world, log=Silent(), seekers=asyncio.Semaphore(1),
-            census=Census("p", cast("Bucket", self.line), world),
+            census=Census("p", cast("Bucket", self.line), world), files=Descriptors(),
+            files_each=1,
         )  # fmt: skip
         self.tenure = Tenure(
             "db", path, sidecar=self.sidecar, fleet=cast("Fleet", fleet), on_news=lambda: None

@@ -54,6 +54,7 @@ LOG = Wal(pages=WAL_PAGES_MAX, size=165 << 20)
             Surroundings(undeleted=12), "undeleted_objects",
             "12 objects should have been deleted and can still be listed",
         ),
+        (Surroundings(files="too few"), "open_files", "too few"),
         (Surroundings(answer_ms=SLOW_MS - 1), "", ""),
         (Surroundings(answer_ms=1_200), "slow_s3", "S3 takes 1.2 s to answer"),
     ],

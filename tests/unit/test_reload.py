@@ -1,4 +1,4 @@
-"""What a new configuration touches, as a table; and how many files a fleet has open."""
+"""What a new configuration touches, as a table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 
 from obelisk_ops.errors import ConfigError
 from obelisk_ops.settings import LitestreamSettings, ReplicaSettings, Settings
-from obelisk_ops.supervise.descriptors import needed
 from obelisk_ops.supervise.reload import Changes, compare
 
 REPLICA = ReplicaSettings(
@@ -85,16 +84,3 @@ def test_changes(after: Settings, wanted: dict[str, Path], changes: Changes) -> 
 def test_a_configuration_without_a_replica_changes_nothing() -> None:
     with pytest.raises(ConfigError, match="no replica any more"):
         compare(SETTINGS, replace(SETTINGS, replica=None), present=PRESENT, wanted=PRESENT)
-
-
-@pytest.mark.parametrize(
-    ("groups", "files"),
-    [
-        pytest.param([], 200, id="none"),
-        pytest.param(["a"], 207, id="Litestream needs more than we do"),
-        pytest.param([f"g{n}" for n in range(1000)], 5_200, id="a thousand processes"),
-        pytest.param([f"g{n % 7}" for n in range(1000)], 2_221, id="a thousand in seven"),
-    ],
-)
-def test_open_files(groups: list[str], files: int) -> None:
-    assert needed(groups) == files
