@@ -123,12 +123,14 @@ class Supervised:
                     found[Path(command[3]).stem] = child.pid
         return found
 
-    def start(self, *, files: int | None = None) -> Self:
+    def start(
+        self, *, files: int | None = None, program: Sequence[str | Path] = (PROGRAM,)
+    ) -> Self:
         """Start it, allowed to have so many *files* open, and wait until it is ready."""
         limited = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "-"] if files else []
         with self._log.open("wb") as log, self._log.with_suffix(".out").open("wb") as out:
             self._process = subprocess.Popen(
-                [*limited, PROGRAM, "-c", self.config, "supervise"], stdout=out, stderr=log
+                [*limited, *program, "-c", self.config, "supervise"], stdout=out, stderr=log
             )
         wait_until(lambda: self.logged("ready") or self._process_ended(), 20, "ready")
         return self
