@@ -13,13 +13,18 @@ from obelisk_ops.check.service import findings
 from obelisk_ops.check.site import Reach, Site
 from obelisk_ops.core.clock import Clock, SystemClock
 from obelisk_ops.errors import DatabaseNotFound
+from obelisk_ops.inspect.meaning import Code
 from obelisk_ops.litestream.config import to_yaml
 from obelisk_ops.monitor import channels
 from obelisk_ops.monitor.alerts import Alerts
 from obelisk_ops.monitor.damping import Patience
 from obelisk_ops.monitor.tally import Tally
 from obelisk_ops.objectstore import open_rules, open_store
+from obelisk_ops.replica.epochs import list_replicas
 from obelisk_ops.replica.layout import ReplicaKeys
+from obelisk_ops.restore.drill import service as drills
+from obelisk_ops.restore.drill.result import Drilled
+from obelisk_ops.restore.drill.scratch import alone_in
 from obelisk_ops.restore.service import Restored, Source
 from obelisk_ops.restore.source import open_source, replica_settings
 from obelisk_ops.settings import (
@@ -35,6 +40,8 @@ from obelisk_ops.supervise.boot import Watch, missing_databases, restore_missing
 from obelisk_ops.supervise.bucket import TIMEOUT_S, Bucket
 from obelisk_ops.supervise.command import Command
 from obelisk_ops.supervise.companion import Companion
+from obelisk_ops.supervise.drillbook import Drillbook
+from obelisk_ops.supervise.driller import Driller
 from obelisk_ops.supervise.entrypoint import Ending, Entrypoint, Terms
 from obelisk_ops.supervise.fleet import Log
 from obelisk_ops.supervise.launch import litestream_config, replica_of, replicated
@@ -130,7 +137,8 @@ def _make_supervisor(settings: Settings, log: Log) -> Supervisor:
         log=tally,
         notifier=Notifier(service_manager(), clock),
     )
-    service.companions = tuple(_companions(settings, clock, tally))
+    driller = Driller(lambda: service.settings, clock, tally)
+    service.companions = (driller, *_companions(settings, clock, tally))
     return service
 
 
@@ -170,6 +178,45 @@ def open_takeover(
     log = json_log(sys.stderr)
     lease = Holder(party, bucket, clock, log, on_halt=lambda _lease: None)
     return source, Takeover(source, target, lease=lease, bucket=bucket, clock=clock, tell=tell)
+
+
+def drill_all(
+    settings: Settings,
+    names: Sequence[str],
+    *,
+    seed: int,
+    limit_s: float | None,
+    code: Code | None,
+    watch: drills.Watch,
+) -> Iterator[Drilled]:
+    """
+    Drill backups one after the other, note what was found, and yield it.
+
+    Args:
+        settings: The configuration.
+        names: Which; all that the bucket holds if none is named.
+        seed: What chooses the random points.
+        limit_s: How long each may take; None for what the configuration says.
+        code: What finished executions are replayed with.
+        watch: Looks on.
+
+    Raises:
+        ReplicaNotFound: The bucket holds no backup of such a name.
+        DatabaseLocked: Another drill is under way.
+        OpsError: The bucket does not answer.
+    """
+    replica, clock = replica_settings(settings), SystemClock()
+    folder = settings.state_dir / "drills"
+    book = Drillbook(settings.state_dir, replica.url)
+    terms = drills.Terms(
+        folder=folder, seed=seed, limit_s=limit_s or settings.drill.timeout_s,
+        download_bytes=settings.drill.download_bytes, code=code,
+    )  # fmt: skip
+    with alone_in(folder):
+        for name in names or list_replicas(open_store(replica), replica.prefix):
+            drilled = drills.drill(open_source(replica, name), terms, clock=clock, watch=watch)
+            book.note(drilled)
+            yield drilled
 
 
 def fleet_status(settings: Settings) -> tuple[list[Row], int]:

@@ -42,6 +42,7 @@ def spawn(
     output: int | IO[bytes] = subprocess.DEVNULL,
     stdin: int | IO[bytes] = subprocess.DEVNULL,
     cwd: Path | None = None,
+    niceness: int = 0,
 ) -> subprocess.Popen[bytes]:
     """
     Start a program that does not outlive this process.
@@ -55,7 +56,14 @@ def spawn(
         output: Where stdout and stderr go, ``subprocess.PIPE`` to read them.
         stdin: What it reads.
         cwd: The folder to start in.
+        niceness: How far it, and what it starts, stands back behind others; up to 19.
     """
+
+    def prepare() -> None:
+        if niceness:
+            os.nice(niceness)
+        _die_with_parent()
+
     return subprocess.Popen(
         [str(part) for part in argv],
         env=dict(env),
@@ -65,7 +73,7 @@ def spawn(
         cwd=cwd,
         umask=0o077,
         start_new_session=True,
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call
+        preexec_fn=prepare,  # noqa: PLW1509 - it makes one or two system calls
     )
 
 

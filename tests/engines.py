@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import closing
 from datetime import timedelta
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -17,6 +17,7 @@ import msgspec
 
 from obelisk_ops import Retry
 from obelisk_ops.core import ids
+from obelisk_ops.core.causes import unfounded, unhappened
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import ExecutionFilter, LogStore, State, StateRow
 from obelisk_ops.core.rebuild import differences
@@ -91,8 +92,16 @@ def the_tables_fit_the_logs(store: LogStore) -> None:
     for row in store.executions(ExecutionFilter(limit=1_000_000)):
         log, inbox, timers = store.log(row.key), store.inbox(row.key), store.timers(row.key)
         found = differences(row, log, inbox, timers)
+        found += unfounded(log)
+        found += unhappened(row, log, inbox, partial(last_of_chain, store))
         assert found == [], f"{row.id}: {found}\n{kinds(log)}"
         no_child_is_forgotten(store, row)
+
+
+def last_of_chain(store: LogStore, execution_id: str) -> Event | None:
+    """Return the last event of the last execution that went on in place of another."""
+    row = store.find(ids.latest(execution_id, store.find, store.newest_link))
+    return store.log(row.key)[-1] if row else None
 
 
 def no_child_is_forgotten(store: LogStore, row: StateRow) -> None:

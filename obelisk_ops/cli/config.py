@@ -11,8 +11,10 @@ import yaml
 
 from obelisk_ops.cli.output import json_option, print_json
 from obelisk_ops.core.durations import format_duration
+from obelisk_ops.core.words import format_size
 from obelisk_ops.settings import (
     AlertsSettings,
+    DrillSettings,
     MetricsSettings,
     ReplicaSettings,
     Settings,
@@ -82,9 +84,18 @@ def _shown(settings: Settings) -> dict[str, Any]:
         "stop_timeout": format_duration(settings.stop_timeout_s),
         "lease": {"ttl": format_duration(settings.lease_ttl_s)},
         "host": settings.host or platform.node(),
-        "drill": {"every": format_duration(settings.drill_every_s)},
+        "drill": _shown_drill(settings.drill),
         "metrics": _shown_metrics(settings.metrics),
         "alerts": _shown_alerts(settings.alerts),
+    }
+
+
+def _shown_drill(drill: DrillSettings) -> dict[str, Any]:
+    most = drill.download_bytes
+    return {
+        "every": "never" if drill.every_s is None else format_duration(drill.every_s),
+        "timeout": format_duration(drill.timeout_s),
+        **({"download": format_size(most)} if most is not None else {}),
     }
 
 

@@ -10,6 +10,7 @@ import click
 from rich.filesize import decimal
 
 from obelisk_ops import settings
+from obelisk_ops.cli.drill import drill
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.reading import instant
 from obelisk_ops.core import when
@@ -38,6 +39,9 @@ limit_option = click.option(
 @click.group
 def replica() -> None:
     """What is in the bucket: backups and the moments they can be restored to."""
+
+
+replica.add_command(drill)
 
 
 @replica.command("list")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 _NEXT_UNIT = 1024
 _TENTH_COUNTS = 10
+_SIZE = re.compile(r"([0-9]{1,9})(KiB|MiB|GiB|TiB)")
+_POWERS = {"KiB": 1, "MiB": 2, "GiB": 3, "TiB": 4}
 
 
 def counted(number: int, noun: str) -> str:
@@ -14,6 +18,29 @@ def counted(number: int, noun: str) -> str:
 def shorten(text: str, most: int) -> str:
     """Return the beginning of a long text, and that it is not all of it."""
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+def parse_size(text: str) -> int:
+    """
+    Return the bytes that *text* names: ``500MiB``, ``10GiB``.
+
+    Raises:
+        ValueError: It is not such a text; the message says what to write.
+    """
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise ValueError("no amount of bytes; write it like 500MiB or 10GiB")
+    return int(found[1]) * int(_NEXT_UNIT ** _POWERS[found[2]])
+
+
+def format_size(size: int) -> str:
+    """Write *size* the way ``parse_size`` reads it, in whole KiB."""
+    unit = max(
+        (u for u, p in _POWERS.items() if size % _NEXT_UNIT**p == 0),
+        default="KiB",
+        key=_POWERS.__getitem__,
+    )
+    return f"{size // _NEXT_UNIT ** _POWERS[unit]}{unit}"
 
 
 def words_for_bytes(size: int) -> str:

@@ -75,3 +75,7 @@ LIMIT 50;
 -- name: leftovers
 -- Executions that are pruned, and whose long logs go in parts.
 SELECT key FROM leftover;
+
+-- name: timers
+-- The timers of one execution that are armed.
+SELECT n, due FROM timer WHERE execution = ?;

@@ -144,9 +144,15 @@ def broken_logs(connection: apsw.Connection) -> list[int]:
         for name in ("broken_logs", "strange_logs")
         for row in connection.execute(_SQL[name])
     ]
-    known = _SQL["leftovers"] if "leftover" in table_names(connection) else None
-    going = {int(row[0]) for row in connection.execute(known)} if known else set()
+    going = leftovers(connection)
     return [key for key in found if key not in going]
+
+
+def leftovers(connection: apsw.Connection) -> set[int]:
+    """Return the keys of executions that are pruned, and whose long logs go in parts."""
+    if "leftover" not in table_names(connection):
+        return set()
+    return {int(row[0]) for row in connection.execute(_SQL["leftovers"])}
 
 
 def table_names(connection: apsw.Connection) -> set[str]:

@@ -51,6 +51,10 @@ class Header:
         max_txid: Last transaction.
         timestamp_ms: When the last transaction was captured; UTC milliseconds, by the
             clock of the machine that wrote the file.
+        wal_offset: Where in the write-ahead log its first frame was; 0 if it was made of
+            other files.
+        wal_size: Bytes of the log that it was read from.
+        salts: The log it was read from; it gets others whenever it is begun anew.
     """
 
     page_size: int
@@ -58,6 +62,14 @@ class Header:
     min_txid: int
     max_txid: int
     timestamp_ms: int
+    wal_offset: int = 0
+    wal_size: int = 0
+    salts: tuple[int, int] = (0, 0)
+
+    @property
+    def wal_end(self) -> int:
+        """Where in the log the next file begins."""
+        return self.wal_offset + self.wal_size
 
     @property
     def database_bytes(self) -> int:
@@ -107,7 +119,9 @@ def parse_header(data: bytes, key: str) -> Header:
     """
     if len(data) < HEADER_BYTES:
         raise damaged(key, f"it ends after {len(data)} bytes")
-    magic, _flags, page_size, commit, first, last, timestamp, *_ = _HEADER.unpack_from(data)
+    magic, _flags, page_size, commit, first, last, timestamp, _pre, *wal = _HEADER.unpack_from(
+        data
+    )
     if magic != _MAGIC:
         raise damaged(key, "it does not begin like an LTX file")
     if page_size not in _PAGE_SIZES:
@@ -120,6 +134,9 @@ def parse_header(data: bytes, key: str) -> Header:
         min_txid=first,
         max_txid=last,
         timestamp_ms=timestamp,
+        wal_offset=wal[0],
+        wal_size=wal[1],
+        salts=(wal[2], wal[3]),
     )
 
 

@@ -66,7 +66,7 @@ class Alerts:
         for name in [*present, *(self._cases.keys() - present.keys())]:
             row = present.get(name)
             # What nobody has to back up any more is well.
-            seen = severity(row.state, row.reason) if row else Severity.NONE
+            seen = _severity(row) if row else Severity.NONE
             case = self._cases.get(name, Case())
             case, notice = step(case, seen, now_ms=now_ms, patience=self._patience)
             self._cases[name] = case
@@ -78,6 +78,10 @@ class Alerts:
 
     def _encode(self, alerts: Sequence[Alert]) -> bytes:
         return encode(alerts, host=self._host, at_ms=self._clock.now_ms())
+
+
+def _severity(row: Row) -> Severity | None:
+    return severity(row.state, row.reason, has_failed_drill=row.has_failed_drill)
 
 
 class Courier:

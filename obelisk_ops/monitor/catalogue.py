@@ -86,6 +86,17 @@ NEWEST = Metric(
     "The newest moment that can be restored.",
     _DB,
 )
+DRILL = Metric("database_drill_timestamp_seconds", "When the last restore drill began.", _DB)
+DRILL_GOOD = Metric(
+    "database_drill_good_timestamp_seconds",
+    "When the last restore drill began that has proven the backup.",
+    _DB,
+)
+DRILL_OUTCOME = Metric(
+    "database_drill_outcome",
+    "1 for the outcome of the last restore drill, 0 for the others.",
+    ("database", "outcome"),
+)
 REQUESTS_PER_DAY = Metric(
     "database_requests_per_day",
     "Estimate of the requests it costs, from what it did lately.",
@@ -119,7 +130,7 @@ WARNINGS = Metric("warnings_total", "Warnings in the log, by event.", ("event",)
 
 METRICS: tuple[Metric, ...] = (
     STATE, RPO, UNSENT, UNSENT_BYTES, WAL, LOCAL_TXID, REPLICA_TXID, EPOCH, PROOF, OLDEST,
-    NEWEST, REQUESTS_PER_DAY,
+    NEWEST, DRILL, DRILL_GOOD, DRILL_OUTCOME, REQUESTS_PER_DAY,
     INFO, STARTED, DATABASES, BUCKET_UP, BUCKET_ANSWER, LEASE, REQUESTS, STARTS, CRASHES,
     WARNINGS,
 )  # fmt: skip

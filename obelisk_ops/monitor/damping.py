@@ -38,10 +38,12 @@ _CRITICAL_REASONS = frozenset({
 })  # fmt: skip
 
 
-def severity(state: str, reason: str) -> Severity | None:
+def severity(state: str, reason: str, *, has_failed_drill: bool = False) -> Severity | None:
     """Return how bad a state is; None if it says nothing about that yet."""
     if state == State.STARTING:
         return None
+    if has_failed_drill:
+        return Severity.CRITICAL  # what is replicated so well cannot be restored
     if state == State.OK:
         return Severity.NONE
     if state in _CRITICAL_STATES or reason in _CRITICAL_REASONS:

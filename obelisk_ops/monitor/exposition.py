@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from obelisk_ops.monitor import catalogue as named
 from obelisk_ops.monitor.catalogue import Kind, Metric
+from obelisk_ops.restore.drill.result import Outcome
 from obelisk_ops.supervise.companion import Facts
 from obelisk_ops.supervise.health import State
 from obelisk_ops.supervise.status import Row
@@ -90,6 +91,18 @@ def _of_database(row: Row) -> Iterator[Sample]:
     )
     for metric, value in values:
         yield metric, (row.name,), value
+    yield from _of_drill(row)
+
+
+def _of_drill(row: Row) -> Iterator[Sample]:
+    drill = row.last_drill
+    if drill is None:
+        return
+    yield named.DRILL, (row.name,), _seconds(drill["at"])
+    yield named.DRILL_GOOD, (row.name,), _seconds(drill.get("good_at"))
+    for outcome in Outcome:
+        is_it = drill["outcome"] == outcome
+        yield named.DRILL_OUTCOME, (row.name, outcome.value), float(is_it)
 
 
 def _of_supervisor(snapshot: Snapshot) -> Iterator[Sample]:

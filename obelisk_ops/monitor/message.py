@@ -10,7 +10,7 @@ import msgspec
 from obelisk_ops.core.clock import iso
 from obelisk_ops.monitor.damping import Notice
 from obelisk_ops.settings import hide_in
-from obelisk_ops.supervise.status import Row
+from obelisk_ops.supervise.status import DRILL_FAILED, Row
 
 _VERSION = 1
 #: Of a database that is not configured any more.
@@ -53,7 +53,7 @@ def alert(name: str, row: Row | None, notice: Notice, *, past_ms: int) -> Alert:
         status="resolved" if notice.is_over else "firing",
         severity=notice.severity.word,
         state=row.state if row else REMOVED,
-        reason=row.reason if row else "",
+        reason=_reason(row) if row else "",
         detail=row.detail if row else "",
         since=iso(notice.since_ms + past_ms),
         repeat=notice.is_repeat,
@@ -61,6 +61,10 @@ def alert(name: str, row: Row | None, notice: Notice, *, past_ms: int) -> Alert:
         unsent_transactions=row.unsent_transactions if row else None,
         epoch=row.epoch if row else None,
     )
+
+
+def _reason(row: Row) -> str:
+    return row.reason or (DRILL_FAILED if row.has_failed_drill else "")
 
 
 def encode(alerts: Sequence[Alert], *, host: str, at_ms: int) -> bytes:

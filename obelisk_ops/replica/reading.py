@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from obelisk_ops.errors import ReplicaNotFound
 from obelisk_ops.litestream import ltx
@@ -54,6 +55,21 @@ def read_header(store: ObjectStore, file: LtxFile) -> Header:
         raise ltx.damaged(file.key, f"it ends after {file.size} bytes")
     fetched = store.get(file.key, first=0, last=ltx.HEADER_BYTES - 1)
     return parse_beginning(fetched.body, file)
+
+
+def read_headers(store: ObjectStore, files: Sequence[LtxFile]) -> list[Header]:
+    """
+    Read the headers of many files at once.
+
+    Raises:
+        ObjectNotFound: One of the files is gone.
+        DamagedObject: See ``read_header``.
+    """
+    read = store.beginnings([file.key for file in files], ltx.HEADER_BYTES)
+    return [
+        parse_beginning(read[file.key], file) if file.key in read else read_header(store, file)
+        for file in files
+    ]
 
 
 def parse_beginning(data: bytes, file: LtxFile) -> Header:

@@ -35,6 +35,7 @@ from obelisk_ops.settings.secrets import hide, hide_in, remember
 from obelisk_ops.settings.values import (
     AlertsSettings,
     DatabaseSettings,
+    DrillSettings,
     LitestreamSettings,
     MetricsSettings,
     ReplicaSettings,
@@ -46,6 +47,7 @@ __all__ = [
     "AlertsSettings",
     "Credentials",
     "DatabaseSettings",
+    "DrillSettings",
     "LitestreamSettings",
     "MetricsSettings",
     "ReplicaSettings",

@@ -28,6 +28,7 @@ from obelisk_ops.settings.values import (
     STOP_TIMEOUT_S,
     SYNC_SHARE,
     DatabaseSettings,
+    DrillSettings,
     LitestreamSettings,
     Profile,
     ReplicaSettings,
@@ -131,10 +132,20 @@ def _settings(document: object, file: Path) -> Settings:
         ),
         stop_timeout_s=stop_timeout_s,
         lease_ttl_s=top.section("lease", ("ttl",)).duration("ttl", 30.0, least=1.0),
-        drill_every_s=top.section("drill", ("every",)).duration("every", DAY_S, least=1.0),
+        drill=_drill(top.section("drill", ("every", "timeout", "download"))),
         host=_host(top.text("host", variable("OBELISK_OPS_HOST") or "")),
         metrics=read_metrics(top.section("metrics", METRICS_KEYS)),
         alerts=read_alerts(top.section("alerts", ALERTS_KEYS), folder),
+    )
+
+
+def _drill(section: Section) -> DrillSettings:
+    standard = DrillSettings()
+    is_off = section.given.get("every") == "never"
+    return DrillSettings(
+        every_s=None if is_off else section.duration("every", DAY_S, least=1.0),
+        timeout_s=section.duration("timeout", standard.timeout_s, least=1.0),
+        download_bytes=section.size("download"),
     )
 
 

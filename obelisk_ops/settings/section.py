@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from obelisk_ops.core.durations import parse_duration
+from obelisk_ops.core.words import parse_size
 from obelisk_ops.errors import ConfigError
 from obelisk_ops.settings.values import DAY_S
 
@@ -76,6 +77,16 @@ class Section:
         if key not in self.given:
             return default_s
         return self._seconds(self.given[key], self.at(key), least=least)
+
+    def size(self, key: str) -> int | None:
+        """Return the bytes under *key*, written like ``500MiB``; None if it is not there."""
+        if key not in self.given:
+            return None
+        text = _text(self.given[key], self.at(key))
+        try:
+            return parse_size(text)
+        except ValueError as wrong:
+            raise ConfigError(f"{self.at(key)}: {text!r} is {wrong}") from None
 
     def durations(
         self, key: str, default_s: tuple[float, ...], *, least: float

@@ -133,6 +133,22 @@ class AlertsSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DrillSettings:
+    """
+    How backups are proven.
+
+    Attributes:
+        every_s: How often the supervisor restores and checks each; None for never.
+        timeout_s: How long one drill may take.
+        download_bytes: How much one may read from the bucket; None for any amount.
+    """
+
+    every_s: float | None = DAY_S
+    timeout_s: float = 3_600.0
+    download_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration; ``path`` is the file it came from."""
 
@@ -144,6 +160,6 @@ class Settings:
     stop_timeout_s: float = STOP_TIMEOUT_S
     lease_ttl_s: float = 30.0
     host: str = ""  # the name of this machine; empty: what the system calls it
-    drill_every_s: float = DAY_S
+    drill: DrillSettings = field(default_factory=DrillSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     alerts: AlertsSettings = field(default_factory=AlertsSettings)

@@ -13,6 +13,7 @@ from obelisk_ops.settings import LitestreamSettings, ReplicaSettings
 from obelisk_ops.supervise.bucket import Bucket
 from obelisk_ops.supervise.census import Census
 from obelisk_ops.supervise.descriptors import Descriptors, most_in_one_process
+from obelisk_ops.supervise.drillbook import Drillbook
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.plan import Limits
 
@@ -51,6 +52,7 @@ class Fleet:
             where all at once would be ready late.
         files: How many may be open.
         census: Which replicas there are.
+        drills: What drills have found.
     """
 
     replica: ReplicaSettings
@@ -68,6 +70,7 @@ class Fleet:
     seekers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_SEEKERS))
     files: Descriptors = field(default_factory=Descriptors)
     census: Census = field(init=False)
+    drills: Drillbook | None = None
 
     def __post_init__(self) -> None:
         self.census = Census(self.replica.prefix, self.bucket, self.clock)

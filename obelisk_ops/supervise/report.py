@@ -9,9 +9,10 @@ import msgspec
 from obelisk_ops.errors import Unproven
 from obelisk_ops.settings import Settings, expand_databases
 from obelisk_ops.supervise.control import ask
+from obelisk_ops.supervise.drillbook import Drillbook
 from obelisk_ops.supervise.places import read_pointer
 from obelisk_ops.supervise.sidecar import Sidecar
-from obelisk_ops.supervise.status import Row, fleet_exit, stopped_row
+from obelisk_ops.supervise.status import Row, fleet_exit, stopped_row, with_drill
 
 
 def report(settings: Settings) -> tuple[list[Row], int]:
@@ -24,7 +25,11 @@ def report(settings: Settings) -> tuple[list[Row], int]:
     """
     rows = _from_supervisor(settings)
     if rows is None:
-        rows = [_from_disk(name, path) for name, path in expand_databases(settings).items()]
+        drills = _drills(settings)
+        rows = [
+            with_drill(_from_disk(name, path), drills)
+            for name, path in expand_databases(settings).items()
+        ]
         # Nobody looks after what is configured, also if no file of it is there (yet).
         return rows, fleet_exit(rows) or Unproven.exit_status
     return rows, fleet_exit(rows)
@@ -44,6 +49,11 @@ def _from_supervisor(settings: Settings) -> list[Row] | None:
             f"the supervisor (pid {pointer.pid}) answers in another form: {error}",
             hint="it is of another version: restart it",
         ) from None
+
+
+def _drills(settings: Settings) -> Drillbook | None:
+    replica = settings.replica
+    return Drillbook(settings.state_dir, replica.url) if replica else None
 
 
 def _from_disk(name: str, path: Path) -> Row:

@@ -10,14 +10,19 @@ from typing import Any
 
 from obelisk_ops.core.clock import iso
 from obelisk_ops.core.words import counted
+from obelisk_ops.errors import VerificationFailed
+from obelisk_ops.restore.drill.result import Outcome
 from obelisk_ops.supervise.cost import requests_per_day
+from obelisk_ops.supervise.drillbook import Drillbook
 from obelisk_ops.supervise.farewell import Farewell
 from obelisk_ops.supervise.fleet import Fleet
-from obelisk_ops.supervise.health import Health, State, exit_status
+from obelisk_ops.supervise.health import EXIT_ORDER, Health, State, exit_status
 from obelisk_ops.supervise.keeper import Keeper
 from obelisk_ops.supervise.notices import Notice
 from obelisk_ops.supervise.ownership import Owner
 from obelisk_ops.supervise.tracker import Tracker
+
+DRILL_FAILED = "drill_failed"
 
 _WELL = frozenset({State.OK, State.STARTING, State.STOPPED})
 
@@ -57,6 +62,16 @@ class Row:
     requests_per_day: int | None = None
     detail: str = ""
     notices: tuple[Notice, ...] = ()
+
+    @property
+    def last_drill_at(self) -> str:
+        """When the last drill began; empty without one."""
+        return str(self.last_drill["at"]) if self.last_drill else ""
+
+    @property
+    def has_failed_drill(self) -> bool:
+        """Whether the last drill has disproven its backup."""
+        return self.last_drill is not None and self.last_drill["outcome"] == Outcome.FAILED
 
 
 def row_of(keeper: Keeper, fleet: Fleet) -> Row:
@@ -121,9 +136,30 @@ def farewell_row(row: Row, farewell: Farewell) -> Row:
     )
 
 
+def with_drill(row: Row, drills: Drillbook | None) -> Row:
+    """Return the row with what the last drill has found, if there was one."""
+    entry = drills.entry(row.name) if drills else None
+    if entry is None:
+        return row
+    row = replace(row, last_drill=entry.shown)
+    if not row.has_failed_drill:
+        return row
+    text = f"the drill of {row.last_drill_at} failed: {entry.last.detail}"
+    notice = Notice(code=DRILL_FAILED, text=text)
+    return replace(
+        row,
+        notices=(*row.notices, notice),
+        detail="; ".join(filter(None, (row.detail, text))),
+    )
+
+
 def fleet_exit(rows: Iterable[Row]) -> int:
     """Return the exit status that the databases together call for."""
-    return exit_status((row.state, row.reason) for row in rows)
+    found = list(rows)
+    is_disproven = any(row.has_failed_drill for row in found)
+    drill = VerificationFailed.exit_status if is_disproven else 0
+    called_for = {exit_status((row.state, row.reason) for row in found), drill}
+    return next((status for status in EXIT_ORDER if status in called_for), 0)
 
 
 def summary(verdicts: Iterable[Health]) -> str:

@@ -30,6 +30,7 @@ from obelisk_ops.supervise.barrier import Barriers
 from obelisk_ops.supervise.bucket import Bucket
 from obelisk_ops.supervise.companion import Companion, Facts, accompany, facts_of
 from obelisk_ops.supervise.control import ControlServer
+from obelisk_ops.supervise.drillbook import Drillbook
 from obelisk_ops.supervise.farewell import PROVEN, Farewell, take_leave
 from obelisk_ops.supervise.fleet import Fleet, Log
 from obelisk_ops.supervise.health import Problem
@@ -43,7 +44,7 @@ from obelisk_ops.supervise.places import Places
 from obelisk_ops.supervise.reload import compare
 from obelisk_ops.supervise.rights import Rights
 from obelisk_ops.supervise.roster import Roster
-from obelisk_ops.supervise.status import Row, row_of, summary
+from obelisk_ops.supervise.status import Row, row_of, summary, with_drill
 
 _RESCAN_S = 0.2
 #: Behind the stop of all databases: requests that are under way end, and the process.
@@ -238,6 +239,7 @@ class Supervisor:
             control=places.control,
             clock=self._clock,
             log=self._log,
+            drills=Drillbook(self._settings.state_dir, replica_of(self._settings).url),
         )
 
     def _open_bucket(self, settings: Settings) -> Bucket:
@@ -352,6 +354,11 @@ class Supervisor:
     def _status(self) -> object:
         return {"databases": self.rows()}
 
+    @property
+    def settings(self) -> Settings:
+        """The configuration in force."""
+        return self._settings
+
     def facts(self) -> Facts:
         """Return what is true of the whole."""
         return facts_of(
@@ -361,4 +368,5 @@ class Supervisor:
     def rows(self) -> list[Row]:
         """Return the present verdict on every database, by name."""
         keepers = sorted(self._roster.keepers.values(), key=lambda keeper: keeper.name)
-        return [row_of(k, self._roster.fleet) for k in keepers]
+        fleet = self._roster.fleet
+        return [with_drill(row_of(k, fleet), fleet.drills) for k in keepers]

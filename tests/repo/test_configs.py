@@ -33,7 +33,7 @@ def test_the_full_example_has_every_key_and_the_defaults_it_claims() -> None:
     assert settings.litestream == LitestreamSettings()
     assert settings.stop_timeout_s == bare.stop_timeout_s
     assert settings.lease_ttl_s == bare.lease_ttl_s
-    assert settings.drill_every_s == bare.drill_every_s
+    assert settings.drill == bare.drill
     assert settings.state_dir == bare.state_dir
 
 

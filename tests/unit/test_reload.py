@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from obelisk_ops.errors import ConfigError
-from obelisk_ops.settings import LitestreamSettings, ReplicaSettings, Settings
+from obelisk_ops.settings import DrillSettings, LitestreamSettings, ReplicaSettings, Settings
 from obelisk_ops.supervise.reload import Changes, compare
 
 REPLICA = ReplicaSettings(
@@ -74,7 +74,12 @@ def at(**replica: str) -> Settings:
             replace(NOTHING, later=("state_dir", "lease.ttl")),
             id="what needs a start",
         ),
-        pytest.param(replace(SETTINGS, drill_every_s=60), PRESENT, NOTHING, id="none of it"),
+        pytest.param(
+            replace(SETTINGS, drill=DrillSettings(every_s=60)),
+            PRESENT,
+            NOTHING,
+            id="none of it",
+        ),
     ],
 )
 def test_changes(after: Settings, wanted: dict[str, Path], changes: Changes) -> None:

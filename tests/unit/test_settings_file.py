@@ -59,7 +59,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         snapshot_interval_s=5_400,
         snapshot_retention_s=7 * 86_400,
     )
-    assert (settings.lease_ttl_s, settings.drill_every_s) == (10, 43_200)
+    assert (settings.lease_ttl_s, settings.drill.every_s) == (10, 43_200)
 
 
 @pytest.mark.parametrize("text", ["", "lease:\n", "{}\n", "# nothing\n", "\ufefflease: {}\n"])
@@ -70,7 +70,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path, text: str) -> None:
     assert settings.databases == ()
     assert settings.state_dir == tmp_path / ".obelisk-ops"
     assert settings.litestream == LitestreamSettings()
-    assert (settings.lease_ttl_s, settings.drill_every_s) == (30, 86_400)
+    assert (settings.lease_ttl_s, settings.drill.every_s) == (30, 86_400)
 
 
 def test_a_profile_sets_what_is_left_out(tmp_path: Path) -> None:
@@ -151,6 +151,9 @@ def test_region_and_endpoint_come_from_the_environment_when_left_out(
         ("litestream: {levels: []}", "litestream.levels: must be a list"),
         ("litestream: {levels: [30s, 5]}", "litestream.levels[1]: 5 has no unit"),
         ("litestream: {levels: [5m, 30s]}", "litestream.levels: must be at most 8"),
+        ("drill: {download: 5}", "drill.download: must be a text"),
+        ("drill: {download: 5GB}", "drill.download: '5GB' is no amount of bytes"),
+        ("drill: {every: 0s}", "drill.every: 0s is out of range"),
         # the place in the bucket
         ("replica: {}", "replica.url: is missing"),
         (

@@ -54,7 +54,7 @@ def test_it_shows_what_was_left_out_too(file: Path) -> None:
         "stop_timeout": "25s",
         "lease": {"ttl": "30s"},
         "host": platform.node(),
-        "drill": {"every": "1d"},
+        "drill": {"every": "1d", "timeout": "1h"},
         "metrics": {"allow_remote": False, "hosts": []},
         "alerts": {"command": [], "after": "30s", "repeat": "4h"},
     }

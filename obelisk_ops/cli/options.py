@@ -1,0 +1,25 @@
+"""Options whose values are written in a form of their own."""
+
+from __future__ import annotations
+
+import click
+
+from obelisk_ops.core.durations import parse_duration
+from obelisk_ops.errors import InvalidInput
+
+
+def duration_option(
+    _ctx: click.Context, param: click.Parameter, value: str | None
+) -> float | None:
+    """
+    Return the seconds that an option names, such as ``10m``; None without it.
+
+    Raises:
+        InvalidInput: It is no duration.
+    """
+    if value is None:
+        return None
+    try:
+        return parse_duration(value)
+    except ValueError as wrong:
+        raise InvalidInput(f"{param.opts[0]} {value!r}: {wrong}") from None

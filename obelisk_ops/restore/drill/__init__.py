@@ -1,0 +1,1 @@
+"""Proving that a backup can be restored, by restoring it and reading what came back."""

@@ -1,0 +1,118 @@
+"""Drills of real replicas from a real S3 server, by the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands import Commands, Ran, commands_for
+from tests.conftest import S3
+from tests.drilled import workflow_replica
+from tests.replicas import ReplicatedDatabase
+
+POINTS = 4
+
+
+@pytest.fixture(scope="module")
+def backup(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> ReplicatedDatabase:
+    return workflow_replica(tmp_path_factory.mktemp("wf"), s3.replica(), points=POINTS)
+
+
+@pytest.fixture
+def commands(
+    backup: ReplicatedDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Commands:
+    return commands_for(backup.place, tmp_path, capsys)
+
+
+def told(ran: Ran) -> dict[str, Any]:
+    """Return the one drill that was told."""
+    [only] = json.loads(ran.out)["drills"]
+    assert isinstance(only, dict)
+    return only
+
+
+def test_a_sound_backup_is_proven(commands: Commands, tmp_path: Path) -> None:
+    ran = commands.run("replica", "drill", "run", "--code", "tests.drilled", "--json")
+
+    assert ran.status == 0, ran.err
+    drilled = told(ran)
+    assert (drilled["name"], drilled["outcome"]) == ("run", "ok")
+    assert (drilled["epoch"], drilled["txid"]) == (1, POINTS)
+    assert set(drilled["checks"].values()) == {"ok"}
+    assert {"pages", "line", "database", "logs", "causes", "projections", "replay"} <= set(
+        drilled["checks"]
+    )
+    newest, by_chance = drilled["points"]
+    assert (newest["why"], newest["executions"], newest["replayed"]) == ("latest", 16, 16)
+    assert by_chance["why"] == "random"
+    assert by_chance["txid"] < POINTS
+    assert [entry.name for entry in (tmp_path / ".obelisk-ops" / "drills").iterdir()] == [
+        "lock"
+    ]
+
+
+def test_without_code_nothing_is_replayed_and_that_is_said(commands: Commands) -> None:
+    drilled = told(commands.run("replica", "drill", "--json"))
+
+    assert drilled["outcome"] == "ok"
+    assert drilled["checks"]["replay"] == "skipped: no code named"
+
+
+def test_a_seed_chooses_the_same_points_again(commands: Commands) -> None:
+    first, again = (
+        told(commands.run("replica", "drill", "run", "--seed", "7", "--json")) for _ in range(2)
+    )
+
+    assert [point["txid"] for point in first["points"]] == [
+        point["txid"] for point in again["points"]
+    ]
+    assert first["seed"] == 7
+
+
+def test_people_get_a_table(commands: Commands) -> None:
+    ran = commands.run("replica", "drill", "run", "--seed", "7")
+
+    assert "e0001/txid:4" in ran.out
+    assert "OK" in ran.out
+    assert "--seed 7" in ran.err
+
+
+def test_status_shows_the_last_drill(commands: Commands, tmp_path: Path) -> None:
+    config = tmp_path / "obelisk-ops.yml"
+    config.write_text(
+        config.read_text().replace("databases: []", "databases: [{path: run.db}]")
+    )
+    commands.run("replica", "drill", "run")
+
+    ran = commands.run("status", "--json")
+
+    [row] = json.loads(ran.out)["databases"]
+    assert row["last_drill"]["outcome"] == "ok"
+    assert row["last_drill"]["good_at"] == row["last_drill"]["at"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "code"),
+    [
+        (["nothing"], 7, "replica_not_found"),
+        (["run", "--within", "5"], 2, "invalid_input"),
+        (["run", "--code", "no.such.module"], 2, "function_not_found"),
+        (["../run"], 3, "config"),
+    ],
+)
+def test_refuses(commands: Commands, arguments: list[str], status: int, code: str) -> None:
+    ran = commands.run("replica", "drill", *arguments, "--json")
+
+    assert (ran.status, ran.error["code"]) == (status, code)
+
+
+def test_too_little_time_is_inconclusive(commands: Commands) -> None:
+    ran = commands.run("replica", "drill", "run", "--within", "1ms", "--json")
+
+    assert ran.status == 4
+    assert told(ran)["outcome"] == "inconclusive"
+    assert ran.error["code"] == "unknown"
