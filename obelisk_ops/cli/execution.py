@@ -13,6 +13,7 @@ import msgspec
 
 from obelisk_ops.cli import (
     execution_ask,
+    execution_diff,
     execution_files,
     execution_output,
     execution_replay,
@@ -58,6 +59,7 @@ for command in (
     *execution_files.COMMANDS,
     *execution_output.COMMANDS,
     *execution_report.COMMANDS,
+    *execution_diff.COMMANDS,
     prune,
 ):
     execution.add_command(command)

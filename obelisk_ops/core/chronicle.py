@@ -70,6 +70,7 @@ class Call:
         error: What it raised.
         attempts: Of an activity.
         due: When a timer fires, or is no longer waited; UTC milliseconds.
+        wait_ms: How long a timer or a signal was to be waited for at most, as code said.
         queue: Of an activity; empty for the default one.
         target: Id of the execution that it made.
     """
@@ -87,6 +88,7 @@ class Call:
     error: Failure | None = None
     attempts: list[Attempt] = field(default_factory=list)
     due: int | None = None
+    wait_ms: int | None = None
     queue: str = ""
     target: str = ""
 

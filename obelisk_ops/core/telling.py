@@ -109,10 +109,12 @@ class _Reader:
                 last.ended_at, last.outcome, last.error = event.at, call.outcome, call.error
 
     def timer_set(self, event: Event, body: events.TimerSet) -> None:
-        self._ask(event, "timer", body.n, "", None).due = body.until
+        call = self._ask(event, "timer", body.n, "", None)
+        call.due, call.wait_ms = body.until, body.wait
 
     def signal_awaited(self, event: Event, body: events.SignalAwaited) -> None:
-        self._ask(event, "signal", body.n, body.name, None).due = body.until or None
+        call = self._ask(event, "signal", body.n, body.name, None)
+        call.due, call.wait_ms = body.until or None, body.wait
 
     def child_created(self, event: Event, body: events.ChildCreated) -> None:
         self._ask(event, "child", body.n, body.fn, body.input).target = body.id
@@ -122,7 +124,7 @@ class _Reader:
 
     def scheduled(self, event: Event, body: events.Scheduled) -> None:
         call = self._ask(event, "scheduled", body.n, body.fn, body.input)
-        call.target, call.due = body.id, body.start_at or None
+        call.target, call.due, call.wait_ms = body.id, body.start_at or None, body.wait
         _answer(call, event, UNSET, UNSET)
 
     def answered(self, event: Event, body: _Answer) -> None:
