@@ -72,7 +72,7 @@ def in_flight_json(calls: tuple[InFlight, ...]) -> list[dict[str, Any]]:
 
 
 def _show(done: Restored, moment: str, wish: When, *, as_json: bool) -> None:
-    told = _told(done.plan, moment, wish) | {
+    told = plan_json(done.plan, moment, wish) | {
         "path": str(done.path), "bytes": done.size, "checks": done.checks,
         "in_flight": in_flight_json(done.in_flight),
     }  # fmt: skip
@@ -83,7 +83,7 @@ def _show(done: Restored, moment: str, wish: When, *, as_json: bool) -> None:
     print_table(
         ("restored", ""),
         [
-            *_rows(done.plan, moment, wish),
+            *plan_rows(done.plan, moment, wish),
             ("file", f"{done.path} ({decimal(done.size)})"),
             ("checks", checks),
             *[
@@ -102,14 +102,15 @@ def _show_plan(plan: Plan, moment: str, wish: When, target: Path, *, as_json: bo
             "checks": {},
             "in_flight": [],
         }
-        print_json(_told(plan, moment, wish) | told | {"dry_run": True})
+        print_json(plan_json(plan, moment, wish) | told | {"dry_run": True})
         return
     read = f"{counted(len(plan.files), 'object')}, {decimal(plan.download_bytes)}"
     would = ("file", f"{target} ({decimal(plan.database_bytes)}), not written")
-    print_table(("would restore", ""), [*_rows(plan, moment, wish), ("from", read), would])
+    print_table(("would restore", ""), [*plan_rows(plan, moment, wish), ("from", read), would])
 
 
-def _told(plan: Plan, moment: str, wish: When) -> dict[str, Any]:
+def plan_json(plan: Plan, moment: str, wish: When) -> dict[str, Any]:
+    """Return what was asked and obtained, and from what, in the form that scripts read."""
     return {
         "name": plan.name, "epoch": plan.point.epoch, "asked": moment,
         "asked_at": iso(wish.at_ms) if isinstance(wish, At) else None,
@@ -118,7 +119,8 @@ def _told(plan: Plan, moment: str, wish: When) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _rows(plan: Plan, moment: str, wish: When) -> list[tuple[str, str]]:
+def plan_rows(plan: Plan, moment: str, wish: When) -> list[tuple[str, str]]:
+    """Return the same for people."""
     meant = when.show(wish)
     asked = moment if moment == meant else f"{moment} ({meant})"
     point = when.show(when.Txid(plan.point.txid, plan.point.epoch))

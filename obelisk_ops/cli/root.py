@@ -34,6 +34,7 @@ COMMANDS = {
     "policy": "obelisk_ops.cli.policy:policy",
     "replica": "obelisk_ops.cli.replica:replica",
     "restore": "obelisk_ops.cli.restore:restore",
+    "rollback": "obelisk_ops.cli.rollback:rollback",
     "takeover": "obelisk_ops.cli.takeover:takeover",
     "inspect": "obelisk_ops.cli.inspect:inspect",
     "s3": "obelisk_ops.cli.s3:s3",

@@ -39,6 +39,9 @@ T = TypeVar("T")
 #: told the bytes written so far, and the bytes expected
 Progress: TypeAlias = Callable[[int, int], None]
 
+#: given a finished copy, where it is to appear, and a note of what it descends from
+Publish: TypeAlias = Callable[[Path, Path, bytes], None]
+
 _ATTEMPTS = 4
 _SPARE_BYTES = 1 << 20
 
@@ -136,10 +139,27 @@ def restore(
         OpsError: See ``make_plan`` and ``aside.run``.
     """
     check_target(target)
+
+    def plan() -> Plan:
+        return replace(_plan(source, wish, clock), claim=claim)
+
     return _despite_retention(
-        lambda: _restore(
-            source, replace(_plan(source, wish, clock), claim=claim), target, clock, progress
-        )
+        lambda: _restore(source, plan(), target, clock, progress, publish)
+    )
+
+
+def restore_beside(
+    source: Source, wish: When, target: Path, *, clock: Clock, progress: Progress,
+    publish: Publish,
+) -> Restored:  # fmt: skip
+    """
+    Restore into a private folder beside *target*, and let *publish* put it in its place.
+
+    Raises:
+        OpsError: See ``restore``, and what *publish* raises.
+    """
+    return _despite_retention(
+        lambda: _restore(source, _plan(source, wish, clock), target, clock, progress, publish)
     )
 
 
@@ -191,7 +211,7 @@ def _captured_ms(times: PointTimes, point: Point, last: Header) -> int:
 
 
 def _restore(
-    source: Source, plan: Plan, target: Path, clock: Clock, progress: Progress
+    source: Source, plan: Plan, target: Path, clock: Clock, progress: Progress, publish: Publish
 ) -> Restored:
     check_space(plan, target)
     with workspace(target) as folder:

@@ -66,11 +66,11 @@ def workspace(target: Path) -> Iterator[Path]:
         StorageUnavailable: It cannot be made.
     """
     try:
-        with _alone_in(target.parent):
-            _sweep(target)
+        with alone_in(target.parent):
+            sweep(target)
             folder, lock = _make_locked(target)
     except OSError as error:
-        raise _refusal(target.parent, error) from None
+        raise refusal(target.parent, error) from None
     try:
         yield folder
     finally:
@@ -89,18 +89,18 @@ def publish(finished: Path, target: Path, note: bytes) -> None:
     """
     try:
         finished.chmod(0o600)
-        _sync(finished)
-        with _alone_in(target.parent):
+        sync(finished)
+        with alone_in(target.parent):
             check_target(target)
             with _undone_on_failure(finished, target):
-                _write_note(target, note)
+                write_note(target, note)
                 os.link(finished, target)
-                _sync(target.parent)
+                sync(target.parent)
     except FileExistsError:
         check_target(target)
         raise
     except OSError as error:
-        raise _refusal(target, error) from None
+        raise refusal(target, error) from None
 
 
 def _make_locked(target: Path) -> tuple[Path, int]:
@@ -116,7 +116,8 @@ def _prefix(target: Path) -> str:
     return f".{target.name}.restoring-"
 
 
-def _sweep(target: Path) -> None:
+def sweep(target: Path) -> None:
+    """Remove the private folders beside *target* whose process has died."""
     for folder in target.parent.glob(f"{glob.escape(_prefix(target))}*"):
         with suppress(OSError):
             handle = _lock(folder)
@@ -125,7 +126,7 @@ def _sweep(target: Path) -> None:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
     """Keep other restores out of a folder for a few system calls."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -145,7 +146,8 @@ def _lock(folder: Path) -> int:
     return handle
 
 
-def _write_note(target: Path, note: bytes) -> None:
+def write_note(target: Path, note: bytes) -> None:
+    """Tell the supervisor what a copy descends from: the old note or this one, and synced."""
     folder = beside.make_folder(target)
     with tempfile.NamedTemporaryFile(prefix=f".{NOTE}-", dir=folder, delete=False) as file:
         try:
@@ -156,7 +158,7 @@ def _write_note(target: Path, note: bytes) -> None:
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
-    _sync(folder)
+    sync(folder)
 
 
 @contextmanager
@@ -174,7 +176,8 @@ def _undone_on_failure(finished: Path, target: Path) -> Iterator[None]:
         raise
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Return when a file, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -182,7 +185,8 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _refusal(path: Path, error: OSError) -> StorageUnavailable:
+def refusal(path: Path, error: OSError) -> StorageUnavailable:
+    """Return the error that says what a person can do about *error*."""
     hint = "check the space, the owner and the mode of the folder"
     if error.errno in _NO_LINKS:
         hint = "the file system must allow hard links; choose another path with --to"
