@@ -68,7 +68,8 @@ class Alerts:
             # What nobody has to back up any more is well.
             seen = _severity(row) if row else Severity.NONE
             case = self._cases.get(name, Case())
-            case, notice = step(case, seen, now_ms=now_ms, patience=self._patience)
+            patience = self._patience.with_reason(row.reason if row else "")
+            case, notice = step(case, seen, now_ms=now_ms, patience=patience)
             self._cases[name] = case
             if notice:
                 told.append(alert(name, row, notice, past_ms=self._past_ms))

@@ -34,8 +34,10 @@ class Severity(IntEnum):
 _CRITICAL_STATES = frozenset({State.FATAL, State.FENCED})
 _CRITICAL_REASONS = frozenset({
     "credentials", "bucket_missing", "clock", "corrupt_database", "damaged_object",
-    "lost_objects", "verification_failed",
+    "lost_objects", "second_writer", "verification_failed",
 })  # fmt: skip
+#: Told at once: it may look well again soon, and somebody has to find out all the same.
+_URGENT_REASONS = frozenset({"second_writer"})
 
 
 def severity(state: str, reason: str, *, has_failed_drill: bool = False) -> Severity | None:
@@ -57,6 +59,10 @@ class Patience:
 
     after_ms: int
     repeat_ms: int
+
+    def with_reason(self, reason: str) -> Patience:
+        """Return how long a state of this reason has to last: the urgent are told at once."""
+        return replace(self, after_ms=0) if reason in _URGENT_REASONS else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

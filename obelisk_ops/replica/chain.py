@@ -47,17 +47,19 @@ class Chain:
         return tuple(file for file in self.level0 if file.modified_ms < before_ms)
 
 
-def read_chain(store: ObjectStore, keys: ReplicaKeys, epoch: int) -> Chain:
-    """Return the chain of one epoch; one request if it is small, else a few."""
+def read_files(store: ObjectStore, keys: ReplicaKeys, epoch: int) -> tuple[list[LtxFile], bool]:
+    """
+    Return the files of one epoch that its chain is worked out from, and whether these are all.
+
+    One request if it is small, else a few.
+    """
     folder = keys.epoch(epoch)
     first = [
         ltx_file(info, epoch=epoch, folder=folder) for info in islice(store.list(folder), PAGE)
     ]
-    found = [file for file in first if file]
-    is_small = len(first) < PAGE
-    if not is_small:
-        found = _behind_snapshot(store, keys, epoch)
-    return examine(found, is_small=is_small)
+    if len(first) < PAGE:
+        return [file for file in first if file], True
+    return _behind_snapshot(store, keys, epoch), False
 
 
 def examine(files: list[LtxFile], *, is_small: bool = True) -> Chain:

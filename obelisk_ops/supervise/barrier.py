@@ -201,7 +201,7 @@ class Barrier:
         """Raise what is known to be wrong with what was shipped before."""
         tracker = self._keeper.tracker
         doubt = self._keeper.doubts.problem()
-        problem = doubt or (tracker and (tracker.problem or tracker.missing))
+        problem = doubt or (tracker and (tracker.scout.problem or tracker.missing))
         if problem:
             raise Unavailable(problem.text)
         if tracker and tracker.custody.is_alarmed:

@@ -10,6 +10,8 @@ database, and it goes on shipping:
   had not read (litestream.local.is_overtaken).
 - Objects that it had shipped are gone from the bucket (custody.py). It never ships them again.
 
+And somebody else may write into its epoch (intruders.py).
+
 None can be mended in the epoch: it ends, and the next one begins with a snapshot. The
 note ``suspect`` beside the database keeps that in mind over restarts of the supervisor.
 """
@@ -23,11 +25,12 @@ from pathlib import Path
 
 from obelisk_ops.errors import OpsError
 from obelisk_ops.litestream.local import Shipped, is_overtaken, newest_txid, read_shipped
+from obelisk_ops.replica.layout import epoch_name
 from obelisk_ops.storage.sqlite import beside
 from obelisk_ops.storage.sqlite.recovery import find_overlooked_commit
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Problem
-from obelisk_ops.supervise.ledger import Loss
+from obelisk_ops.supervise.ledger import Intrusion, Loss
 from obelisk_ops.supervise.sidecar import Sidecar
 
 _RETRY_MS = 2_000
@@ -36,6 +39,10 @@ _SUSPECT = "what was shipped may differ from the file: a new epoch will begin wi
 #: An epoch that lost its objects is followed by another not more often than this: where
 #: something deletes what it should not, new copies are no cure.
 _HEAL_REST_MS = 600_000
+#: The same for one that another program wrote into: it may follow.
+_PART_REST_MS = 60_000
+#: How long that is said, so that whoever looks now and then has seen it.
+_SAID_MS = 60_000
 _KILLED = "the owner of the file was killed: its last commit is being looked for"
 
 
@@ -59,6 +66,9 @@ class Doubts:
         self._due_ms = 0
         self._since_ms: int | None = None
         self._healed_ms: int | None = None
+        self._intrusion: Intrusion | None = None
+        self._intruded_ms = self._intruding_ms = 0
+        self._parted_ms: int | None = None
 
     def problem(self) -> Problem | None:
         """Return what is in doubt, asked anew: an answer that says ok must not be older."""
@@ -86,7 +96,15 @@ class Doubts:
             self._sidecar.write_suspect(overtaken.txid)
         return self._sidecar.suspect() is not None
 
-    def lost(self, loss: Loss) -> None:
+    def hear(self, loss: Loss | None, intrusion: Intrusion | None, *, said: str) -> None:
+        """Take note of what was found in the bucket; *said* is the reason of the state."""
+        if loss is not None and said == "lost_objects":
+            # It was said, so that whoever listens has heard; now it is mended.
+            self._lost(loss)
+        if intrusion is not None:
+            self._intruded(intrusion)
+
+    def _lost(self, loss: Loss) -> None:
         """Note that the epoch has lost objects: the next one begins with a copy of all."""
         now_ms = self._fleet.clock.elapsed_ms()
         if self._healed_ms is not None and now_ms - self._healed_ms < _HEAL_REST_MS:
@@ -98,6 +116,31 @@ class Doubts:
             "lost_objects", database=self._name, epoch=loss.epoch, first=loss.first,
             last=loss.last,
         )  # fmt: skip
+
+    def _intruded(self, intrusion: Intrusion) -> None:
+        """Note that somebody else writes into the epoch: ours goes on in the next one."""
+        now_ms = self._intruding_ms = self._fleet.clock.elapsed_ms()
+        if intrusion != self._intrusion:
+            self._intrusion, self._intruded_ms = intrusion, now_ms
+            self._fleet.log.warning(
+                "second_writer", database=self._name, epoch=intrusion.epoch,
+                first=intrusion.first, why=intrusion.why,
+            )  # fmt: skip
+        if self._parted_ms is not None and now_ms - self._parted_ms < _PART_REST_MS:
+            return
+        with suppress(OpsError):  # tried again, as above
+            self._sidecar.write_suspect(intrusion.first - 1)
+            self._parted_ms = now_ms
+
+    def intruder(self) -> Problem | None:
+        """Return what is known of somebody else who writes; said longer than it lasts."""
+        intrusion, now_ms = self._intrusion, self._fleet.clock.elapsed_ms()
+        if intrusion is None or now_ms - self._intruding_ms >= _SAID_MS:
+            return None
+        text = f"another program writes into {epoch_name(intrusion.epoch)}"
+        return Problem(
+            code="second_writer", text=text, since_ms=self._intruded_ms, why=intrusion.why
+        )
 
     async def settle(self) -> None:
         """Look for what a killed owner left behind, and wait a little for the end of it."""

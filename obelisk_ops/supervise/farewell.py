@@ -208,10 +208,9 @@ def _unproven(keeper: Keeper, why: str) -> Farewell:
 
 def _measured(tracker: Tracker) -> Farewell:
     local, remote = tracker.local, tracker.remote
-    if tracker.missing is not None:
-        return Farewell(exit_status=UNKNOWN, detail=tracker.missing.text)
-    if local is None or remote is None or local.tail is None:
-        return Farewell(exit_status=UNKNOWN, detail="the local position cannot be read")
+    if local is None or remote is None or local.tail is None or _trouble(tracker):
+        why = _trouble(tracker) or "the local position cannot be read"
+        return Farewell(exit_status=UNKNOWN, detail=why)
     if tracker.is_settled:
         detail = f"everything up to transaction {local.txid} is in the bucket"
         return Farewell(exit_status=PROVEN, detail=detail, transactions=0, size=0)
@@ -225,6 +224,13 @@ def _measured(tracker: Tracker) -> Farewell:
         transactions=transactions,
         size=local.tail.size,
     )
+
+
+def _trouble(tracker: Tracker) -> str:
+    """Say why what is listed proves nothing; empty where it does."""
+    if tracker.intrusion is not None:
+        return tracker.intrusion.words
+    return tracker.missing.text if tracker.missing else ""
 
 
 def _amount(transactions: int, size: int | None) -> str:

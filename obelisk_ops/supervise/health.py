@@ -31,7 +31,7 @@ _NEEDS_A_PERSON = frozenset(
 )
 
 _EXIT_BY_REASON = {
-    "fenced": 9, "database_locked": 9, "credentials": 11, "clock": 12,
+    "fenced": 9, "database_locked": 9, "second_writer": 9, "credentials": 11, "clock": 12,
     "corrupt_database": 10, "verification_failed": 10, "damaged_object": 10,
     "backup_missing": 10, "lost_objects": 10,
     "s3_unavailable": 6, "bucket_missing": 6, "storage_unavailable": 6,
@@ -95,6 +95,7 @@ class Observations:
         may_write: Whether the lease is good for writing now.
         idle_ms: Since when no process has the file open; None while one has.
         crash: Why the process is not running, if it ended unasked.
+        intruder: Who else writes to the replica, or did a moment ago.
         doubt: Why what was shipped is not surely what the file holds.
         missing: What was in the bucket and is not, or is not listed.
         is_fatal: Whether it ended so often that a person should look.
@@ -120,6 +121,7 @@ class Observations:
     may_write: bool = True
     idle_ms: int | None = None
     crash: Problem | None = None
+    intruder: Problem | None = None
     doubt: Problem | None = None
     missing: Problem | None = None
     is_fatal: bool = False
@@ -211,6 +213,7 @@ def words_if_ahead(*, replica_txid: int | None, local_txid: int | None) -> str:
 def _verdict(seen: Observations, now_ms: int) -> _Verdict:
     return (
         _without_right_or_file(seen)
+        or _intruded(seen, now_ms)
         or _in_need_of_a_person(seen, now_ms)
         or _without_process(seen)
         or _set_back(seen)
@@ -231,6 +234,13 @@ def _without_right_or_file(seen: Observations) -> _Verdict | None:
     if seen.was_there:
         return State.STOPPED, "database_not_found", "the file is gone"
     return State.STARTING, "database_not_found", "waiting for the file"
+
+
+def _intruded(seen: Observations, now_ms: int) -> _Verdict | None:
+    if seen.intruder is None:
+        return None
+    # Also when our own history is safe again: somebody has to find who it is.
+    return State.FATAL, seen.intruder.code, _since(seen.intruder, now_ms)
 
 
 def _in_need_of_a_person(seen: Observations, now_ms: int) -> _Verdict | None:

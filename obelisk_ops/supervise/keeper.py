@@ -23,7 +23,7 @@ from obelisk_ops.supervise.health import Health, Observations, Problem, State, j
 from obelisk_ops.supervise.launch import replicated
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.ledger import Ledger
-from obelisk_ops.supervise.ownership import Owner
+from obelisk_ops.supervise.ownership import Occupant, Owner
 from obelisk_ops.supervise.runner import Member, Runner
 from obelisk_ops.supervise.seat import Seat
 from obelisk_ops.supervise.sidecar import Sidecar
@@ -109,6 +109,11 @@ class Keeper:
     def owner(self) -> Owner | None:
         """The note of its epoch; None until it is known."""
         return self._tenure.owner
+
+    @property
+    def occupant(self) -> Occupant | None:
+        """Whose the replica is instead, while it is refused here."""
+        return self._tenure.occupant if self._tenure.refusal else None
 
     @property
     def is_undecided(self) -> bool:
@@ -221,8 +226,8 @@ class Keeper:
 
     def _look_at_epoch(self) -> None:
         tracker = self.tracker
-        if tracker is not None and tracker.superseded and not self._tenure.refusal:
-            self._tenure.supersede(tracker.superseded)
+        if tracker is not None and tracker.scout.superseded and not self._tenure.refusal:
+            self._tenure.supersede(tracker.scout.superseded)
             self._drop_tracker()
         owner = self.owner
         if owner is not None and self.tracker is None:
@@ -235,12 +240,8 @@ class Keeper:
                 on_news=self._wake.set,
             )
             wake_owner(self.path)  # it may wait for somebody who looks after its file
-        if (
-            owner is None
-            and self._inode is not None
-            and not self.is_retired
-            and not self.process
-        ):
+        is_free = owner is None and not self.is_retired and not self.process
+        if is_free and self._inode is not None:
             # A process of the file that was here before has to be gone first.
             self._tenure.seek(self._inode)
 
@@ -269,10 +270,8 @@ class Keeper:
     def _look_at_doubts(self) -> None:
         owner = self.owner
         meta = self._sidecar.meta(owner.epoch) if owner else None
-        loss = self.tracker.loss if self.tracker else None
-        if loss is not None and self.health.reason == "lost_objects":
-            # It was said, so that whoever listens has heard; now it is mended.
-            self.doubts.lost(loss)
+        if self.tracker is not None:
+            self.doubts.hear(self.tracker.loss, self.tracker.intrusion, said=self.health.reason)
         if self.doubts.look(meta, is_running=self.process is not None) and owner:
             self._fleet.log.warning("epoch_in_doubt", database=self.name, epoch=owner.epoch)
             # Without an epoch the process is ended at once, and a new one is sought.
@@ -348,12 +347,9 @@ class Keeper:
         is_good = self.health.state in {State.OK, State.STARTING}
         log = self._fleet.log.info if is_good else self._fleet.log.warning
         log(
-            "state",
-            database=self.name,
-            state=self.health.state.value,
-            was=before.state.value,
-            detail=self.health.detail,
-        )
+            "state", database=self.name, state=self.health.state.value,
+            was=before.state.value, detail=self.health.detail,
+        )  # fmt: skip
 
     def _idle_since(self) -> int | None:
         if self.process is not None:
@@ -370,7 +366,7 @@ class Keeper:
             self._problem
             or self._tenure.problem
             or runner.problem
-            or (tracker.problem if tracker else None)
+            or (tracker.scout.problem if tracker else None)
         )
         return Observations(
             since_ms=self.since_ms,
@@ -385,6 +381,7 @@ class Keeper:
             may_write=self.lease.may_write(),
             idle_ms=self._idle_since(),
             crash=runner.crash if self.owner else None,
+            intruder=self.doubts.intruder(),
             doubt=self.doubts.problem(),
             missing=tracker.missing if tracker else None,
             is_fatal=runner.is_fatal,

@@ -22,8 +22,8 @@ from obelisk_ops.supervise.sidecar import read_note, write_private
 
 #: A database that is written all the time costs one sync a second here.
 PAUSE_MS = 1_000
-_LOSSES_MAX = 20
-#: How long a loss is shown after it was healed.
+_KEPT_MAX = 20
+#: How long what went wrong is shown after it was healed.
 SHOWN_MS = 86_400_000
 
 
@@ -70,11 +70,37 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Intrusion:
+    """
+    That somebody else wrote into an epoch of ours.
+
+    Attributes:
+        epoch: The epoch.
+        first: The first transaction that may not be what it was.
+        why: How that is known, in words.
+        at_ms: When it was seen; UTC milliseconds.
+    """
+
+    epoch: int
+    first: int
+    why: str
+    at_ms: int
+
+    @property
+    def words(self) -> str:
+        """What happened, in words."""
+        where = epoch_name(self.epoch)
+        trusted = f"up to transaction {self.first - 1}" if self.first > 1 else "nowhere"
+        return f"another program wrote into {where}, which can be trusted {trusted}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pages:
-    """The whole ledger: the last entry, and what was lost of late, oldest first."""
+    """The whole ledger: the last entry, and what went wrong of late, oldest first."""
 
     entry: Entry | None = None
     losses: tuple[Loss, ...] = ()
+    intrusions: tuple[Intrusion, ...] = ()
 
 
 _decode = msgspec.json.Decoder(Pages).decode
@@ -112,12 +138,25 @@ class Ledger:
 
     def note_loss(self, loss: Loss) -> None:
         """Note that something is lost."""
-        losses = (*self.pages.losses, loss)[-_LOSSES_MAX:]
+        losses = (*self.pages.losses, loss)[-_KEPT_MAX:]
         self.pages = replace(self.pages, losses=losses)
+
+    def note_intrusion(self, intrusion: Intrusion) -> None:
+        """Note that somebody else wrote into the epoch."""
+        intrusions = (*self.pages.intrusions, intrusion)[-_KEPT_MAX:]
+        self.pages = replace(self.pages, intrusions=intrusions)
 
     def words_of_losses(self, now_ms: int) -> tuple[str, ...]:
         """Say what was lost of late; *now_ms* is UTC."""
         return tuple(loss.words for loss in self.pages.losses if now_ms - loss.at_ms < SHOWN_MS)
+
+    def words_of_intrusions(self, now_ms: int) -> tuple[str, ...]:
+        """Say who else wrote of late; *now_ms* is UTC."""
+        return tuple(
+            intrusion.words
+            for intrusion in self.pages.intrusions
+            if now_ms - intrusion.at_ms < SHOWN_MS
+        )
 
     def is_due(self, now_ms: int) -> bool:
         """Tell whether there is something to write, and the last time was long enough ago."""

@@ -50,6 +50,7 @@ class Surroundings:
         wal: Its write-ahead log.
         has_snapshot: Whether the bucket holds a full copy.
         lost: What was lost of late, in words.
+        intruded: Where somebody else wrote of late, in words.
         undeleted: How many objects Litestream should have deleted, and are there.
         answer_ms: How long S3 takes to answer.
         waiting: Bytes on this disk that are not in the bucket, as files to be shipped.
@@ -61,6 +62,7 @@ class Surroundings:
     wal: Wal | None = None
     has_snapshot: bool | None = None
     lost: tuple[str, ...] = ()
+    intruded: tuple[str, ...] = ()
     undeleted: int = 0
     answer_ms: int | None = None
     waiting: int = 0
@@ -124,6 +126,8 @@ def _wal(around: Surroundings) -> Iterator[tuple[str, str]]:
 
 
 def _objects(around: Surroundings) -> Iterator[tuple[str, str]]:
+    for text in around.intruded:
+        yield "second_writer", text
     for text in around.lost:
         yield "lost_objects", text
     if around.has_snapshot is False:

@@ -37,6 +37,14 @@ _RACES_MAX = 5
 _SALTS = struct.Struct(">II")
 
 
+class Outdated(Fenced):
+    """The file is out of date; ``by`` says who has gone on, and in which epoch."""
+
+    def __init__(self, refusal: Refuse, *, hint: str) -> None:
+        super().__init__(refusal.reason, hint=hint)
+        self.by = refusal.by
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence:
     """
@@ -114,8 +122,8 @@ async def settle(
         claim = presence.ownership.claim if presence.ownership else None
         await _refuse_stale(bucket, keys, sidecar, decision, claim)
         match decision:
-            case Refuse(reason=reason):
-                raise Fenced(reason, hint=_way_out(sidecar))
+            case Refuse() as refusal:
+                raise Outdated(refusal, hint=_way_out(sidecar))
             case Missing(reason=reason):
                 raise BackupMissing(reason, hint=_way_out(sidecar))
             case Continue(owner=note):
@@ -155,7 +163,7 @@ async def refuse_outdated(
     newest = await _newest(bucket, keys)
     decision = decide_epoch(file, owner=owner, newest=newest, restored=restored)
     if isinstance(decision, Refuse):
-        raise Fenced(decision.reason, hint=_way_out(sidecar))
+        raise Outdated(decision, hint=_way_out(sidecar))
     await _refuse_stale(bucket, keys, sidecar, decision, claim=None)
 
 
@@ -225,12 +233,13 @@ def _doubt(sidecar: Sidecar, owner: Owner | None) -> Doubt | None:
         return None  # or it is of the epoch before: nothing was shipped of this one
     kind, _, value = note.decode(errors="replace").partition(" ")
     if kind == TRUSTED and value.isdecimal():
-        return Doubt(trusted_txid=int(value))
+        return Doubt(epoch=owner.epoch, trusted_txid=int(value))
     try:
         salts = _SALTS.unpack(bytes.fromhex(value))
     except (ValueError, struct.error):
         salts = None
-    return Doubt(trusted_txid=last_before_log(sidecar.meta(owner.epoch), salts))
+    trusted_txid = last_before_log(sidecar.meta(owner.epoch), salts)
+    return Doubt(epoch=owner.epoch, trusted_txid=trusted_txid)
 
 
 def _go_on(owner: Owner, file: File, sidecar: Sidecar, presence: Presence) -> Opened:

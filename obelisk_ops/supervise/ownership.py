@@ -8,7 +8,7 @@ epoch of its own, so that two histories are never mixed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from obelisk_ops.replica.epochs import EpochMarker, Parent
@@ -107,9 +107,11 @@ class Doubt:
     What was shipped of an epoch may differ from what the file held.
 
     Attributes:
+        epoch: Its number.
         trusted_txid: Its last transaction that does not; None if that is not known.
     """
 
+    epoch: int
     trusted_txid: int | None
 
 
@@ -131,10 +133,19 @@ class OpenNext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Occupant:
+    """Whose a replica is, and its newest epoch, as far as that is known."""
+
+    host: str | None = None
+    epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refuse:
     """The file had its epoch, and somebody has opened a later one since."""
 
     reason: str
+    by: Occupant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,9 +222,13 @@ def newest_meant(
 
 def end_if_in_doubt(decision: Decision, doubt: Doubt | None) -> Decision:
     """Return the decision, but that an epoch in doubt ends where it can last be trusted."""
-    if doubt is None or not isinstance(decision, Continue):
+    if doubt is None:
         return decision
-    return _branch(decision.owner, doubt.trusted_txid)
+    if isinstance(decision, Continue):
+        return _branch(decision.owner, doubt.trusted_txid)
+    if isinstance(decision, OpenNext):
+        return replace(decision, parent=_no_later(decision.parent, doubt))
+    return decision
 
 
 def end_if_claimed(decision: Decision, *, was_others: bool) -> Decision:
@@ -242,7 +257,7 @@ def _by_note(
     if newest is None or not _speaks_of(owner, file):
         return None
     if newest.epoch > owner.epoch:
-        return Refuse(reason=_superseded(owner, newest))
+        return _refuse(owner, newest)
     if (owner.epoch, owner.owner) == (newest.epoch, newest.owner):
         return _go_on(owner, local_txid=local_txid, replica_txid=replica_txid)
     return None if owner.is_marked or owner.parent is None else _again(owner, newest)
@@ -276,6 +291,13 @@ def _go_on(owner: Owner, *, local_txid: int, replica_txid: int) -> Continue | Op
     return _branch(owner, local_txid)
 
 
+def _no_later(parent: Parent | None, doubt: Doubt) -> Parent | None:
+    if parent is None or parent.epoch != doubt.epoch or doubt.trusted_txid is None:
+        return parent
+    known = doubt.trusted_txid if parent.txid is None else min(parent.txid, doubt.trusted_txid)
+    return Parent(epoch=parent.epoch, txid=known)
+
+
 def _branch(owner: Owner, txid: int | None) -> OpenNext:
     return OpenNext(
         epoch=owner.epoch + 1,
@@ -287,7 +309,7 @@ def _branch(owner: Owner, txid: int | None) -> OpenNext:
 def _again(owner: Owner, newest: EpochMarker) -> OpenNext | Refuse | None:
     """Return what becomes of a file whose marker did not get there, or not yet."""
     if owner.epoch == newest.epoch:
-        return Refuse(reason=_superseded(owner, newest))
+        return _refuse(owner, newest)
     if owner.epoch != newest.epoch + 1:
         return None
     return OpenNext(
@@ -316,8 +338,9 @@ def _missing(owner: Owner, newest: EpochMarker | None) -> str:
     )
 
 
-def _superseded(owner: Owner, newest: EpochMarker) -> str:
-    return (
-        f"epoch {newest.epoch} was opened by {newest.host}; "
-        f"this file belongs to epoch {owner.epoch}"
+def _refuse(owner: Owner, newest: EpochMarker) -> Refuse:
+    return Refuse(
+        reason=f"epoch {newest.epoch} was opened by {newest.host}; "
+        f"this file belongs to epoch {owner.epoch}",
+        by=Occupant(host=newest.host, epoch=newest.epoch),
     )

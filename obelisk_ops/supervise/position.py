@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from obelisk_ops.litestream import ltx
 from obelisk_ops.litestream.local import Shipped, Tail, WalReader, level0_file, read_shipped
-from obelisk_ops.objectstore import ObjectInfo, ObjectStore
+from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.replica.catalogue import LtxFile, ltx_file
 from obelisk_ops.replica.chain import Chain
 from obelisk_ops.replica.layout import SNAPSHOT_LEVEL, ReplicaKeys
 
@@ -48,6 +50,8 @@ class Remote:
 
 #: More files than this are not measured one by one.
 _FILES_MAX = 1_000
+#: So many files before the newest are listed with it: somebody may write them again.
+_LOOK_BACK = 32
 
 
 class LocalReader:
@@ -90,56 +94,73 @@ class LocalReader:
 
 def remote_of(chain: Chain) -> Remote:
     """Return the newest LTX file of a chain."""
-    newest = chain.newest
-    if newest is None:
-        return Remote()
-    return Remote(
-        txid=newest.max_txid,
-        min_txid=newest.min_txid,
-        level=newest.level,
-        modified_ms=newest.modified_ms,
-    )
+    return _remote(chain.newest) if chain.newest else Remote()
 
 
-def read_remote(store: ObjectStore, keys: ReplicaKeys, epoch: int, known: Remote) -> Remote:
+def read_remote(
+    store: ObjectStore,
+    keys: ReplicaKeys,
+    epoch: int,
+    known: Remote,
+    *,
+    saw: Callable[[LtxFile], None] = lambda _: None,
+) -> Remote:
     """
     Return the newest LTX file of an epoch, beginning the listing at the one known so far.
 
     The known one is listed again each time: that it is still there is part of
     the answer. Once it is compacted away, what holds its transactions is looked
     for in all levels.
+
+    Args:
+        store: The bucket.
+        keys: The replica.
+        epoch: The epoch.
+        known: What is known so far.
+        saw: Told of every file that was listed.
     """
-    newest = _newest(store, keys, epoch, 0, known.min_txid if known.level == 0 else known.txid)
+
+    def newest_of(level: int, since_txid: int) -> Remote:
+        return _newest(store, keys, epoch, level, since_txid, saw)
+
+    since = known.min_txid if known.level == 0 else known.txid
+    newest = newest_of(0, max(since - _LOOK_BACK, 0))
     if known.level and newest.txid < known.txid:
-        newest = _newest(store, keys, epoch, known.level, known.min_txid)
+        newest = newest_of(known.level, known.min_txid)
     if newest.txid >= max(known.txid, 1):
         return newest
     if next(iter(store.list(keys.epoch(epoch))), None) is None:
         return Remote()
-    levels = range(SNAPSHOT_LEVEL + 1)
-    found = (_newest(store, keys, epoch, level, 0) for level in levels)
+    found = (newest_of(level, 0) for level in range(SNAPSHOT_LEVEL + 1))
     return max(found, key=lambda remote: remote.txid)
 
 
 def _newest(
-    store: ObjectStore, keys: ReplicaKeys, epoch: int, level: int, since_txid: int
+    store: ObjectStore,
+    keys: ReplicaKeys,
+    epoch: int,
+    level: int,
+    since_txid: int,
+    saw: Callable[[LtxFile], None],
 ) -> Remote:
     folder = keys.level(epoch, level)
     # A name begins with its first transaction, and is longer than what is given here.
     after = f"{folder}{ltx.hex_txid(since_txid)}" if since_txid else ""
-    remotes = (_remote(keys, epoch, info) for info in store.list(folder, after=after))
-    return max((r for r in remotes if r), key=lambda remote: remote.txid, default=Remote())
+    newest = Remote()
+    for info in store.list(folder, after=after):
+        file = ltx_file(info, epoch=epoch, folder=keys.epoch(epoch))
+        if file is not None:
+            saw(file)
+            newest = max(newest, _remote(file), key=lambda remote: remote.txid)
+    return newest
 
 
-def _remote(keys: ReplicaKeys, epoch: int, info: ObjectInfo) -> Remote | None:
-    name = ltx.parse_name(info.key.removeprefix(keys.epoch(epoch)))
-    if name is None:
-        return None
+def _remote(file: LtxFile) -> Remote:
     return Remote(
-        txid=name.max_txid,
-        min_txid=name.min_txid,
-        level=name.level,
-        modified_ms=info.modified_ms,
+        txid=file.max_txid,
+        min_txid=file.min_txid,
+        level=file.level,
+        modified_ms=file.modified_ms,
     )
 
 

@@ -77,6 +77,7 @@ class Row:
 def row_of(keeper: Keeper, fleet: Fleet) -> Row:
     """Return the present verdict on a database that is looked after."""
     health, tracker, process = keeper.verdict(), keeper.tracker, keeper.process
+    occupant = keeper.occupant
     row = replace(
         stopped_row(keeper.name, keeper.path, keeper.owner, detail=_detail(health)),
         state=health.state.value,
@@ -87,6 +88,8 @@ def row_of(keeper: Keeper, fleet: Fleet) -> Row:
         pid=process.pid if process else None,
         notices=health.notices,
     )
+    if occupant is not None:
+        row = replace(row, owner=occupant.host, epoch=occupant.epoch)
     if tracker is None:
         return row
     return replace(
@@ -177,7 +180,7 @@ def restorable(tracker: Tracker) -> Window:
     """Return the window of moments that can be restored."""
     remote = tracker.remote
     newest = iso(remote.modified_ms) if remote and remote.txid else None
-    oldest = iso(tracker.oldest_point_ms) if tracker.oldest_point_ms else None
+    oldest = iso(tracker.scout.oldest_point_ms) if tracker.scout.oldest_point_ms else None
     return Window(oldest=oldest, newest=newest)
 
 

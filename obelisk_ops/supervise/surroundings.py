@@ -76,10 +76,12 @@ def surroundings(surveyor: Surveyor, tracker: Tracker | None, fleet: Fleet) -> S
     )
     if tracker is None:
         return seen
+    now_ms = fleet.clock.now_ms()
     return replace(
         seen,
         has_snapshot=tracker.has_snapshot,
-        lost=tracker.ledger.words_of_losses(fleet.clock.now_ms()),
+        lost=tracker.ledger.words_of_losses(now_ms),
+        intruded=tracker.ledger.words_of_intrusions(now_ms),
         undeleted=tracker.undeleted,
         waiting=tracker.waiting_bytes,
         rate=tracker.arriving,

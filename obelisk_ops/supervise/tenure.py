@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from obelisk_ops.errors import (
@@ -17,6 +18,7 @@ from obelisk_ops.errors import (
     StorageUnavailable,
 )
 from obelisk_ops.process import boot_id
+from obelisk_ops.replica.epochs import newest_epoch
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.replica.leases import Ownership
 from obelisk_ops.supervise import identity
@@ -25,12 +27,20 @@ from obelisk_ops.supervise.claiming import Owned, claim, give_back
 from obelisk_ops.supervise.fencing import Contested, renew_every_ms
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Problem, words_for_ms
-from obelisk_ops.supervise.opening import Opened, Presence, refuse_outdated, settle
-from obelisk_ops.supervise.ownership import File, Owner
+from obelisk_ops.supervise.opening import (
+    Opened,
+    Outdated,
+    Presence,
+    refuse_outdated,
+    settle,
+)
+from obelisk_ops.supervise.ownership import File, Occupant, Owner
 from obelisk_ops.supervise.sidecar import Lock, Sidecar
 
 _RETRY_MS = 2_000
 _SOON_MS = 200
+#: How often the epoch of another owner is looked up; it is only told.
+_OTHERS_MS = 60_000
 _NO_LEASE = "this supervisor has no lease yet"
 
 
@@ -41,6 +51,7 @@ class Tenure:
     Attributes:
         owner: The note of its epoch; None until it is known.
         refusal: Why this machine may not replicate it.
+        occupant: Who may, as far as that is known.
         problem: Why its epoch cannot be found out.
         waiting: What has to happen first, if anything has.
         is_undecided: Whether whoever it is refused for may be dead, or may not have taken it.
@@ -57,6 +68,7 @@ class Tenure:
     ) -> None:
         self.owner: Owner | None = None
         self.refusal: Problem | None = None
+        self.occupant = Occupant()
         self.problem: Problem | None = None
         self.waiting = ""
         self.is_undecided = False
@@ -69,6 +81,7 @@ class Tenure:
         self._seeking: asyncio.Task[None] | None = None
         self._stamped: int | None = None
         self._claimed: Ownership | None = None
+        self._looked_ms: int | None = None
 
     def look_at_lease(self, *, is_at_rest: bool) -> bool:
         """
@@ -131,7 +144,7 @@ class Tenure:
         self.end()
         # Who seeks finds the replica to be his no more, and gives back what he still claims.
         text = f"another machine has opened epoch {epoch}; this file is out of date"
-        self._refuse("fenced", text)
+        self._refuse("fenced", text, by=Occupant(epoch=epoch))
 
     def release(self) -> None:
         """Give the lock back; from now on the engine asks nobody, unless it was fenced."""
@@ -150,7 +163,8 @@ class Tenure:
                 opened = await self._try(inode)
         except (Fenced, DatabaseLocked) as error:
             is_undecided = isinstance(error, Contested)
-            self._refuse(error.code, _with_hint(error), is_undecided=is_undecided)
+            by = self._occupant_by(error)
+            self._refuse(error.code, _with_hint(error), is_undecided=is_undecided, by=by)
         except BackupMissing as error:
             self.problem = self._problem(error.code, _with_hint(error))
         except OpsError as error:
@@ -195,6 +209,7 @@ class Tenure:
         )  # fmt: skip
         if isinstance(claimed, Owned):
             self._refuse_owned(claimed)
+            await self._look_at_others(keys)
             return None
         self._claimed = claimed
         is_first = is_absent and claimed.claim == 1
@@ -235,8 +250,11 @@ class Tenure:
         event = "epoch_opened" if opened.is_new else "epoch_continued"
         self._fleet.log.info(event, database=self._name, epoch=self.owner.epoch)
 
-    def _refuse(self, code: str, text: str, *, is_undecided: bool = False) -> None:
+    def _refuse(
+        self, code: str, text: str, *, is_undecided: bool = False, by: Occupant | None = None
+    ) -> None:
         self._claimed = None
+        self.occupant = by or Occupant()
         self.refusal = self._problem(code, text)
         self.problem = None
         self.is_undecided = is_undecided
@@ -245,9 +263,27 @@ class Tenure:
         look, fleet = owned.look, self._fleet
         age = words_for_ms(look.age_ms)
         text = f"owned by {owned.host} (its lease was renewed {age} ago)"
-        self._refuse("fenced", text, is_undecided=not look.is_proven)
+        known = self.occupant if self.occupant.host == owned.host else Occupant()
+        by = Occupant(host=owned.host, epoch=known.epoch)
+        self._refuse("fenced", text, is_undecided=not look.is_proven, by=by)
         rest_ms = min(look.rest_ms, renew_every_ms(fleet.lease.party.ttl_ms))
         self._due_ms = fleet.clock.elapsed_ms() + max(rest_ms, _SOON_MS)
+
+    async def _look_at_others(self, keys: ReplicaKeys) -> None:
+        now_ms, epoch = self._fleet.clock.elapsed_ms(), self.occupant.epoch
+        if epoch and self._looked_ms is not None and now_ms - self._looked_ms < _OTHERS_MS:
+            return
+        with suppress(OpsError):
+            marker = await self._fleet.bucket.call(lambda store: newest_epoch(store, keys))
+            if marker is not None:
+                self._looked_ms = now_ms
+                self.occupant = replace(self.occupant, epoch=marker.epoch)
+
+    def _occupant_by(self, error: OpsError) -> Occupant | None:
+        if isinstance(error, Outdated):
+            return error.by
+        note = self._sidecar.owner() if isinstance(error, DatabaseLocked) else None
+        return Occupant(host=note.host, epoch=note.epoch) if note else None
 
     def _take_lock(self) -> None:
         if self._lock is not None and self._lock.is_current():

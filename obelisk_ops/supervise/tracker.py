@@ -15,37 +15,30 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from obelisk_ops.errors import CredentialsError, OpsError, StorageUnavailable
+from obelisk_ops.errors import OpsError, StorageUnavailable
 from obelisk_ops.litestream.local import newest_txid
 from obelisk_ops.objectstore import ObjectStore
-from obelisk_ops.replica.chain import Chain, read_chain
-from obelisk_ops.replica.layout import ReplicaKeys, epoch_of_marker
-from obelisk_ops.replica.reading import read_replica
+from obelisk_ops.replica.catalogue import LtxFile
+from obelisk_ops.replica.chain import Chain, examine, read_files
+from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.supervise.cost import Account
 from obelisk_ops.supervise.custody import Custody, Missing, missing_from, rest_ms
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Problem
+from obelisk_ops.supervise.intruders import Foreign, Sentry
 from obelisk_ops.supervise.lag import Arrivals, Lag
-from obelisk_ops.supervise.ledger import Ledger, Loss
+from obelisk_ops.supervise.ledger import Intrusion, Ledger, Loss
 from obelisk_ops.supervise.position import Local, LocalReader, Remote, read_remote, remote_of
+from obelisk_ops.supervise.scout import Scout
 
 T = TypeVar("T")
 
 #: Somebody has to have heard of the bucket so lately, or one of the fleet asks it.
 QUIET_MS = 12_000
-#: How often it looks whether another machine has opened a later epoch.
-MARKERS_MS = 120_000
-
-#: How often the oldest restore point is looked up: it lists the whole replica.
-WINDOW_MS = 3_600_000
-
 #: An upload follows a new local transaction by about this much.
 _UPLOAD_MS = 200
 _BLANK_MS = 30_000  # nothing was ever seen, here or there
 _PENDING_MIN_MS, _PENDING_MAX_MS = 500, 2_000
-#: What is so much too late is not explained by a slow network: may we write at all?
-_SUSPICIOUS_MS = 3_000
-_WRITE_PROBE_MS = 15_000
 #: Litestream's complaint about a compaction makes us look, and look again after so long.
 _COMPLAINT_MS = 10_000
 
@@ -62,11 +55,10 @@ class Tracker:
     Attributes:
         local: What is on this disk; None before the first look.
         remote: What is in the bucket by our own listing; None before the first answer.
-        problem: What is wrong with this replica alone.
-        superseded: The later epoch that another machine has opened, if one has.
-        oldest_point_ms: The oldest moment that can be restored; None if not known.
+        scout: What was asked besides.
         chain: What a restore of the newest state needs; None before the first look at it.
         loss: What is surely gone from the bucket; None if nothing is.
+        intrusion: What somebody else has written into the epoch; None if nothing is known.
         has_snapshot: Whether the bucket holds a full copy; None if that is not known.
         custody: What is missing there, or was not found.
         ledger: What the bucket was once seen to hold.
@@ -85,11 +77,9 @@ class Tracker:
     ) -> None:
         self.local: Local | None = None
         self.remote: Remote | None = None
-        self.problem: Problem | None = None
-        self.superseded: int | None = None
-        self.oldest_point_ms: int | None = None
         self.chain: Chain | None = None
         self.loss: Loss | None = None
+        self.intrusion: Intrusion | None = None
         self.has_snapshot: bool | None = None
         self.ledger = ledger
         self.account = Account(fleet.bucket.meter)
@@ -102,13 +92,12 @@ class Tracker:
         spread = zlib.crc32(keys.name.encode()) % 100 / 1_000
         self._idle_ms = round(fleet.litestream.list_interval_s * 1000 * (1 - spread))
         self._reader = LocalReader(path, meta)
+        self._sentry = Sentry(meta)
         self._lag = Lag()
         self._looked_ms = self._moved_ms = self._clock.elapsed_ms()
         self._listed_ms: int | None = None
         self._arrivals = Arrivals()
-        self._markers_ms = self._clock.elapsed_ms()
-        self._window_ms: int | None = None
-        self._probed_ms = 0
+        self.scout = Scout(keys, ledger.epoch, clock=fleet.clock, call=self._call)
         self._asking: asyncio.Task[None] | None = None
 
     @property
@@ -163,7 +152,7 @@ class Tracker:
         local, remote = self.local, self.remote
         if local is None or remote is None or not local.txid or local.tail is None:
             return False
-        if self.custody.missing is not None:
+        if self.custody.missing is not None or self.intrusion is not None:
             return False
         # More in the bucket than here is another history, and proves nothing of this one.
         return remote.txid == local.txid and not local.tail.size and self.oldest_ms is None
@@ -215,9 +204,9 @@ class Tracker:
         """
         began_ms = self._clock.elapsed_ms()
         known = max(self.remote or Remote(), self.ledger.acknowledged, key=lambda r: r.txid)
-        keys, epoch, alarms = self._keys, self._epoch, self.custody.alarms
+        alarms = self.custody.alarms
         if whole or self._wants_chain(began_ms):
-            chain = await self._call(lambda store: read_chain(store, keys, epoch))
+            chain, foreign = await self._call(self._see_chain)
             remote = remote_of(chain)
             missing = missing_from(chain, acknowledged=max(known.txid, self.custody.promised))
             if missing is None and (self.chain is not None or chain.has_snapshot):
@@ -225,9 +214,13 @@ class Tracker:
                 self.has_snapshot = chain.has_snapshot
             self.chain, self._chain_ms, self.custody.answered = chain, began_ms, alarms
         else:
-            remote = await self._call(lambda store: read_remote(store, keys, epoch, known))
+            remote, foreign = await self._call(lambda store: self._see_remote(store, known))
             is_short = remote.txid < known.txid
             missing = Missing(first=remote.txid + 1, last=known.txid) if is_short else None
+        if foreign is not None:
+            self._listed_ms = began_ms
+            self._intruded(foreign)
+            return  # what is listed now proves nothing of this history
         self.custody.note(missing, now_ms=self._clock.elapsed_ms())
         if missing is None:
             self._listed_ms = began_ms
@@ -289,15 +282,21 @@ class Tracker:
     async def _ask(self) -> None:
         try:
             await self.ask_now()
-            await self._look_for_successor()
-            await self._look_at_window()
-            await self._try_to_write()
+            await self._look_around()
         except OpsError:
             # The bucket keeps what is wrong with it; the verdict takes it from there.
             return
         finally:
             self._on_news()
         await self._save()
+
+    async def _look_around(self) -> None:
+        await self.scout.look_for_successor()
+        if self.remote is not None and self.remote.txid and not self._bucket.is_busy:
+            await self.scout.look_at_window()  # nobody has to wait for this
+        await self.scout.try_to_write(
+            self.oldest_ms, sync_interval_ms=self._fleet.sync_interval_ms
+        )
 
     async def _save(self) -> None:
         now_ms = self._clock.elapsed_ms()
@@ -313,6 +312,27 @@ class Tracker:
         self, request: Callable[[ObjectStore], T], *, is_write: bool = False
     ) -> Awaitable[T]:
         return self._bucket.call(request, is_write=is_write, meter=self.account.meter)
+
+    def _see_chain(self, store: ObjectStore) -> tuple[Chain, Foreign | None]:
+        files, is_small = read_files(store, self._keys, self._epoch)
+        foreign = self._sentry.look(files, store, is_whole=True)
+        return examine(files, is_small=is_small), foreign
+
+    def _see_remote(self, store: ObjectStore, known: Remote) -> tuple[Remote, Foreign | None]:
+        files: list[LtxFile] = []
+        remote = read_remote(store, self._keys, self._epoch, known, saw=files.append)
+        return remote, self._sentry.look(files, store, is_whole=False)
+
+    def _intruded(self, foreign: Foreign) -> None:
+        if self.intrusion is None:
+            self.intrusion = Intrusion(
+                epoch=self._epoch,
+                first=foreign.first,
+                why=foreign.why,
+                at_ms=self._clock.now_ms(),
+            )
+            self.ledger.note_intrusion(self.intrusion)
+            self.save()  # now: the epoch is about to end, and this with it
 
     def _note_local(self, local: Local, *, since_ms: int) -> None:
         has_tail = local.tail is not None and local.tail.size > 0
@@ -356,45 +376,3 @@ class Tracker:
         at_ms = self._reader.captured_ms(txid) or (self.local.at_ms if self.local else None)
         now_ms = self._clock.elapsed_ms()
         return now_ms - max(0, self._clock.now_ms() - at_ms) if at_ms else now_ms
-
-    async def _look_for_successor(self) -> None:
-        now_ms = self._clock.elapsed_ms()
-        if now_ms - self._markers_ms < MARKERS_MS:
-            return
-        own = self._keys.marker(self._epoch)
-
-        def later(store: ObjectStore) -> list[int]:
-            found = store.list(self._keys.markers, after=own)
-            return [epoch for info in found if (epoch := epoch_of_marker(info.key))]
-
-        epochs = await self._call(later)
-        self._markers_ms = now_ms
-        self.superseded = max(epochs, default=None)
-
-    async def _look_at_window(self) -> None:
-        now_ms = self._clock.elapsed_ms()
-        is_fresh = self._window_ms is not None and now_ms - self._window_ms < WINDOW_MS
-        if is_fresh or self.remote is None or not self.remote.txid or self._bucket.is_busy:
-            return  # nobody has to wait for this
-        replica = await self._call(lambda store: read_replica(store, self._keys))
-        self._window_ms = now_ms
-        self.oldest_point_ms = min((point.listed_ms for point in replica.lineage), default=None)
-
-    async def _try_to_write(self) -> None:
-        now_ms = self._clock.elapsed_ms()
-        oldest_ms = self.oldest_ms
-        patience_ms = 3 * self._fleet.sync_interval_ms + _SUSPICIOUS_MS
-        is_late = oldest_ms is not None and now_ms - oldest_ms > patience_ms
-        is_suspected = self.problem is not None and self.problem.code == "credentials"
-        if not (is_late or is_suspected) or now_ms - self._probed_ms < _WRITE_PROBE_MS:
-            return
-        self._probed_ms = now_ms
-        key = f"{self._keys.markers}probe"
-        try:
-            await self._call(lambda store: store.put(key, b""), is_write=True)
-        except CredentialsError as error:
-            since_ms = self.problem.since_ms if is_suspected and self.problem else now_ms
-            self.problem = Problem(code=error.code, text=error.message, since_ms=since_ms)
-        else:
-            if is_suspected:
-                self.problem = None

@@ -64,7 +64,8 @@ def test_the_second_supervisor_is_fenced_until_the_first_has_gone(machines: Mach
     assert (done.returncode, row["state"], row["reason"]) == (9, "fenced", "fenced")
     assert row["detail"].startswith("owned by first (its lease was renewed ")
     second.start()
-    second.until("a", lambda row: row.state == "fenced", 10, "fenced")
+    row = second.until("a", lambda row: row.state == "fenced" and row.epoch, 10, "fenced")
+    assert (row.owner, row.epoch) == ("first", 1), "it says whose it is"
     assert second.status()[1] == 9
     assert second.litestreams == {}
     first.database("a").write()
@@ -105,7 +106,7 @@ def test_a_supervisor_that_was_stopped_for_longer_than_its_time_writes_nothing_n
 
     psutil.Process(first.pid).resume()
     row = first.until("a", lambda row: "by second" in row.detail, 10, "it is fenced")
-    assert row.state == "fenced"
+    assert (row.state, row.owner, row.epoch) == ("fenced", "second", 2)
     wait_until(lambda: first.litestreams == {}, 5, "its Litestream is killed")
     late.write(2)
     assert first.status()[1] == 9

@@ -113,6 +113,13 @@ def test_how_bad_a_state_is(state: str, reason: str, how_bad: Severity | None) -
     assert severity(state, reason) is how_bad
 
 
+def test_that_somebody_else_writes_is_told_at_once() -> None:
+    at_once = PATIENCE.with_reason("second_writer")
+
+    assert told("owoo", patience=at_once) == ["1:warning@10", "2:over@10"]
+    assert PATIENCE.with_reason("lost_objects") is PATIENCE
+
+
 def test_every_state_has_an_answer() -> None:
     assert {state for state in State if severity(state, "") is None} == {State.STARTING}
 

@@ -64,7 +64,7 @@ def tracker_of(
         folder / "a.db", KEYS, meta=folder, ledger=Ledger(folder, epoch=1, owner="x"),
         fleet=cast("Fleet", fleet), on_news=lambda: None,
     )  # fmt: skip
-    tracker._window_ms = clock.ms  # looked at once an hour, and large: not in these tests
+    tracker.scout._window_ms = clock.ms  # looked at once an hour, and large: not in these tests
     tracker.local = Local(txid=2, tail=Tail(size=0, commits=0))
     return tracker
 
@@ -160,7 +160,7 @@ def test_a_database_that_never_rests_is_listed_all_the_same(tmp_path: Path) -> N
 
     async def write() -> int:
         tracker = tracker_of(store, clock, tmp_path, LitestreamSettings(sync_interval_s=0.1))
-        tracker._probed_ms = clock.ms  # nobody asks whether it may be written at all
+        tracker.scout._probed_ms = clock.ms  # nobody asks whether it may be written at all
         tracker.ask_bucket()
         assert tracker._asking
         await tracker._asking

@@ -41,6 +41,10 @@ NO_BUCKET = Problem(code="bucket_missing", text="there is no bucket 'b'", since_
 OTHER = Problem(code="fenced", text="epoch 2 was opened by host-b", since_ms=NOW)
 CRASH = Problem(code="litestream", text="Litestream ended with status 1", since_ms=NOW)
 DOUBT = Problem(code="verification_failed", text="it may differ", since_ms=NOW)
+INTRUDER = Problem(
+    code="second_writer", text="another program writes into e0001", since_ms=NOW - 1_000,
+    why="a file is not ours",
+)  # fmt: skip
 UNLISTED = Problem(
     code="verification_failed", text="transaction 4 is not listed any more",
     since_ms=NOW - 1_000,
@@ -92,6 +96,11 @@ SENT_SOON: dict[str, Any] = {"local_txid": 8, "oldest_unsent_ms": NOW - 3_000}
         pytest.param(
             {"missing": replace(UNLISTED, code="lost_objects")} | LATE, "lagging",
             "lost_objects", "transaction 4 is not listed any more since 1.0 s", id="lost",
+        ),
+        pytest.param(
+            {"intruder": INTRUDER, "doubt": UNLISTED} | LATE, "fatal", "second_writer",
+            "another program writes into e0001 since 1.0 s: a file is not ours",
+            id="somebody else writes",
         ),
         pytest.param({"bucket": HICCUP}, "ok", "", "", id="one failure is a hiccup"),
         pytest.param(

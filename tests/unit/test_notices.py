@@ -50,6 +50,7 @@ LOG = Wal(pages=WAL_PAGES_MAX, size=165 << 20)
             "the bucket holds no snapshot; a restore needs every other object",
         ),
         (Surroundings(lost=("it was lost",)), "lost_objects", "it was lost"),
+        (Surroundings(intruded=("he wrote",)), "second_writer", "he wrote"),
         (
             Surroundings(undeleted=12), "undeleted_objects",
             "12 objects should have been deleted and can still be listed",

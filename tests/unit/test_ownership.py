@@ -13,6 +13,7 @@ from obelisk_ops.supervise.ownership import (
     Doubt,
     File,
     Missing,
+    Occupant,
     OpenNext,
     Owner,
     Refuse,
@@ -45,6 +46,14 @@ SINCE_RESTORE = OpenNext(epoch=3, parent=Parent(epoch=1, txid=40), restored_at_m
 
 def branch(txid: int) -> OpenNext:
     return OpenNext(epoch=3, parent=Parent(epoch=2, txid=txid))
+
+
+def refusal(epoch: int, reason: str) -> Refuse:
+    return Refuse(reason=reason, by=Occupant(host="there", epoch=epoch))
+
+
+def doubt(trusted_txid: int | None) -> Doubt:
+    return Doubt(epoch=2, trusted_txid=trusted_txid)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +98,7 @@ def branch(txid: int) -> OpenNext:
         ),
         pytest.param(
             replace(OWNER, epoch=1), replace(NEWEST, host="there", owner="theirs"), None,
-            Refuse(reason="epoch 2 was opened by there; this file belongs to epoch 1"),
+            refusal(2, "epoch 2 was opened by there; this file belongs to epoch 1"),
             id="another machine took over",
         ),
         pytest.param(
@@ -98,7 +107,7 @@ def branch(txid: int) -> OpenNext:
         pytest.param(TRIED, NEWEST, None, AGAIN, id="it was tried, with an end that was known"),
         pytest.param(
             TRIED, replace(NEWEST, epoch=3, host="there", owner="theirs"), None,
-            Refuse(reason="epoch 3 was opened by there; this file belongs to epoch 3"),
+            refusal(3, "epoch 3 was opened by there; this file belongs to epoch 3"),
             id="it was tried, and another was first",
         ),
         pytest.param(None, NEWEST, RESTORED, SINCE_RESTORE, id="a restored copy"),
@@ -205,21 +214,24 @@ def test_a_copy_restored_since_the_opening_has_an_epoch_of_its_own(
 
 
 @pytest.mark.parametrize(
-    ("decision", "doubt", "found"),
+    ("decision", "in_doubt", "found"),
     [
         pytest.param(GOES_ON, None, GOES_ON, id="no doubt"),
-        pytest.param(GOES_ON, Doubt(trusted_txid=4), branch(4), id="trusted up to there"),
-        pytest.param(GOES_ON, Doubt(trusted_txid=None), SINCE_NEWEST, id="nobody knows where"),
-        pytest.param(branch(2), Doubt(trusted_txid=4), branch(2), id="it ends anyway"),
+        pytest.param(GOES_ON, doubt(4), branch(4), id="trusted up to there"),
+        pytest.param(GOES_ON, doubt(None), SINCE_NEWEST, id="nobody knows where"),
+        pytest.param(branch(2), doubt(4), branch(2), id="it ends anyway"),
+        pytest.param(branch(6), doubt(4), branch(4), id="it ends anyway, and later"),
         pytest.param(
-            Refuse(reason="r"), Doubt(trusted_txid=4), Refuse(reason="r"), id="not ours to end"
+            SINCE_RESTORE, replace(doubt(0), epoch=3), SINCE_RESTORE,
+            id="of another epoch",
         ),
+        pytest.param(GONE, doubt(4), GONE, id="not ours to end"),
     ],
-)
+)  # fmt: skip
 def test_an_epoch_in_doubt_ends_where_it_can_be_trusted(
-    decision: Any, doubt: Doubt | None, found: Any
+    decision: Any, in_doubt: Doubt | None, found: Any
 ) -> None:
-    assert end_if_in_doubt(decision, doubt) == found
+    assert end_if_in_doubt(decision, in_doubt) == found
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,10 @@ DOUBT = Problem(code="verification_failed", text="it may differ", since_ms=0)
 KEYS = ReplicaKeys(prefix="p/q", name="db")
 
 
+#: How a file of level 0 begins; those of these tests end there, too.
+HEAD = struct.Struct(">4s12xQQq8xqqII")
+
+
 class HandClock:
     """A clock that the test moves."""
 
@@ -67,7 +71,7 @@ class Listing:
         self.asked.append(prefix)
         for key in sorted(self.keys):
             if key.startswith(prefix) and key > after:
-                yield ObjectInfo(key=key, size=1, modified_ms=5, etag="")
+                yield ObjectInfo(key=key, size=HEAD.size, modified_ms=5, etag="")
 
 
 def ltx(level: int, first: int, last: int) -> str:
@@ -130,7 +134,7 @@ def keep(meta: Path, *txids: int) -> None:
     folder = level0_folder(meta)
     folder.mkdir(parents=True, exist_ok=True)
     for txid in txids:
-        head = struct.pack(">4s12xQQq8xqqII", b"LTX1", txid, txid, 5, 32, 0, 1, 2)
+        head = HEAD.pack(b"LTX1", txid, txid, 5, 32, 0, 1, 2)
         level0_file(meta, txid).write_bytes(head)
 
 
@@ -169,16 +173,21 @@ def test_what_is_shipped_between_two_looks_is_not_taken_for_another_history(
     assert after_the_listing == tracker.local == Local(txid=2, at_ms=5)
 
 
-def test_files_that_were_set_back_are_seen_to_be(tmp_path: Path) -> None:
+def test_what_this_disk_never_had_was_written_by_somebody_else(tmp_path: Path) -> None:
     keep(tmp_path, 1)
-    tracker = tracker_of(Listing(ltx(0, 1, 1), ltx(0, 2, 2)), tmp_path)
+    store = Listing(ltx(0, 1, 1))
+    tracker = tracker_of(store, tmp_path)
     tracker.saw(1)
+    asyncio.run(tracker.ask_now())
+    store.keys += Listing(ltx(0, 2, 2)).keys
 
     asyncio.run(tracker.ask_now())
 
-    assert tracker.local == Local(txid=1, at_ms=5)
-    assert tracker.remote is not None
-    assert tracker.remote.txid == 2
+    assert tracker.intrusion is not None
+    assert (tracker.intrusion.epoch, tracker.intrusion.first) == (1, 2)
+    assert tracker.ledger.acknowledged.txid == 1, "what others write is no proof of ours"
+    words = ("another program wrote into e0001, which can be trusted up to transaction 1",)
+    assert tracker.ledger.words_of_intrusions(tracker.intrusion.at_ms) == words
 
 
 @pytest.mark.parametrize(
@@ -188,7 +197,7 @@ def test_files_that_were_set_back_are_seen_to_be(tmp_path: Path) -> None:
         pytest.param([], None, 5, "1 transaction unsent", id="none"),
         pytest.param(
             [1, 2], None, 4,
-            "the bucket is ahead of this disk (2, here 1): the file was set back",
+            "another program wrote into e0001, which can be trusted up to transaction 1",
             id="another history",
         ),
         pytest.param([1], DOUBT, 4, "it may differ", id="all, and not to be trusted"),
