@@ -25,7 +25,9 @@ _NEVER = "24h"
 class ReplicatedDatabase:
     """A database whose every ``ship`` is one restore point."""
 
-    def __init__(self, folder: Path, place: ReplicaSettings, name: str = "run") -> None:
+    def __init__(
+        self, folder: Path, place: ReplicaSettings, name: str = "run", page_size: int = 1024
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self.place = place
         self.keys = ReplicaKeys(prefix=place.prefix, name=name)
@@ -36,7 +38,7 @@ class ReplicatedDatabase:
         self.begin_epoch(None)
         self.connection = apsw.Connection(str(self.path))
         self.connection.set_busy_timeout(5000)
-        self.execute("PRAGMA page_size=1024")
+        self.execute(f"PRAGMA page_size={page_size}")
         self.execute("PRAGMA journal_mode=wal")
         self.execute("PRAGMA wal_autocheckpoint=0")
 

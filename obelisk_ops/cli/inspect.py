@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.filesize import decimal
 
-from obelisk_ops import settings
+from obelisk_ops.cli.databases import readable
 from obelisk_ops.cli.others import overview_json, show_executions, show_steps
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.restore import in_flight_json
-from obelisk_ops.core import when
-from obelisk_ops.core.clock import SystemClock, iso
-from obelisk_ops.inspect.summary import FailedExecution, Summary, summarise
-from obelisk_ops.restore.databases import (
-    Backup,
-    LocalFile,
-    parse_database,
-    temporary_copy,
-)
-from obelisk_ops.restore.source import open_source, replica_settings
+from obelisk_ops.core.clock import iso
+from obelisk_ops.inspect.summary import FailedExecution, Summary
+from obelisk_ops.restore.service import Plan
 
 
 @click.command
@@ -37,47 +29,46 @@ from obelisk_ops.restore.source import open_source, replica_settings
     show_default=True,
     help="With --list: the newest so many.",
 )
+@click.option(
+    "--restore",
+    "restored",
+    is_flag=True,
+    help="Restore a backup to a private folder first, and check every page.",
+)
 @json_option
 @click.pass_obj
 def inspect(  # noqa: PLR0913 - what a command line has
     config: Path | None, database: str, *, as_list: bool, execution_id: str | None,
-    state: str | None, limit: int, as_json: bool,
+    state: str | None, limit: int, restored: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """
     Summarise DB without changing a byte of it: a path, or a backup.
 
-    A backup is NAME, NAME@WHEN or s3://bucket/prefix/NAME[@WHEN]; it is restored to a
-    private folder for as long as this takes. Of a database that DBOS or Obelisk wrote it
-    tells what ran, too; nothing that it holds is run or unpickled.
+    A backup is NAME, NAME@WHEN or s3://bucket/prefix/NAME[@WHEN]. It is read where it is:
+    of a large one only what is needed for this is fetched. Of a database that DBOS or
+    Obelisk wrote it tells what ran, too; nothing that it holds is run or unpickled.
     """
-    if execution_id is not None:
-        show_steps(config, database, execution_id, as_json=as_json)
-        return
-    if as_list:
-        show_executions(config, database, state=state, limit=limit, as_json=as_json)
-        return
-    meant = parse_database(database, exists=lambda text: Path(text).exists())
-    if isinstance(meant, LocalFile):
-        told = _told(summarise(meant.path), str(meant.path.absolute()))
-    else:
-        told = _look_into(meant, config, database)
+    with readable(database, config, restored=restored) as place:
+        if execution_id is not None:
+            show_steps(place, execution_id, as_json=as_json)
+            return
+        if as_list:
+            show_executions(place, state=state, limit=limit, as_json=as_json)
+            return
+        told = _told(place.summarise(), place.name)
+        if place.plan is not None:
+            told["backup"] = _origin(place.plan)
     if as_json:
         print_json(told)
     else:
         _show(told)
 
 
-def _look_into(backup: Backup, config: Path | None, database: str) -> dict[str, Any]:
-    clock = SystemClock()
-    wish = when.parse(backup.when, clock.now_ms())
-    place = replica_settings(settings.load(config))
-    if backup.bucket is not None:
-        place = replace(place, bucket=backup.bucket, prefix=backup.prefix)
-    source = open_source(place, backup.name)
-    with temporary_copy(source, wish, clock) as copy:
-        point, at = copy.plan.point, iso(copy.plan.at_ms)
-        origin = {"name": backup.name, "epoch": point.epoch, "txid": point.txid, "at": at}
-        return _told(summarise(copy.path), database) | {"backup": origin}
+def _origin(plan: Plan) -> dict[str, Any]:
+    point = plan.point
+    return {
+        "name": plan.name, "epoch": point.epoch, "txid": point.txid, "at": iso(plan.at_ms),
+    }  # fmt: skip
 
 
 def _told(summary: Summary, path: str) -> dict[str, Any]:
@@ -95,6 +86,7 @@ def _told(summary: Summary, path: str) -> dict[str, Any]:
             {"name": table.name, "rows": table.rows, "bytes": table.size}
             for table in summary.tables
         ],
+        "checks": summary.checks,
     }  # fmt: skip
     return told | overview_json(summary.other) if summary.other else told
 

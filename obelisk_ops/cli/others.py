@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from obelisk_ops.cli.databases import readable
 from obelisk_ops.cli.output import print_json, print_table
 from obelisk_ops.cli.reading import moment
 from obelisk_ops.inspect import foreign
 from obelisk_ops.inspect.others.model import Overview, Step, Workflow
+from obelisk_ops.restore.databases import Place
 
 
 def overview_json(other: Overview) -> dict[str, Any]:
@@ -39,17 +38,15 @@ def overview_json(other: Overview) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def show_executions(
-    config: Path | None, database: str, *, state: str | None, limit: int, as_json: bool
-) -> None:
+def show_executions(place: Place, *, state: str | None, limit: int, as_json: bool) -> None:
     """
     List the newest executions.
 
     Raises:
         UsageError: No engine is known that writes such a database.
     """
-    with readable(database, config) as (path, _origin):
-        found = foreign.executions(path, state=state, limit=limit)
+    with place.open() as connection:
+        found = foreign.executions(connection, place.name, state=state, limit=limit)
     if as_json:
         print_json({"executions": [_execution_json(row) for row in found]})
         return
@@ -63,7 +60,7 @@ def show_executions(
     )  # fmt: skip
 
 
-def show_steps(config: Path | None, database: str, execution_id: str, *, as_json: bool) -> None:
+def show_steps(place: Place, execution_id: str, *, as_json: bool) -> None:
     """
     Show what is recorded of one execution.
 
@@ -71,8 +68,8 @@ def show_steps(config: Path | None, database: str, execution_id: str, *, as_json
         UsageError: No engine is known that writes such a database.
         ExecutionNotFound: There is none of this id.
     """
-    with readable(database, config) as (path, _origin):
-        steps = foreign.steps(path, execution_id)
+    with place.open() as connection:
+        steps = foreign.steps(connection, place.name, execution_id)
     if as_json:
         print_json(
             {"execution_id": execution_id, "steps": [_step_json(step) for step in steps]}

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 import msgspec
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from obelisk_ops.core.words import harmless
 from obelisk_ops.errors import OpsError
 from obelisk_ops.settings.secrets import hide
+
+_PATIENCE_S = 1.0
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -90,6 +95,25 @@ def _cells(row: Sequence[object]) -> list[str]:
 def note(message: str) -> None:
     """Print a line for people on stderr."""
     click.echo(harmless(message, spared="\n\t"), err=True)
+
+
+@contextmanager
+def waiting(line: Callable[[], str]) -> Iterator[None]:
+    """Show on a terminal what takes long, until the block ends; print nothing in it."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    live = Live(get_renderable=lambda: Text(harmless(line())), console=console, transient=True)
+    late = threading.Timer(_PATIENCE_S, live.start)
+    late.daemon = True
+    late.start()
+    try:
+        yield
+    finally:
+        late.cancel()
+        late.join()
+        live.stop()
 
 
 def print_error(error: OpsError) -> None:

@@ -16,13 +16,12 @@ from obelisk_ops.core.clock import SystemClock, iso
 from obelisk_ops.core.ports import ExecutionFilter, LogReader, StateRow
 from obelisk_ops.core.when import At, parse
 from obelisk_ops.errors import CorruptDatabase, ExecutionNotFound, InvalidWhen
-from obelisk_ops.inspect.opening import open_read_only
 from obelisk_ops.report.model import RestorePoint
-from obelisk_ops.restore.service import Restored
+from obelisk_ops.restore.databases import FileHere
+from obelisk_ops.restore.service import Plan
 from obelisk_ops.storage import open_reader
 from obelisk_ops.storage.unbegun import WholeReader
 
-_READ_S = 60.0
 _COMPLETED_MAX = 1000
 
 readable_option = click.option(
@@ -60,12 +59,13 @@ def open_reader_of(
         with open_at_point(config, database) as (reader, _point):
             yield reader
         return
-    with (
-        readable(database, config) as (path, _origin),
-        damage_named(database),
-        closing(open_reader(path)) as followed,
-    ):
-        yield WholeReader(followed)
+    with readable(database, config) as place, damage_named(database):
+        if isinstance(place, FileHere):
+            with closing(open_reader(place.path)) as followed:
+                yield WholeReader(followed)
+        else:  # a backup does not go on
+            with place.open() as connection:
+                yield WholeReader(open_reader(Path(place.name), connection))
 
 
 @contextmanager
@@ -74,17 +74,17 @@ def open_at_point(
 ) -> Iterator[tuple[LogReader, RestorePoint | None]]:
     """Open what ``--db`` names without a trace; with which state it is, if of a backup."""
     with (
-        readable(database, config) as (path, origin),
+        readable(database, config) as place,
         damage_named(database),
-        open_read_only(path, limit_s=_READ_S) as connection,
+        place.open() as connection,
     ):
-        yield WholeReader(open_reader(path, connection)), _point_of(origin)
+        reader = WholeReader(open_reader(Path(place.name), connection))
+        yield reader, _point_of(place.plan)
 
 
-def _point_of(origin: Restored | None) -> RestorePoint | None:
-    if origin is None:
+def _point_of(plan: Plan | None) -> RestorePoint | None:
+    if plan is None:
         return None
-    plan = origin.plan
     return RestorePoint(
         name=plan.name, epoch=plan.point.epoch, txid=plan.point.txid, at=plan.at_ms
     )

@@ -106,18 +106,40 @@ def open_read_only(path: Path, *, limit_s: float) -> Iterator[apsw.Connection]:
         Unproven: The time was over.
         StorageUnavailable: It cannot be read now.
     """
-    deadline = time.monotonic() + limit_s
-    try:
+    ends_at = time.monotonic() + limit_s
+    with translated(path, limit_s):
         connection = _connect(path, find_view(path))
         try:
-            connection.set_progress_handler(
-                lambda: time.monotonic() > deadline, _INSTRUCTIONS_BETWEEN_LOOKS_AT_THE_CLOCK
-            )
+            deadline(connection, ends_at)
             yield connection
         finally:
             connection.close()
+
+
+def harden(connection: apsw.Connection) -> None:
+    """Let a connection read only, trust nothing that its database says, and be modest."""
+    for switch, setting in _SWITCHES.items():
+        connection.config(switch, setting)
+    for limit, most in _LIMITS.items():
+        connection.limit(limit, most)
+    for name, value in (("query_only", 1), ("cell_size_check", 1), ("mmap_size", 0)):
+        connection.pragma(name, value)
+
+
+def deadline(connection: apsw.Connection, ends_at: float) -> None:
+    """Interrupt statements that run behind a moment of ``time.monotonic``."""
+    connection.set_progress_handler(
+        lambda: time.monotonic() > ends_at, _INSTRUCTIONS_BETWEEN_LOOKS_AT_THE_CLOCK
+    )
+
+
+@contextmanager
+def translated(name: Path | str, limit_s: float) -> Iterator[None]:
+    """Turn what SQLite says into our words."""
+    try:
+        yield
     except apsw.Error as error:
-        raise _translate(error, path, limit_s) from error
+        raise _translate(error, name, limit_s) from error
 
 
 def find_view(path: Path) -> View:
@@ -157,22 +179,17 @@ def _connect(path: Path, view: View) -> apsw.Connection:
         vfs="unix-none" if view is View.PRIVATE else None,
     )
     try:
-        for switch, setting in _SWITCHES.items():
-            connection.config(switch, setting)
-        for limit, most in _LIMITS.items():
-            connection.limit(limit, most)
         connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
         if view is View.PRIVATE:
             connection.pragma("locking_mode", "exclusive")
-        for name, setting in (("query_only", 1), ("cell_size_check", 1), ("mmap_size", 0)):
-            connection.pragma(name, setting)
+        harden(connection)
     except apsw.Error:
         connection.close()
         raise
     return connection
 
 
-def _translate(error: apsw.Error, path: Path, limit_s: float) -> OpsError:
+def _translate(error: apsw.Error, path: Path | str, limit_s: float) -> OpsError:
     match error:
         case apsw.InterruptError():
             return Unproven(

@@ -49,11 +49,13 @@ WHERE key >= ?1 << 32 AND key < (?1 + 1) << 32
 ORDER BY key;
 
 -- name: last_event
--- When something was last recorded.
+-- When something was last recorded. The end of a log is on record beside it; of the logs that
+-- go on the last event is looked up.
 SELECT max(at) FROM (
+    SELECT max(finished_at) AS at FROM state
+    UNION ALL
     SELECT (SELECT at FROM log AS l WHERE l.key < (s.key + 1) << 32 AND l.key >= s.key << 32 ORDER BY l.key DESC LIMIT 1)
-           AS at
-    FROM state AS s
+    FROM state AS s WHERE s.state <> 'finished'
 );
 
 -- name: broken_logs

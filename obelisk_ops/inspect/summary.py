@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import apsw
 import msgspec
@@ -14,10 +17,15 @@ from obelisk_ops.core import ids
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.fold import Story, fold
 from obelisk_ops.errors import CorruptDatabase, Unproven, VerificationFailed
+from obelisk_ops.inspect.in_place import open_in_place
 from obelisk_ops.inspect.opening import open_read_only
 from obelisk_ops.inspect.others.model import Overview
 from obelisk_ops.inspect.others.readers import overview_of
+from obelisk_ops.replica.image import Image
 from obelisk_ops.storage import sql
+
+#: opens a database for so many seconds
+Opener: TypeAlias = Callable[[float], AbstractContextManager[apsw.Connection]]
 
 #: the schema whose logs this version can read
 KNOWN_SCHEMA = "1"
@@ -26,6 +34,9 @@ FAILURES_MAX = 100
 LIMIT_S = 60.0
 _ROWS_LIMIT_S = 5.0
 
+_OK = "ok"
+_UNREAD = "skipped: read in place, without reading all of it"
+_UNCHECKED = {"objects": _UNREAD, "quick_check": _UNREAD}
 _WORKFLOW_TABLES = frozenset({"meta", "state", "log"})
 _SQL = sql.load("obelisk_ops.inspect", "queries.sql")
 
@@ -81,6 +92,7 @@ class Summary:
         last_event_ms: When something was last recorded.
         tables: Of other databases.
         other: What ran in one that another engine wrote; None where none is recognised.
+        checks: What was checked, with ``ok`` or why it was not.
     """
 
     kind: Literal["workflow", "other"]
@@ -96,6 +108,7 @@ class Summary:
     last_event_ms: int | None = None
     tables: tuple[Table, ...] = ()
     other: Overview | None = None
+    checks: Mapping[str, str] = field(default_factory=dict)
 
 
 def summarise(path: Path, *, limit_s: float = LIMIT_S) -> Summary:
@@ -109,14 +122,45 @@ def summarise(path: Path, *, limit_s: float = LIMIT_S) -> Summary:
         Unproven: It could not be read within *limit_s*.
         StorageUnavailable: It cannot be read now.
     """
-    with open_read_only(path, limit_s=limit_s) as connection, connection:
-        _refuse_damage(connection, path)
+    return _summarise(partial(_open_file, path), str(path), limit_s, {"quick_check": _OK})
+
+
+def summarise_in_place(image: Image, name: str, *, limit_s: float = LIMIT_S) -> Summary:
+    """
+    Read a backup where it is.
+
+    What would read all of a large one is not done: the check of every page, the sizes of
+    tables. Damage that such a check would find shows only where it is met.
+
+    Raises:
+        OpsError: See ``summarise`` and ``open_in_place``.
+    """
+    checks = {"objects": _OK, "quick_check": _OK} if image.is_proven else _UNCHECKED
+    return _summarise(partial(_open_image, image, name), name, limit_s, checks)
+
+
+def _open_file(path: Path, limit_s: float) -> AbstractContextManager[apsw.Connection]:
+    return open_read_only(path, limit_s=limit_s)
+
+
+def _open_image(
+    image: Image, name: str, limit_s: float
+) -> AbstractContextManager[apsw.Connection]:
+    return open_in_place(image, name, limit_s=limit_s)
+
+
+def _summarise(opener: Opener, name: str, limit_s: float, checks: Mapping[str, str]) -> Summary:
+    reads_all = checks["quick_check"] == _OK
+    with opener(limit_s) as connection, connection:
+        if reads_all:
+            _refuse_damage(connection, name)
         size = _size(connection)
         if is_workflow_database(connection):
-            return _workflow(connection, size)
+            return replace(_workflow(connection, size), checks=checks)
         names = table_names(connection)
         other = overview_of(connection, names)
-    return Summary(kind="other", size=size, tables=_tables(path, sorted(names)), other=other)
+    tables = _tables(opener, sorted(names), with_sizes=reads_all)
+    return Summary(kind="other", size=size, tables=tables, other=other, checks=checks)
 
 
 def quick_check(connection: apsw.Connection) -> list[str]:
@@ -257,23 +301,27 @@ def _recorded_error(body: str | None) -> _ErrorBody | None:
         return None
 
 
-def _tables(path: Path, names: list[str]) -> tuple[Table, ...]:
-    sizes = {str(row[0]): int(row[1]) for row in _patiently(path, _SQL["table_bytes"])}
+def _tables(opener: Opener, names: list[str], *, with_sizes: bool) -> tuple[Table, ...]:
+    found = _patiently(opener, _SQL["table_bytes"], _ROWS_LIMIT_S) if with_sizes else []
+    sizes = {str(row[0]): int(row[1]) for row in found}
+    ends_at = time.monotonic() + _ROWS_LIMIT_S * (len(names) if with_sizes else 1)
     return tuple(
-        Table(name=name, rows=_count(path, name), size=sizes.get(name)) for name in names
+        Table(name=name, rows=_count(opener, name, ends_at), size=sizes.get(name))
+        for name in names
     )
 
 
-def _count(path: Path, table: str) -> int | None:
+def _count(opener: Opener, table: str, ends_at: float) -> int | None:
     quoted = '"' + table.replace('"', '""') + '"'
-    rows = _patiently(path, _SQL["table_rows"].replace("{table}", quoted))
+    limit_s = min(ends_at - time.monotonic(), _ROWS_LIMIT_S)
+    rows = _patiently(opener, _SQL["table_rows"].replace("{table}", quoted), limit_s)
     return int(rows[0][0]) if rows else None
 
 
-def _patiently(path: Path, statement: str) -> list[tuple[Any, ...]]:
+def _patiently(opener: Opener, statement: str, limit_s: float) -> list[tuple[Any, ...]]:
     """Return the rows of a statement; none if they take too long."""
     try:
-        with open_read_only(path, limit_s=_ROWS_LIMIT_S) as connection:
+        with opener(limit_s) as connection:
             return [tuple(row) for row in connection.execute(statement)]
     except Unproven:
         return []
@@ -283,10 +331,10 @@ def _size(connection: apsw.Connection) -> int:
     return int(connection.pragma("page_count")) * int(connection.pragma("page_size"))
 
 
-def _refuse_damage(connection: apsw.Connection, path: Path) -> None:
+def _refuse_damage(connection: apsw.Connection, name: str) -> None:
     damage = quick_check(connection)
     if damage:
         raise CorruptDatabase(
-            f"{path} is damaged: {damage[0]}",
+            f"{name} is damaged: {damage[0]}",
             hint="restore it from its backup: obelisk-ops restore NAME --to NEW-PATH",
         )

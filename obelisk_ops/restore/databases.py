@@ -5,16 +5,25 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
+import apsw
+
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.when import When
 from obelisk_ops.errors import UsageError
-from obelisk_ops.restore.service import Restored, Source, restore
+from obelisk_ops.inspect.in_place import open_in_place
+from obelisk_ops.inspect.opening import open_read_only
+from obelisk_ops.inspect.summary import Summary, summarise, summarise_in_place
+from obelisk_ops.replica.image import Image
+from obelisk_ops.restore.service import Plan, Restored, Source, make_plan, restore
+
+#: How long a command reads at most: what is here, and what has to come from the bucket.
+_FILE_S, _BACKUP_S = 60.0, 600.0
 
 _NAMED_EPOCH = re.compile(r"([^/@]+)@(e[0-9]+/txid:.*)")
 
@@ -45,6 +54,43 @@ class Backup:
 
 
 Database: TypeAlias = LocalFile | Backup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileHere:
+    """A file to read; ``plan`` says what it was restored from, if it was for this."""
+
+    name: str
+    path: Path
+    plan: Plan | None = None
+
+    def open(self) -> AbstractContextManager[apsw.Connection]:
+        """See ``open_read_only``."""
+        return open_read_only(self.path, limit_s=_FILE_S)
+
+    def summarise(self) -> Summary:
+        """See ``summarise``."""
+        return summarise(self.path, limit_s=_FILE_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupInPlace:
+    """A backup to read where it is."""
+
+    name: str
+    plan: Plan
+    image: Image
+
+    def open(self) -> AbstractContextManager[apsw.Connection]:
+        """See ``open_in_place``."""
+        return open_in_place(self.image, self.name, limit_s=_BACKUP_S)
+
+    def summarise(self) -> Summary:
+        """See ``summarise_in_place``."""
+        return summarise_in_place(self.image, self.name, limit_s=_BACKUP_S)
+
+
+Place: TypeAlias = FileHere | BackupInPlace
 
 
 def parse_database(text: str, *, exists: Callable[[str], bool]) -> Database:
@@ -78,6 +124,20 @@ def temporary_copy(source: Source, wish: When, clock: Clock) -> Iterator[Restore
     with tempfile.TemporaryDirectory(prefix="obelisk-ops-") as folder:
         target = Path(folder) / f"{source.keys.name}.db"
         yield restore(source, wish, target, clock=clock, progress=_ignore)
+
+
+@contextmanager
+def in_place(source: Source, wish: When, clock: Clock, *, name: str) -> Iterator[BackupInPlace]:
+    """
+    Read a backup where it is, for as long as the block runs; nothing is written anywhere.
+
+    Raises:
+        OpsError: See ``make_plan`` and ``Image``.
+    """
+    plan = make_plan(source, wish, clock)
+    point = plan.point
+    with Image(source.store, source.keys, point.epoch, point.txid, plan.files) as image:
+        yield BackupInPlace(name=name, plan=plan, image=image)
 
 
 def _ignore(_written: int, _expected: int) -> None:

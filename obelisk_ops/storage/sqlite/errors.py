@@ -19,7 +19,7 @@ from obelisk_ops.errors import (
 GUILTY = (apsw.ConstraintError, apsw.TooBigError, apsw.MismatchError, apsw.RangeError)
 
 
-def translate(error: apsw.Error, path: Path) -> OpsError:  # noqa: PLR0911 - a table
+def translate(error: apsw.Error, path: Path | str) -> OpsError:  # noqa: PLR0911 - a table
     """Return the error of ours that says what the caller can do."""
     match error:
         case apsw.ConstraintError():
@@ -47,8 +47,8 @@ def translate(error: apsw.Error, path: Path) -> OpsError:  # noqa: PLR0911 - a t
             return StorageUnavailable(f"{path}: {type(error).__name__}: {error}")
 
 
-def _unopened(error: apsw.Error, path: Path) -> OpsError:
-    if path.is_dir():
+def _unopened(error: apsw.Error, path: Path | str) -> OpsError:
+    if isinstance(path, Path) and path.is_dir():
         return StorageUnavailable(
             f"{path} is a folder, not a database", hint="name a file, such as FOLDER/runs.db"
         )
@@ -57,7 +57,7 @@ def _unopened(error: apsw.Error, path: Path) -> OpsError:
     )
 
 
-def _constraint(error: apsw.Error, path: Path) -> OpsError:
+def _constraint(error: apsw.Error, path: Path | str) -> OpsError:
     code = getattr(error, "extendedresult", 0)
     if code == apsw.SQLITE_CONSTRAINT_PRIMARYKEY:
         return VersionConflict(f"{path}: another writer appended to this log first")
