@@ -25,6 +25,7 @@ from obelisk_ops.durable.log import log
 from obelisk_ops.durable.mailroom import Mailroom
 from obelisk_ops.durable.requests import Later
 from obelisk_ops.durable.scheduler import Scheduler
+from obelisk_ops.durable.signposts import ask_the_way
 from obelisk_ops.durable.supervised import SupervisedBarrier
 from obelisk_ops.durable.turn import Turn
 from obelisk_ops.errors import ExecutionNotFound, FunctionNotFound, OpsError
@@ -37,6 +38,8 @@ _CHECK_SUPERVISOR_S = 1.0
 _WAL_BYTES_MAX = 16 << 20
 _WAL_BYTES_ALARM = 128 << 20
 _FAREWELL_S = 3.0
+#: A database that lived for a moment is claimed first, and a Litestream started for it.
+_FIRST_FAREWELL_S = 15.0
 _GATED = "the bucket is to hold it first"
 
 
@@ -113,10 +116,13 @@ class Owner:
         """Have shipped what was written here, where somebody ships it; say what is not."""
         gate = self._scheduler.commits.gate
         is_known = gate.is_safe or gate.gave_up or self.has_failed
-        if is_known or not tether.facts(self._path):
+        if is_known:
             return
+        is_found = bool(tether.facts(self._path))
+        if not is_found and not await ask_the_way(self._path):
+            return  # nobody ships it
         try:
-            async with asyncio.timeout(_FAREWELL_S):
+            async with asyncio.timeout(_FAREWELL_S if is_found else _FIRST_FAREWELL_S):
                 await self._barrier.passed(_nothing)
         except (OpsError, TimeoutError) as error:
             log.warning("unsent", database=str(self._path), reason=str(error) or "no answer")

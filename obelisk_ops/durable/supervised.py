@@ -1,9 +1,9 @@
 """
 The question to the supervisor: is everything that was committed by now in the bucket?
 
-An engine finds its supervisor by ``owner.json`` beside the database, and nowhere else. The
-connection is kept. One line asks, lines answer: ``{"note": …}`` says what it waits for, as
-often as that changes, and the last one is ``{}`` or ``{"error": …}``.
+An engine finds its supervisor by ``owner.json`` beside the database; before there is one, by a
+signpost (signposts.py). The connection is kept. One line asks, lines answer: ``{"note": …}``
+says what it waits for, as often as that changes; the last one is ``{}`` or ``{"error": …}``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from obelisk_ops.core.barrier import Replication
 from obelisk_ops.durable import tether
+from obelisk_ops.durable.signposts import ask_the_way
 from obelisk_ops.errors import Fenced, ReplicationTimeout, Unavailable
 
 QUESTION = "barrier"
@@ -87,6 +88,8 @@ class SupervisedBarrier:
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         socket = tether.facts(self._database).get("socket")
         if not isinstance(socket, str):
+            socket = await ask_the_way(self._database)
+        if not socket:
             raise Unavailable(f"no supervisor looks after {self._database}", hint=_HINT)
         question = {"ask": QUESTION, "database": str(self._database.resolve())}
         self._question = msgspec.json.encode(question) + b"\n"

@@ -11,7 +11,7 @@ up once the answer is given, so that nobody waits for it; the next answer needs 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,18 @@ class Shipment:
     owner: Owner
 
 
+def find_keeper(keepers: Collection[Keeper], database: Path) -> Keeper | None:
+    """Return who looks after the file at *database*, links followed; None if nobody does."""
+    by_name = (keeper for keeper in keepers if keeper.path == database)
+    # To follow links takes system calls, for each keeper.
+    by_file = (keeper for keeper in keepers if keeper.path.resolve() == database)
+    return next(by_name, None) or next(by_file, None)
+
+
 class Barriers:
     """Answers for all databases of a supervisor."""
 
-    def __init__(self, keepers: Callable[[], Iterable[Keeper]]) -> None:
+    def __init__(self, keepers: Callable[[], Collection[Keeper]]) -> None:
         self._keepers = keepers
         self._barriers: dict[str, Barrier] = {}
 
@@ -72,13 +80,13 @@ class Barriers:
         return barrier
 
     def _keeper(self, database: Path) -> Keeper:
-        for keeper in self._keepers():
-            if keeper.path == database or keeper.path.resolve() == database:
-                return keeper
-        raise Unavailable(
-            f"this supervisor does not look after {database}",
-            hint="name it in the configuration, under 'databases:'",
-        )
+        keeper = find_keeper(self._keepers(), database)
+        if keeper is None:
+            raise Unavailable(
+                f"this supervisor does not look after {database}",
+                hint="name it in the configuration, under 'databases:'",
+            )
+        return keeper
 
 
 class Barrier:

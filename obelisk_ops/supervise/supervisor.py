@@ -12,8 +12,10 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 from obelisk_ops.core.clock import Clock
+from obelisk_ops.durable import signposts
 from obelisk_ops.durable.supervised import QUESTION
 from obelisk_ops.errors import OpsError
 from obelisk_ops.litestream import program
@@ -26,7 +28,7 @@ from obelisk_ops.settings import (
     find_databases,
 )
 from obelisk_ops.supervise import identity
-from obelisk_ops.supervise.barrier import Barriers
+from obelisk_ops.supervise.barrier import Barriers, find_keeper
 from obelisk_ops.supervise.bucket import Bucket
 from obelisk_ops.supervise.companion import Companion, Facts, accompany, facts_of
 from obelisk_ops.supervise.control import ControlServer
@@ -44,6 +46,7 @@ from obelisk_ops.supervise.places import Places
 from obelisk_ops.supervise.reload import compare
 from obelisk_ops.supervise.rights import Rights
 from obelisk_ops.supervise.roster import Roster
+from obelisk_ops.supervise.signposts import Signposts
 from obelisk_ops.supervise.status import Row, row_of, summary, with_drill
 
 _RESCAN_S = 0.2
@@ -119,8 +122,12 @@ class Supervisor:
             leaving.callback(self._roster.let_go)
             barriers = Barriers(self._roster.keepers.values)
             server = ControlServer(
-                places.control, {"status": self._status}, {QUESTION: barriers.answer}
+                places.control,
+                {"status": self._status},
+                {QUESTION: barriers.answer, signposts.QUESTION: self._looks_after},
             )
+            self._signposts = Signposts(self._settings.state_dir, places.control)
+            leaving.callback(self._signposts.take_down)
             try:
                 await server.start()
                 with self._signals() if hears_signals else nullcontext():
@@ -178,8 +185,17 @@ class Supervisor:
             if error.message not in self._scan_troubles:
                 self._log.warning("config", error=error.message, hint=error.hint)
         self._scan_troubles = {error.message for error in wrong}
+        self._signposts.put_up(entry.path for entry in self._settings.databases)
         self._roster.update(found)
         self._rights.give_back_unused(self._roster.leases)
+
+    async def _looks_after(self, question: dict[str, Any], _say: object) -> object:
+        """Tell an engine whether its database is looked after here, and look for it now."""
+        database, keepers = Path(str(question["database"])), self._roster.keepers
+        if find_keeper(keepers.values(), database) is None and not self._stop.is_set():
+            self._rescan()
+        is_ours = find_keeper(keepers.values(), database) is not None
+        return {signposts.QUESTION: is_ours}
 
     def hang_up(self) -> None:
         """Read the configuration again, and replace what it changes."""
