@@ -38,22 +38,46 @@ UNREAD: Mapping[str, object] = {"is_unread": True}
 
 
 def facts(database: Path, known: Mapping[str, object] = UNREAD) -> Mapping[str, object]:
-    """Return what the supervisor wrote beside *database*; *known* if it cannot be read."""
+    """
+    Return what the supervisor wrote beside *database*; *known* if it cannot be read.
+
+    Who knows nothing yet is told what it wrote when the epoch was opened, in ``opened.json``:
+    a loss of power may have emptied the other one. That it is of another boot shows in it.
+    """
+    folder = beside.folder(database)
     try:
-        read = json.loads((beside.folder(database) / "owner.json").read_text())
+        return _read(folder / "owner.json")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
-        return known
-    return read if isinstance(read, dict) else known
+        if known is not UNREAD:
+            return known
+    try:
+        opened = _read(folder / "opened.json")
+    except (OSError, ValueError):
+        return UNREAD
+    # Without a deadline it would let go of what the other one may hold.
+    return opened if isinstance(opened.get("lease_deadline_ms"), int) else UNREAD
+
+
+def _read(note: Path) -> dict[str, object]:
+    read = json.loads(note.read_text())
+    if not isinstance(read, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - as what is no JSON at all
+    return read
 
 
 def tether_of(told: Mapping[str, object], database: Path) -> Tether:
     """Return how far an engine of *database* may go, by what its supervisor told."""
     try:
         inode = database.stat().st_ino
-    except OSError:
-        return Tether()
+    except FileNotFoundError:
+        return Tether()  # what was told is of a file that is gone
+    except OSError as error:
+        if not told:
+            return Tether()
+        why = f"whether its supervisor means this file cannot be seen: {error.strerror}"
+        return Tether(until_ms=0, why=why)
     return judge(told, inode=inode, boot=boot_id())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,42 @@ def test_who_has_never_read_it_starts_nothing(tmp_path: Path) -> None:
     found = tether_of(told, database)
     assert found.until_ms == 0
     assert "cannot be read" in found.why
+
+
+@pytest.mark.parametrize(
+    ("opened", "until_ms", "why"),
+    [
+        pytest.param(TOLD | {"boot_id": "before"}, 0, "was not started", id="of another boot"),
+        pytest.param(TOLD | {"lease_deadline_ms": None}, 0, "cannot be read", id="no deadline"),
+        pytest.param([], 0, "cannot be read", id="nonsense"),
+    ],
+)
+def test_what_a_loss_of_power_emptied_is_read_in_the_other_note(
+    tmp_path: Path, opened: Any, until_ms: int, why: str
+) -> None:
+    database = tmp_path / "a.db"
+    database.touch()
+    if isinstance(opened, dict):
+        opened |= {"inode": database.stat().st_ino, "socket": "/s"}
+    folder = beside.make_folder(database)
+    (folder / "owner.json").touch()
+    (folder / "opened.json").write_text(json.dumps(opened))
+
+    told = facts(database)
+
+    found = tether_of(told, database)
+    assert (found.until_ms, why in found.why) == (until_ms, True)
+    assert (told.get("socket") == "/s") is (told is not UNREAD)
+    assert facts(database, TOLD) is TOLD, "what was read once is newer"
+
+
+def test_a_file_that_may_not_be_looked_at_is_not_taken_for_free(tmp_path: Path) -> None:
+    loop = tmp_path / "a.db"
+    loop.symlink_to(loop)  # stat fails, though something is there
+
+    found = tether_of(TOLD, loop)
+
+    assert found.until_ms == 0
+    assert "cannot be seen" in found.why
+    assert tether_of({}, loop).until_ms is None, "nobody has a say"
+    assert tether_of(TOLD, tmp_path / "gone.db").until_ms is None
