@@ -281,7 +281,7 @@ class Scheduler:
         else:
             execution.failed(turn, n, error, self._jitter.random(), now_ms)
         self.workshop.ended(attempt, turn.write, is_open=pending.retry_at is not None)
-        if turn.follow:
+        if turn.follow or turn.last:
             turn.run()
 
     def _start_next(self, execution: Execution, n: int) -> None:

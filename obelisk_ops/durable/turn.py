@@ -24,6 +24,7 @@ class Turn(Struct, eq=False):
         write: Its rows.
         effects: What happens once it is durable.
         follow: What still belongs to the same Write, done when the code at hand waits.
+        last: The same, done when all of that is: nothing more makes the turn wait then.
         acks: Who is told when it is durable, or that it never will be.
         executions: Whose rows it holds.
         waits: Whether its effects and acks wait until the bucket holds its rows.
@@ -33,6 +34,7 @@ class Turn(Struct, eq=False):
     write: Write
     effects: list[Effect] = []
     follow: list[Effect] = []
+    last: list[Effect] = []
     acks: list[asyncio.Future[None]] = []
     executions: list[Execution] = []
     waits: bool = False
@@ -46,6 +48,6 @@ class Turn(Struct, eq=False):
 
     def run(self) -> None:
         """Do what still belongs to it."""
-        while self.follow:
-            call, args = self.follow.pop(0)
+        while self.follow or self.last:
+            call, args = (self.follow or self.last).pop(0)
             call(*args)

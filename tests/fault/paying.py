@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from obelisk_ops import activity, workflow
+from obelisk_ops import activity, gather, workflow
 
 
 @activity(at_most_once=True)
@@ -29,3 +29,17 @@ async def pays(diary: str) -> str:
 async def pays_for_sure(diary: str) -> str:
     """Pay; the activity itself says when."""
     return await pay.options(durability="replicated")(diary)
+
+
+@activity
+def write_down(_diary: str) -> str:
+    """Something harmless, of which the bucket is to know."""
+    return "written"
+
+
+@workflow
+async def pays_and_writes(diary: str) -> str:
+    """Pay while something else makes the whole turn wait for the bucket."""
+    paid: str
+    paid, _ = await gather(pay(diary), write_down.options(durability="replicated")(diary))
+    return paid

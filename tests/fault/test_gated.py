@@ -100,6 +100,25 @@ async def test_what_a_kill_kept_from_starting_is_made_later_and_once(
 
 
 @looped
+async def test_what_waits_only_for_its_company_has_not_started_either(
+    db: Path, diary: Path
+) -> None:
+    await killed_when(run(db, diary, workflow="pays_and_writes"), lambda: is_waiting(db))
+    assert '"try"' not in read_log(db, "a")[1].body, "the call that may run once"
+    async with FakeSupervisor(db, is_open=True):
+        process = run(db, diary, workflow="pays_and_writes")
+        told, errors = await asyncio.to_thread(process.communicate)
+    assert (process.returncode, told.strip()) == (0, '"paid"'), errors
+    assert ran(diary) == "ran\n"
+
+
+def is_waiting(db: Path) -> bool:
+    key = key_of(db)
+    reply = None if key is None else enquire(db, [], [], [key])
+    return reply is not None and reply.held == [key]
+
+
+@looped
 async def test_what_was_started_and_killed_has_an_unknown_outcome(
     db: Path, diary: Path
 ) -> None:

@@ -4,7 +4,8 @@ Whether the first attempt of a call starts with the commit that asks for it.
 Nearly always it does: one event, one sync. Not where the bucket must hold that commit before
 anything starts, and the activity runs at most once. Were its start on record meanwhile, a kill
 would make an outcome that nobody knows of an attempt that never ran. So the call is recorded
-without one, and the start by itself once the bucket holds the call.
+without one, and the start by itself: in the same commit if the whole turn need not wait, which
+is known at its end, or else once the bucket holds the call.
 """
 
 from __future__ import annotations
@@ -24,11 +25,20 @@ def admit(execution: Execution, owner: Owner, turn: Turn, n: int, pending: Pendi
     """Let the first attempt of a new call start, or wait; return 1 if it starts, else 0."""
     function = pending.function
     assert isinstance(function, Activity)
-    if function.activity_options.at_most_once and (turn.waits or owner.holds(execution.key)):
-        turn.effects.append((owner.start_soon, (execution, n)))
+    if function.activity_options.at_most_once:
+        turn.last.append((_start_once, (execution, owner, turn, n)))
         return 0
     if owner.reserve_slot(function, (execution.key, n)):
         turn.effects.append((owner.start_attempt, (execution, n, pending)))
         return 1
     turn.effects.append((owner.wait_for_slot, (execution, n)))
     return 0
+
+
+def _start_once(execution: Execution, owner: Owner, turn: Turn, n: int) -> None:
+    if n not in execution.machine.pending:
+        return  # given up in the same turn
+    if turn.waits or owner.holds(execution.key):
+        turn.effects.append((owner.start_soon, (execution, n)))
+    else:
+        execution.attempt_started(turn, n, 0)  # it is still the moment of the turn
