@@ -31,9 +31,9 @@ class Signposts:
 
     def put_up(self, patterns: Iterable[str]) -> None:
         """Have one for each path or glob, where there is none of this supervisor."""
-        for folder in {watched_folder(pattern) for pattern in patterns}:
+        for folder in {_existing(watched_folder(pattern)) for pattern in patterns}:
             file = folder / FOLDER / self._name
-            if folder.is_dir() and not (file in self._files and file.exists()):
+            if not (file in self._files and file.exists()):
                 with suppress(StorageUnavailable):
                     private_folder(file.parent)
                     write_private(file, self._content, is_synced=False)
@@ -52,5 +52,12 @@ def watched_folder(pattern: str) -> Path:
     """Return the folder that all files of an absolute path or glob lie in or below."""
     folder = Path(pattern).parent
     while glob.has_magic(str(folder)):
+        folder = folder.parent
+    return folder
+
+
+def _existing(folder: Path) -> Path:
+    # A folder may be made together with its first database: there is something above it.
+    while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     return folder

@@ -89,6 +89,24 @@ async def test_what_lived_for_a_moment_is_in_the_bucket_when_its_worker_has_ende
 
 
 @looped
+async def test_a_folder_may_come_and_go_together_with_its_database(
+    supervised: Supervised, tmp_path: Path, replica: ReplicaSettings
+) -> None:
+    runs = tmp_path / "runs"
+    runs.rmdir()
+    await asyncio.to_thread(supervised.start)
+    runs.mkdir()
+
+    await live_briefly(runs / "first.db", 1)
+    runs.rename(tmp_path / "lost")
+
+    with closing(
+        open_reader(await asyncio.to_thread(copy, replica, "first", tmp_path))
+    ) as reader:
+        assert reader.find("brief") is not None
+
+
+@looped
 async def test_without_a_supervisor_or_for_what_it_does_not_know_nobody_waits(
     supervised: Supervised, tmp_path: Path
 ) -> None:
