@@ -2,13 +2,15 @@
 Shows engines the way to this supervisor, in the folders that it watches.
 
 For databases that come and go between two looks: see durable/signposts.py. It is a courtesy:
-where nothing can be written, a database is found by the next look, if it is still there.
+where nothing can be written, or anybody may write, as in /tmp, there is none. A database is
+found by the next look then, if it is still there.
 """
 
 from __future__ import annotations
 
 import glob
 import hashlib
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -33,11 +35,12 @@ class Signposts:
         """Have one for each path or glob, where there is none of this supervisor."""
         for folder in {_existing(watched_folder(pattern)) for pattern in patterns}:
             file = folder / FOLDER / self._name
-            if not (file in self._files and file.exists()):
-                with suppress(StorageUnavailable):
-                    private_folder(file.parent)
-                    write_private(file, self._content, is_synced=False)
-                    self._files.add(file)
+            if _is_open_to_all(folder) or (file in self._files and file.exists()):
+                continue
+            with suppress(StorageUnavailable):
+                private_folder(file.parent)
+                write_private(file, self._content, is_synced=False)
+                self._files.add(file)
 
     def take_down(self) -> None:
         """Remove them."""
@@ -61,3 +64,10 @@ def _existing(folder: Path) -> Path:
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     return folder
+
+
+def _is_open_to_all(folder: Path) -> bool:
+    try:
+        return bool(folder.stat().st_mode & stat.S_IWOTH)
+    except OSError:
+        return True  # it is gone, or not for us

@@ -20,7 +20,7 @@ from obelisk_ops.restore.service import restore
 from obelisk_ops.restore.source import open_source
 from obelisk_ops.settings import ReplicaSettings
 from obelisk_ops.storage import open_reader
-from obelisk_ops.supervise.signposts import watched_folder
+from obelisk_ops.supervise.signposts import Signposts, watched_folder
 from tests.engines import looped
 from tests.supervised import Supervised
 
@@ -133,6 +133,17 @@ def test_a_supervisor_that_stops_takes_its_signposts_down(supervised: Supervised
     supervised.stop()
 
     assert not folder.exists()
+
+
+def test_where_anybody_may_write_there_is_no_signpost(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "everybodys").mkdir()
+    (tmp_path / "everybodys").chmod(0o777)
+    ours = Signposts(tmp_path / "state", tmp_path / "s.sock")
+
+    ours.put_up([f"{tmp_path}/ours/*.db", f"{tmp_path}/everybodys/*.db"])
+
+    assert [path.parent.parent.name for path in tmp_path.glob("*/*/*.json")] == ["ours"]
 
 
 @pytest.mark.parametrize(
