@@ -187,8 +187,8 @@ def _lines(found: Difference) -> Iterator[str]:
     if found.first is not None:
         number = "" if found.first.n is None else f"call {found.first.n}, "
         yield f"first difference: {number}{_WORDS[found.first.what]}"
-        yield f"  left   {_written(found.first.left, found.first.what)}"
-        yield f"  right  {_written(found.first.right, found.first.what)}"
+        yield f"  left   {_written(found.first.left)}"
+        yield f"  right  {_written(found.first.right)}"
         for one in found.first.changes:
             yield f"    {one.path}: {_cell(one.left)} → {_cell(one.right)}"
     if found.other_order is not None:
@@ -212,11 +212,11 @@ _WORDS: Final = {
 }
 
 
-def _written(side: Side | None, what: What) -> str:
+def _written(side: Side | None) -> str:
     if side is None:
         return "—"
     words = f"version {side.version}: {side.kind} {side.function}".rstrip()
-    if what in (What.ANSWER, What.END, What.MORE) and side.outcome is not None:
+    if side.outcome is not None:
         told = _error(side.error) or _text(side.value)
         return f"{words}: {side.outcome} {shorten(told, _SHOWN)}".rstrip()
     return f"{words} {shorten(_text(side.arguments), _SHOWN)}".rstrip()

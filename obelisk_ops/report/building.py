@@ -65,8 +65,7 @@ def build(dossier: Dossier, setting: Setting) -> Sheet:
         DecodeError: An event is damaged; of msgspec.
     """
     row, told, story = dossier.row, tell(dossier.history), dossier.situation.story
-    as_of = max(told.last_at, setting.as_of)
-    ended_at = told.last_at if told.has_ended else as_of
+    as_of = told.last_at if told.has_ended else max(told.last_at, setting.as_of)
     origin = story.forked_from
     calls, calls_left_out = _of_many(list(told.calls.values()), CALLS_MAX, _is_telling)
     log, events_left_out = _of_many(dossier.history.events, EVENTS_MAX)
@@ -75,7 +74,7 @@ def build(dossier: Dossier, setting: Setting) -> Sheet:
     return Sheet(
         execution_id=row.id, function=row.function, state=row.state, result=row.result,
         created_at=told.created_at, began_at=told.began_at, finished_at=row.finished_at,
-        as_of_at=as_of, duration_ms=max(ended_at - told.created_at, 0),
+        as_of_at=as_of, duration_ms=max(as_of - told.created_at, 0),
         parent_id=dossier.parent_id,
         forked_from=f"{origin['id']} at version {origin['version']}" if origin else None,
         continues=story.continues or None, continued_as=told.continued_as or None,

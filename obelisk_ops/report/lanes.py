@@ -107,7 +107,7 @@ class Picture:
 
 def draw(told: Chronicle, as_of: int) -> Picture:
     """Return the picture of a run as it was at *as_of*, UTC milliseconds."""
-    end = max(told.last_at, as_of)
+    end = told.last_at if told.has_ended else max(told.last_at, as_of)
     calls = list(told.calls.values())
     scale = make_scale(_moments(told, calls, end), _busy(calls, end))
     lanes, notes = _lanes(calls, scale, end)
@@ -148,10 +148,9 @@ def _busy(calls: Iterable[Call], end: int) -> Iterator[tuple[int, int]]:
 
 def _run(told: Chronicle, scale: Scale, end: int) -> Iterator[Bar]:
     """Yield the bar of the run, and those of its rests, which lie upon it."""
-    ended = told.last_at if told.has_ended else end
     look = "open" if not told.has_ended else "ok" if told.error is None else "error"
-    title = f"the run, {rough(ended - told.created_at)}"
-    yield _bar(scale, told.created_at, ended, f"run-{look}", title)
+    title = f"the run, {rough(end - told.created_at)}"
+    yield _bar(scale, told.created_at, end, f"run-{look}", title)
     for stretch in told.stretches:
         until = end if stretch.ended_at is None else stretch.ended_at
         title = f"{_RESTS[stretch.rest]}, {rough(until - stretch.began_at)}"

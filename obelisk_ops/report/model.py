@@ -117,8 +117,8 @@ class Sheet:
     One execution.
 
     Attributes:
-        as_of_at: Until when it is told.
-        duration_ms: From its creation to its end, or to ``as_of_at``.
+        as_of_at: Until when it is told: its end, if it has ended.
+        duration_ms: From its creation to ``as_of_at``.
         digest: Of the code that drove it last.
         waits: Why it does not go on, the deepest reason first; empty when it has ended.
         next_steps: What helps to find out more: words, and what to type.

@@ -20,7 +20,7 @@ _THIN_LOOKS: Final = frozenset({"wait", "backoff", "queued"})
 #: what happens at the very end is seen, too
 _LEAST: Final = 0.003
 #: a label of the axis is drawn if it has so much room
-_CLOCK_ROOM, _TICK_ROOM = 0.115, 0.05
+_CLOCK_ROOM, _TICK_ROOM = 0.115, 0.065
 
 LEGEND: Final = (
     ("ok", "returned"),

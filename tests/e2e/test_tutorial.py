@@ -16,7 +16,12 @@ import pytest
 from tests.documents import ROOT, Block, Typed, blocks, matches, typed
 from tests.support import wait_until
 
-PAGES = ["tutorial.md", "tutorial-agent.md", "how-to/operate-executions.md"]
+PAGES = [
+    "tutorial.md",
+    "tutorial-agent.md",
+    "tutorial-post-mortem.md",
+    "how-to/operate-executions.md",
+]
 PORT_OF_THE_PAGE = "9000"
 
 #: what changes nothing may be asked again until the answer is there
