@@ -12,7 +12,14 @@ import click
 import msgspec
 
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
-from obelisk_ops.cli.reading import find, id_argument, open_reader_of, readable_option, summary
+from obelisk_ops.cli.reading import (
+    damage_named,
+    find,
+    id_argument,
+    open_reader_of,
+    readable_option,
+    summary,
+)
 from obelisk_ops.core.chronicle import Call
 from obelisk_ops.core.difference import (
     Difference,
@@ -73,7 +80,8 @@ def diff(  # noqa: PLR0913 - one for each option
         )
     left = _read(config, execution_id, database)
     right = _read(config, other_id or execution_id, other_database or database)
-    found = compare(left.history, right.history)
+    with damage_named(f"{database} or {other_database or database}"):
+        found = compare(left.history, right.history)
     if as_json:
         print_json(_shape(found, left, right))
     else:

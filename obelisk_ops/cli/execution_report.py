@@ -13,10 +13,11 @@ from obelisk_ops.cli.output import json_option, note, print_json
 from obelisk_ops.cli.owner import surroundings
 from obelisk_ops.cli.reading import find, id_argument, open_at_point, readable_option
 from obelisk_ops.core.clock import SystemClock
+from obelisk_ops.core.ports import LogReader
 from obelisk_ops.core.why import explain
 from obelisk_ops.core.words import words_for_bytes
 from obelisk_ops.errors import UsageError
-from obelisk_ops.inspect.dossier import below, dossier_of
+from obelisk_ops.inspect.dossier import Dossier, below, dossier_of
 from obelisk_ops.report.building import Setting, build
 from obelisk_ops.report.model import Report
 from obelisk_ops.report.page import page
@@ -81,21 +82,27 @@ def _read(
 ) -> Report:
     now = SystemClock().now_ms()
     with open_at_point(config, database) as (reader, point):
-        first = dossier_of(reader, find(reader, execution_id, database))
-        found, left_out = [first], 0
-        if with_children:
-            children = below(reader, first)
-            found += islice(children, _CHILDREN_MAX)
-            left_out = sum(1 for _ in children)
-        around = surroundings(database, first.situation)
-    as_of = point.at if point else now if around.is_owned else 0
-    places = {one.row.id: number for number, one in enumerate(found)}
-    sheets = [
-        build(one, Setting(database=database, as_of=as_of, places=places,
-                           reasons=explain(one.situation, around)))
-        for one in found
-    ]  # fmt: skip
+        found, left_out = _family(reader, execution_id, database, with_children=with_children)
+        around = surroundings(database, found[0].situation)
+        as_of = point.at if point else now if around.is_owned else 0
+        places = {one.row.id: number for number, one in enumerate(found)}
+        sheets = [
+            build(one, Setting(database=database, as_of=as_of, places=places,
+                               reasons=explain(one.situation, around)))
+            for one in found
+        ]  # fmt: skip
     return Report(
         program=version("obelisk-ops"), written_at=now, database=database,
         restore_point=point, sheets=tuple(sheets), sheets_left_out=left_out,
     )  # fmt: skip
+
+
+def _family(
+    reader: LogReader, execution_id: str, database: str, *, with_children: bool
+) -> tuple[list[Dossier], int]:
+    """Return what is on record of an execution and its children, and how many are left out."""
+    first = dossier_of(reader, find(reader, execution_id, database))
+    if not with_children:
+        return [first], 0
+    children = below(reader, first)
+    return [first, *islice(children, _CHILDREN_MAX)], sum(1 for _ in children)

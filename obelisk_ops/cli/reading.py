@@ -100,7 +100,7 @@ def damage_named(database: str) -> Iterator[None]:
     """
     try:
         yield
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:  # or nested without end
         raise CorruptDatabase(
             f"{database} holds an event that cannot be read: {error}",
             hint="look at an older state: --db NAME@WHEN, or restore NAME --at WHEN",

@@ -112,7 +112,7 @@ def _facts(report: Report, sheet: Sheet) -> Iterator[tuple[str, Content]]:
     yield "Took" if sheet.result else "So far", rough(sheet.duration_ms)
     yield "Database", el("code", report.database)
     yield "Restore point", _point(report.restore_point)
-    yield "Child of", sheet.parent_id
+    yield "Child of", _parent(report, sheet)
     yield "Forked from", sheet.forked_from
     yield "Continues", sheet.continues
     yield "Continued as", sheet.continued_as
@@ -122,6 +122,14 @@ def _facts(report: Report, sheet: Sheet) -> Iterator[tuple[str, Content]]:
     yield "Attempts", f"{totals.attempts:,}{_repeats(sheet)}"
     yield "Events", f"{totals.events:,}"
     yield "Code", el("code", sheet.digest) if sheet.digest else None
+
+
+def _parent(report: Report, sheet: Sheet) -> Content:
+    """Return the execution that made it, as a link if it is told here."""
+    for number, other in enumerate(report.sheets):
+        if other.execution_id == sheet.parent_id:
+            return link(f"s{number}", other.execution_id)
+    return sheet.parent_id
 
 
 def _repeats(sheet: Sheet) -> str:

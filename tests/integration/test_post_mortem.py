@@ -86,6 +86,16 @@ def test_the_debugger_stops_where_the_code_was(
     assert "('n is', 3)" in done.out
 
 
+def test_a_page_says_of_which_state_it_is(ops: Commands, tmp_path: Path) -> None:
+    page = tmp_path / "bad.html"
+
+    told = ops.run("execution", "report", "bad", "--db", AFTER, "-o", page, "--json").told
+
+    point = told["restore_point"]
+    assert (point["name"], point["epoch"]) == ("run", 1)
+    assert f"e0001/txid:{point['txid']}" in page.read_text()
+
+
 def test_a_moment_before_is_another_state(ops: Commands) -> None:
     told = ops.run("execution", "diff", "good", "--db", BEFORE, "--db2", AFTER, "--json").told
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 
+import apsw
 import pytest
 
 from obelisk_ops.durable.unattended import plant
-from tests.commands import Commands, Ran, commands_for
-from tests.conftest import S3
-from tests.replicas import ReplicatedDatabase
+from tests.commands import Commands, Ran
 from tests.runs import ERROR, Step, history, returns
 
 FAILS: list[Step] = [
@@ -145,27 +144,36 @@ def test_an_execution_that_there_is_not(commands: Commands, database: Path) -> N
     assert done.status == 7
 
 
-# -- a backup --------------------------------------------------------------------------
+# -- what nobody has written -------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def backup(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicatedDatabase]:
-    folder = tmp_path_factory.mktemp("backup")
-    plant(folder / "run.db", [history(FAILS[:5], name="fails"), PART])
-    database = ReplicatedDatabase(folder, s3.replica())
-    database.ship()
-    yield database
-    database.close()
+@pytest.mark.parametrize("command", [("report", "-o", "-"), ("diff", "--db2", "sound")])
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ("body = '[]'", 10),
+        ("""body = '{"n":"one"}'""", 10),
+        ("""body = '{"n":77,"ok":1}'""", 10),
+        ("body = 'null'", 10),
+        ("body = '{' || hex(zeroblob(9))", 10),
+        ("""body = '{"n":1,"fn":"f","in":' || replace(hex(zeroblob(9999)), '0', '[')""", 10),
+        ("at = 1 << 60", 0),
+        ("at = -(1 << 60)", 0),
+        ("kind = 'enchanted'", 10),
+    ],
+)
+def test_a_damaged_log_is_named_and_breaks_nothing(
+    commands: Commands, database: Path, tmp_path: Path, change: str, status: int,
+    command: tuple[str, ...],
+) -> None:  # fmt: skip
+    damaged = tmp_path / "damaged.db"
+    shutil.copy(database, damaged)
+    connection = apsw.Connection(str(damaged))
+    connection.execute(f"UPDATE log SET {change} WHERE version = 1")  # noqa: S608 - ours
+    connection.close()
 
+    word, *more = [str(database) if one == "sound" else one for one in command]
+    done = commands.run("execution", word, "fails", "--db", damaged, *more)
 
-def test_a_page_of_a_backup_says_of_which_state(
-    backup: ReplicatedDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str], page: Path
-) -> None:
-    commands = commands_for(backup.place, tmp_path, capsys)
-
-    told = report(commands, "run@latest", "-o", page, "--json").told
-
-    point, [sheet] = told["restore_point"], told["sheets"]
-    assert (point["name"], point["epoch"]) == ("run", 1)
-    assert sheet["as_of_at"] == point["at"]
-    assert f"e0001/txid:{point['txid']}" in page.read_text()
+    assert done.status == status, done.err
+    assert "this is a bug" not in done.err
