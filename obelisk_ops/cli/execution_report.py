@@ -84,7 +84,7 @@ def _read(
     with open_at_point(config, database) as (reader, point):
         found, left_out = _family(reader, execution_id, database, with_children=with_children)
         around = surroundings(database, found[0].situation)
-        as_of = point.at if point else now if around.is_owned else 0
+        as_of = now if around.is_owned else point.at if point and not point.is_copy else 0
         places = {one.row.id: number for number, one in enumerate(found)}
         sheets = [
             build(one, Setting(database=database, as_of=as_of, places=places,

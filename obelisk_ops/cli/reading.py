@@ -21,6 +21,7 @@ from obelisk_ops.restore.databases import FileHere
 from obelisk_ops.restore.service import Plan
 from obelisk_ops.storage import open_reader
 from obelisk_ops.storage.unbegun import WholeReader
+from obelisk_ops.supervise.sidecar import Sidecar
 
 _COMPLETED_MAX = 1000
 
@@ -72,19 +73,27 @@ def open_reader_of(
 def open_at_point(
     config: Path | None, database: str
 ) -> Iterator[tuple[LogReader, RestorePoint | None]]:
-    """Open what ``--db`` names without a trace; with which state it is, if of a backup."""
+    """Open what ``--db`` names without a trace; with which state it is or was, of a backup."""
     with (
         readable(database, config) as place,
         damage_named(database),
         place.open() as connection,
     ):
         reader = WholeReader(open_reader(Path(place.name), connection))
-        yield reader, _point_of(place.plan)
+        yield reader, _point_of(place.plan) if place.plan else _origin_of(Path(place.name))
 
 
-def _point_of(plan: Plan | None) -> RestorePoint | None:
-    if plan is None:
+def _origin_of(file: Path) -> RestorePoint | None:
+    """Return what a file was restored from, if it was."""
+    note = Sidecar(file).restored()
+    if note is None:
         return None
+    return RestorePoint(
+        name=note.name, epoch=note.epoch, txid=note.txid, at=note.at_ms, is_copy=True
+    )
+
+
+def _point_of(plan: Plan) -> RestorePoint:
     return RestorePoint(
         name=plan.name, epoch=plan.point.epoch, txid=plan.point.txid, at=plan.at_ms
     )

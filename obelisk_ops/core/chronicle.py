@@ -94,12 +94,16 @@ class Call:
 
 
 class Rest(StrEnum):
-    """Why no code ran for a while."""
+    """
+    Why no code ran for a while.
+
+    ``died``: a process ended, nobody saw when, and at the end of this time the next took over.
+    """
 
     UNBEGUN = "unbegun"
     PAUSED = "paused"
     PARKED = "parked"
-    UNOWNED = "unowned"
+    DIED = "died"
 
 
 @dataclass(slots=True)

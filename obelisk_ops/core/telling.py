@@ -186,9 +186,9 @@ class _Reader:
         self._is_taking_up = True
         attempt.outcome = Outcome.LOST
         attempt.ended_at = max(attempt.began_at, self._alive_at)
-        gap = Stretch(Rest.UNOWNED, attempt.ended_at, seen_at)
+        gap = Stretch(Rest.DIED, attempt.ended_at, seen_at)
         known = self._told.stretches
-        if known and known[-1].rest is Rest.UNOWNED and known[-1].began_at == gap.began_at:
+        if known and known[-1].rest is Rest.DIED and known[-1].began_at == gap.began_at:
             known[-1].ended_at = seen_at  # the same death, another of its attempts
         else:
             known.append(gap)

@@ -28,7 +28,7 @@ _TINY: Final = 0.0015
 #: what a bar that stands for several looks like: the first of these that one of them has
 _WORST: Final = (
     "error", "lost", "failed", "cancelled", "open", "ok",
-    "child-error", "child-open", "child-ok", "wait", "backoff", "queued",
+    "child-error", "child-open", "child-ok", "fading", "wait", "backoff", "queued",
 )  # fmt: skip
 
 
@@ -163,7 +163,7 @@ _RESTS: Final = {
     Rest.UNBEGUN: "not begun",
     Rest.PAUSED: "paused",
     Rest.PARKED: "parked: its code does not fit its log",
-    Rest.UNOWNED: "no process: the last one died, the next one had not begun",
+    Rest.DIED: "a process died in this time, and at its end the next one took over",
 }
 
 
@@ -278,8 +278,15 @@ def _attempts(call: Call, scale: Scale, until: int) -> Iterator[Bar]:
                    _attempt_words(call, attempt, ended), call.n)  # fmt: skip
         if following is not None or attempt.outcome is Outcome.FAILED:
             next_at = until if following is None else following.began_at
-            yield _bar(scale, ended, next_at, "backoff",
-                       f"{_words(call)}: until the next attempt", call.n)  # fmt: skip
+            look, what = _AFTER[attempt.outcome is Outcome.LOST]
+            yield _bar(scale, ended, next_at, look, f"{_words(call)}: {what}", call.n)
+
+
+#: what is between an attempt and the next one, if it was seen to end, and if it was not
+_AFTER: Final = (
+    ("backoff", "until the next attempt"),
+    ("fading", "its process died in this time, nobody saw when"),
+)
 
 
 def _attempt_words(call: Call, attempt: Attempt, ended: int) -> str:

@@ -16,12 +16,22 @@ from obelisk_ops.report.lanes import Picture
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestorePoint:
-    """Which state of a backup was read."""
+    """
+    Which state of a backup was read.
+
+    Attributes:
+        name: The backup.
+        epoch: The epoch.
+        txid: The last transaction in it.
+        at: When it was captured; of a copy, when that was restored.
+        is_copy: Whether a file was read that was restored from it, and may have gone on.
+    """
 
     name: str
     epoch: int
     txid: int
     at: int
+    is_copy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

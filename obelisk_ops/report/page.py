@@ -111,7 +111,7 @@ def _facts(report: Report, sheet: Sheet) -> Iterator[tuple[str, Content]]:
     yield "Read as of", None if sheet.finished_at else time(sheet.as_of_at)
     yield "Took" if sheet.result else "So far", rough(sheet.duration_ms)
     yield "Database", el("code", report.database)
-    yield "Restore point", _point(report.restore_point)
+    yield from _point(report.restore_point)
     yield "Child of", _parent(report, sheet)
     yield "Forked from", sheet.forked_from
     yield "Continues", sheet.continues
@@ -138,10 +138,13 @@ def _repeats(sheet: Sheet) -> str:
     return f" ({counted(totals.retries, 'repeat')}{lost})" if totals.retries else ""
 
 
-def _point(point: RestorePoint | None) -> Content:
-    if point is None:
-        return None
-    return [el("code", f"e{point.epoch:04d}/txid:{point.txid}"), " of ", time(point.at)]
+def _point(point: RestorePoint | None) -> Iterator[tuple[str, Content]]:
+    if point is not None:
+        state = el("code", f"{point.name} e{point.epoch:04d}/txid:{point.txid}")
+        if point.is_copy:
+            yield "Restored from", [state, " at ", time(point.at)]
+        else:
+            yield "Restore point", [state, " of ", time(point.at)]
 
 
 def _contents(report: Report) -> Html | None:

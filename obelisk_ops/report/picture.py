@@ -19,6 +19,8 @@ _THICK, _THIN = 12, 6
 _THIN_LOOKS: Final = frozenset({"wait", "backoff", "queued"})
 #: what happens at the very end is seen, too
 _LEAST: Final = 0.003
+#: a rectangle without any width is not drawn at all
+_THINNEST: Final = 0.0005
 #: a label of the axis is drawn if it has so much room
 _CLOCK_ROOM, _TICK_ROOM = 0.115, 0.065
 
@@ -26,14 +28,15 @@ LEGEND: Final = (
     ("ok", "returned"),
     ("failed", "failed, tried again"),
     ("error", "failed"),
-    ("lost", "its process died"),
+    ("lost", "ended with its process"),
+    ("fading", "nobody saw when"),
     ("cancelled", "cancelled"),
     ("open", "open"),
     ("child-ok", "child workflow"),
     ("wait", "waiting: timer, signal, stub"),
     ("backoff", "until the next attempt"),
     ("queued", "waiting to start"),
-    ("unowned", "no process"),
+    ("died", "a process died in this time"),
     ("paused", "paused, or not begun"),
     ("parked", "parked"),
     ("signal", "a signal arrives"),
@@ -173,7 +176,7 @@ def _rect(bar: Bar, top: int, height: int) -> Html:
         "rect",
         el("title", bar.title + more),
         x=_percent(left), y=top + (_ROW - height) // 2,
-        width=_percent(max(bar.right - left, 0)), height=height, class_=bar.look,
+        width=_percent(max(bar.right - left, _THINNEST)), height=height, class_=bar.look,
     )  # fmt: skip
 
 

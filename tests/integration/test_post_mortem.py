@@ -96,6 +96,18 @@ def test_a_page_says_of_which_state_it_is(ops: Commands, tmp_path: Path) -> None
     assert f"e0001/txid:{point['txid']}" in page.read_text()
 
 
+def test_a_page_of_a_restored_copy_says_where_it_comes_from(
+    ops: Commands, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.db"
+    assert ops.run("restore", "run", "--to", copy).status == 0
+
+    told = ops.run("execution", "report", "bad", "--db", copy, "--json").told
+
+    point = told["restore_point"]
+    assert (point["name"], point["epoch"], point["is_copy"]) == ("run", 1, True)
+
+
 def test_a_moment_before_is_another_state(ops: Commands) -> None:
     told = ops.run("execution", "diff", "good", "--db", BEFORE, "--db2", AFTER, "--json").told
 

@@ -79,7 +79,7 @@ STRETCHES: list[tuple[list[Step], dict[str, Any], list[tuple[Any, ...]]]] = [
         [INTENDED, (30, "intended", {"n": 2, "fn": "m.a", "in": [], "try": 1}),
          (80, "upgraded", {"digest": "x"}), started(90, 2), started(91, 2, n=2)],
         {},
-        [("unbegun", 0, 10), ("unowned", 30, 91)],
+        [("unbegun", 0, 10), ("died", 30, 91)],
     ),
 ]  # fmt: skip
 

@@ -8,6 +8,7 @@ import pytest
 
 from obelisk_ops.core.telling import tell
 from obelisk_ops.report.lanes import BARS_MAX, LANES_MAX, Picture, draw
+from obelisk_ops.report.picture import timeline
 from obelisk_ops.report.scale import make_scale
 from tests.runs import BEGIN, ERROR, Step, history, long_run, returns
 
@@ -98,6 +99,29 @@ BARS: list[tuple[list[Step], list[tuple[str, int, int]]]] = [
         [("child-open", 0, 100)],
     ),
 ]  # fmt: skip
+
+
+DIED: list[Step] = [
+    (0, "intended", {"n": 1, "fn": "a", "in": [], "try": 1}),
+    (20, "timer_set", {"n": 2, "wait": 1, "until": 1}),
+    (60, "attempt_started", {"n": 1, "try": 2}),
+    (100, "returned", {"n": 1, "ok": 1}),
+]
+
+
+def test_nobody_saw_when_a_process_died() -> None:
+    drawn = picture(DIED)
+
+    assert [bar.look for bar in drawn.lanes[0].bars] == ["lost", "fading", "ok"]
+    rest, gap = drawn.run[0], drawn.run[-1]
+    assert (rest.look, gap.look) == ("run-open", "died")
+    assert (round(gap.left, 2), round(gap.right, 2)) == (0.2, 0.6)
+
+
+def test_what_took_no_time_is_drawn_too() -> None:
+    text = timeline(picture([*returns(1, 0, 0, 1), *returns(2, 0, 100, 1)]), 0)
+
+    assert 'width="0.000%"' not in text
 
 
 @pytest.mark.parametrize(("steps", "wanted"), BARS)
