@@ -82,7 +82,7 @@ def _read(
 ) -> Report:
     now = SystemClock().now_ms()
     with open_at_point(config, database) as (reader, point):
-        found, left_out = _family(reader, execution_id, database, with_children=with_children)
+        found, has_more = _family(reader, execution_id, database, with_children=with_children)
         around = surroundings(database, found[0].situation)
         as_of = now if around.is_owned else point.at if point and not point.is_copy else 0
         places = {one.row.id: number for number, one in enumerate(found)}
@@ -93,16 +93,17 @@ def _read(
         ]  # fmt: skip
     return Report(
         program=version("obelisk-ops"), written_at=now, database=database,
-        restore_point=point, sheets=tuple(sheets), sheets_left_out=left_out,
+        restore_point=point, sheets=tuple(sheets), has_more=has_more,
     )  # fmt: skip
 
 
 def _family(
     reader: LogReader, execution_id: str, database: str, *, with_children: bool
-) -> tuple[list[Dossier], int]:
-    """Return what is on record of an execution and its children, and how many are left out."""
+) -> tuple[list[Dossier], bool]:
+    """Return what is on record of an execution and its children; and whether there are more."""
     first = dossier_of(reader, find(reader, execution_id, database))
     if not with_children:
-        return [first], 0
+        return [first], False
     children = below(reader, first)
-    return [first, *islice(children, _CHILDREN_MAX)], sum(1 for _ in children)
+    found = [first, *islice(children, _CHILDREN_MAX)]
+    return found, next(children, None) is not None

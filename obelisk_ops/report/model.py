@@ -175,7 +175,7 @@ class Report:
         database: What it read, as it was named.
         restore_point: Which state of it, if it is a backup.
         sheets: The execution, then the child workflows that were asked for.
-        sheets_left_out: How many of those are not here; None if nobody counted.
+        has_more: Whether there are more of those than a report may hold.
     """
 
     program: str
@@ -183,4 +183,4 @@ class Report:
     database: str
     restore_point: RestorePoint | None
     sheets: tuple[Sheet, ...]
-    sheets_left_out: int = 0
+    has_more: bool = False

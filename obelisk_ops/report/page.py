@@ -87,9 +87,9 @@ def _header(report: Report, sheet: Sheet, number: int) -> Html:
 
 
 def _ending(sheet: Sheet) -> str:
-    return sheet.result if sheet.result and sheet.result != "ok" else (
-        "finished" if sheet.result else sheet.state
-    )  # fmt: skip
+    if sheet.result in (None, "ok"):
+        return sheet.state
+    return str(sheet.result)
 
 
 def _tone(sheet: Sheet) -> str:
@@ -155,8 +155,7 @@ def _contents(report: Report) -> Html | None:
         el("li", link(f"s{number}", sheet.execution_id), " ", el("small", _ending(sheet)))
         for number, sheet in enumerate(report.sheets)
     ]
-    left_out = report.sheets_left_out
-    more = el("li", f"and {left_out} more that are not here") if left_out else None
+    more = el("li", "and more that are not here") if report.has_more else None
     return el("nav", el("ul", places, more))
 
 

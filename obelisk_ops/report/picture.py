@@ -15,6 +15,7 @@ from obelisk_ops.report.shape import moment
 _ROW: Final = 22
 _AXIS: Final = 42
 _THICK, _THIN = 12, 6
+_TALL: Final = 16  # a failure is seen by its shape, too
 #: looks of bars that are not work, but waiting
 _THIN_LOOKS: Final = frozenset({"wait", "backoff", "queued"})
 #: what happens at the very end is seen, too
@@ -78,7 +79,8 @@ def hatchings() -> Html:
 
 def swatch(look: str) -> Html:
     """Return what bars of one look look like."""
-    drawn = el("rect", x=1, y=_inset(look) - 4, width=20, height=_height(look), class_=look)
+    height = min(_height(look), _THICK)
+    drawn = el("rect", x=1, y=(14 - height) // 2, width=20, height=height, class_=look)
     if look in _PINS:
         drawn = el("circle", cx=11, cy=7, r=4, class_=f"pin {look}")
     return el("svg", drawn, width=22, height=14, aria_hidden="true")
@@ -197,11 +199,9 @@ def _hatching(name: str, angle: int, size: int) -> Html:
 
 
 def _height(look: str) -> int:
+    if look == "error":
+        return _TALL
     return _THIN if look in _THIN_LOOKS else _THICK
-
-
-def _inset(look: str) -> int:
-    return (_ROW - _height(look)) // 2
 
 
 def _percent(part: float) -> str:
