@@ -21,7 +21,8 @@ from obelisk_ops.report.scale import Scale, Tick, make_scale
 LANES_MAX: Final = 40
 LANES_OF_ONE_FUNCTION_MAX: Final = 8
 BARS_MAX: Final = 4_000
-MARKS_MAX: Final = 200
+#: on the lane of the run itself, of pauses and of signals
+RUN_MAX: Final = 200
 #: narrower than about one and a half pixels of a usual screen
 _TINY: Final = 0.0015
 
@@ -113,17 +114,24 @@ def draw(told: Chronicle, as_of: int) -> Picture:
     lanes, notes = _lanes(calls, scale, end)
     if any(piece.is_folded for piece in scale.pieces):
         notes.insert(0, "Hatched times, in which nothing happened, are drawn shortened.")
+    many = len(told.marks) + len(told.stretches) - _few(told.marks) - _few(told.stretches)
+    if many:
+        notes.append(f"{many} pauses, signals and the like are not drawn.")
     return Picture(
         scale=scale,
         ticks=tuple(scale.ticks()),
         run=tuple(_run(told, scale, end)),
         pins=tuple(
             Pin(place=scale.place(mark.at), kind=mark.kind, title=f"{mark.kind} {mark.text}")
-            for mark in told.marks[:MARKS_MAX]
+            for mark in told.marks[:RUN_MAX]
         ),
         lanes=tuple(lanes),
         notes=tuple(notes),
     )
+
+
+def _few(items: Sequence[object]) -> int:
+    return min(len(items), RUN_MAX)
 
 
 def _moments(told: Chronicle, calls: Iterable[Call], end: int) -> Iterator[int]:
@@ -151,7 +159,7 @@ def _run(told: Chronicle, scale: Scale, end: int) -> Iterator[Bar]:
     look = "open" if not told.has_ended else "ok" if told.error is None else "error"
     title = f"the run, {rough(end - told.created_at)}"
     yield _bar(scale, told.created_at, end, f"run-{look}", title)
-    for stretch in told.stretches:
+    for stretch in told.stretches[:RUN_MAX]:
         until = end if stretch.ended_at is None else stretch.ended_at
         title = f"{_RESTS[stretch.rest]}, {rough(until - stretch.began_at)}"
         bar = _bar(scale, stretch.began_at, until, str(stretch.rest), title)

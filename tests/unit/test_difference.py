@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,12 @@ import pytest
 from obelisk_ops.core import forking
 from obelisk_ops.core.changes import MOST, Change, changes, is_same
 from obelisk_ops.core.difference import Difference, compare
-from obelisk_ops.core.history import History
+from obelisk_ops.core.fold import fold
+from obelisk_ops.core.history import History, from_json
 from obelisk_ops.core.ports import InboxItem
 from tests.runs import BEGIN, ERROR, Step, history, returns
 
+RECORDED = sorted((Path(__file__).parents[1] / "golden").glob("*.json"))
 OTHER = {"type": "ValueError", "message": "no"}
 ENDS: Step = (99, "finished", {"ok": 1})
 FAILS: Step = (99, "finished", {"error": ERROR})
@@ -137,6 +140,19 @@ def test_one_run_at_two_moments() -> None:
 
     assert (found.relation, found.shared) == ("left_behind", 3)
     assert first_of(found) == ("more", 2, None, 4)
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_every_moment_of_a_run_is_the_same_as_far_as_it_goes(path: Path) -> None:
+    whole = from_json(path.read_text())
+    assert compare(whole, whole).relation == "equal"
+
+    for length in range(1, len(whole.events)):
+        moment = replace(whole, events=whole.events[:length])
+        found = compare(moment, whole)
+        if fold(moment.events).parked is None:
+            assert found.relation in ("left_behind", "equal")
+            assert found.shared == length - 1
 
 
 def test_answers_from_elsewhere_are_compared_by_what_arrived() -> None:

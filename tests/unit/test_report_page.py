@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+from obelisk_ops.core.history import from_json
 from obelisk_ops.core.ports import Output
 from obelisk_ops.report.building import CALLS_MAX
 from obelisk_ops.report.excerpts import beginning, ending, of_json, printed
@@ -15,6 +18,8 @@ from obelisk_ops.report.page import POLICY, page
 from obelisk_ops.report.shape import shape
 from tests.reports import NASTY, nasty_run, report
 from tests.runs import BEGIN, ERROR, Step, history, returns
+
+RECORDED = sorted((Path(__file__).parents[1] / "golden").glob("*.json"))
 
 
 class Elements(HTMLParser):
@@ -55,6 +60,15 @@ def test_the_policy_allows_nothing_but_its_own_style() -> None:
     assert "unsafe" not in POLICY
     assert text.index("Content-Security-Policy") < text.index("<style")
     assert not re.search(r"https?:|url\((?!#)|@import", text)
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_a_page_is_made_of_every_moment_of_a_run(path: Path) -> None:
+    whole = from_json(path.read_text())
+
+    for length in range(1, len(whole.events) + 1):
+        moment = replace(whole, events=whole.events[:length])
+        assert page(report(moment)).endswith("</html>\n")
 
 
 def test_the_same_log_makes_the_same_page() -> None:

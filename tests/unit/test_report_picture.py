@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from obelisk_ops.core.telling import tell
-from obelisk_ops.report.lanes import BARS_MAX, LANES_MAX, Picture, draw
+from obelisk_ops.report.lanes import BARS_MAX, LANES_MAX, RUN_MAX, Picture, draw
 from obelisk_ops.report.picture import timeline
 from obelisk_ops.report.scale import make_scale
 from tests.runs import BEGIN, ERROR, Step, history, long_run, returns
@@ -161,6 +161,17 @@ def test_what_is_not_drawn_is_counted() -> None:
 
     assert len(drawn.lanes) == LANES_MAX
     assert f"{1000 - LANES_MAX} of 1000 calls" in drawn.notes[1]
+
+
+def test_a_run_that_was_paused_a_thousand_times() -> None:
+    steps: list[Step] = []
+    for n in range(1000):
+        steps += [(10 * n, "paused", {}), (10 * n + 5, "unpaused", {})]
+
+    drawn = picture(steps)
+
+    assert len(drawn.run) <= RUN_MAX + 1
+    assert drawn.notes == ("801 pauses, signals and the like are not drawn.",)
 
 
 def test_a_failure_is_seen_among_thousands() -> None:
