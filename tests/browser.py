@@ -1,4 +1,8 @@
-"""A headless Chromium, spoken to through a pipe: no port, no driver, no library."""
+"""
+A headless Chromium, spoken to through a pipe: no port, no driver, no library.
+
+    python -m tests.browser PAGE.html PICTURE.png     photographs a page, as for docs/images
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,3 +129,17 @@ def browser(program: str, folder: Path) -> Iterator[Browser]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def photograph(page: Path, picture: Path) -> None:
+    """Write down what is seen of a page."""
+    program = find_browser()
+    assert program is not None, "no Chromium here: apt-get install chromium"
+    with tempfile.TemporaryDirectory() as folder, browser(program, Path(folder)) as started:
+        started.look(width=1080, height=1010)
+        started.open(page)
+        picture.write_bytes(started.photograph())
+
+
+if __name__ == "__main__":
+    photograph(*map(Path, sys.argv[1:]))

