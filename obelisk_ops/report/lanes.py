@@ -136,15 +136,12 @@ def _few(items: Sequence[object]) -> int:
 
 def _moments(told: Chronicle, calls: Iterable[Call], end: int) -> Iterator[int]:
     yield from (told.created_at, end)
+    spans: list[tuple[int, int | None]] = []
     for call in calls:
-        yield call.asked_at
-        yield from () if call.told_at is None else (call.told_at,)
-        for attempt in call.attempts:
-            yield attempt.began_at
-            yield from () if attempt.ended_at is None else (attempt.ended_at,)
-    for stretch in told.stretches:
-        yield stretch.began_at
-        yield from () if stretch.ended_at is None else (stretch.ended_at,)
+        spans.append((call.asked_at, call.told_at))
+        spans += ((attempt.began_at, attempt.ended_at) for attempt in call.attempts)
+    spans += ((stretch.began_at, stretch.ended_at) for stretch in told.stretches)
+    yield from (at for span in spans for at in span if at is not None)
     yield from (mark.at for mark in told.marks)
 
 

@@ -48,6 +48,11 @@ def _left_out(number: int, noun: str) -> Html | None:
               f"{'is' if number == 1 else 'are'} left out.", class_="cut")  # fmt: skip
 
 
+def place_of(call: CallPart, number: int) -> str:
+    """Return where on the page a call is told, of the execution with this number."""
+    return f"s{number}-c{call.n}"
+
+
 # -- calls -----------------------------------------------------------------------------
 
 
@@ -55,7 +60,7 @@ def _call(call: CallPart, sheet: Sheet, number: int) -> Html:
     return el(
         "details",
         el("summary", _summary(call, sheet)),
-        el("div", _inside(call, sheet), class_="inside", id=f"s{number}-c{call.n}"),
+        el("div", _inside(call, sheet), class_="inside", id=place_of(call, number)),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from obelisk_ops.core.durations import rough
 from obelisk_ops.core.words import counted
 from obelisk_ops.report.html import Content, Html, el, link
-from obelisk_ops.report.listings import calls, events
+from obelisk_ops.report.listings import calls, events, place_of
 from obelisk_ops.report.model import Report, RestorePoint, Sheet
 from obelisk_ops.report.picture import hatchings, timeline
 from obelisk_ops.report.pieces import command, excerpt, fault, time
@@ -54,7 +54,11 @@ def _sheet(report: Report, number: int) -> Html:
         _header(report, sheet, number),
         _section("What it waits for", _waits(sheet)) if sheet.waits else None,
         _section("Error", fault(sheet.error), _steps(sheet)) if sheet.error else None,
-        _section("Timeline", timeline(sheet.picture, number), id_=f"s{number}-timeline"),
+        _section(
+            "Timeline",
+            timeline(sheet.picture, _places(sheet, number)),
+            id_=f"s{number}-timeline",
+        ),
         _section("Input and value", _values(sheet)),
         _section("Calls", calls(sheet, number), id_=f"s{number}-calls")
         if sheet.calls
@@ -62,6 +66,10 @@ def _sheet(report: Report, number: int) -> Html:
         _section("Events", events(sheet), id_=f"s{number}-events"),
         id=f"s{number}",
     )
+
+
+def _places(sheet: Sheet, number: int) -> dict[int, str]:
+    return {call.n: place_of(call, number) for call in sheet.calls}
 
 
 def _section(title: str, *content: Content, id_: str | None = None) -> Html:

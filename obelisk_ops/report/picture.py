@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from obelisk_ops.core.durations import rough
@@ -53,16 +53,20 @@ _SAME_IN_LEGEND: Final = {
 }  # fmt: skip
 
 
-def timeline(picture: Picture, sheet: int) -> Html:
-    """Return names at the left, the picture at the right, and what is to be said of it."""
+def timeline(picture: Picture, places: Mapping[int, str]) -> Html:
+    """
+    Return names at the left, the picture at the right, and what is to be said of it.
+
+    *places* is where on the page calls are told, by number.
+    """
     looks = _looks(picture)
     height = _AXIS + _ROW * (1 + len(picture.lanes))
     return el(
         "figure",
         el(
             "div",
-            el("ol", _names(picture, sheet), class_="names"),
-            el("svg", _drawn(picture, sheet, height), height=height, role="img",
+            el("ol", _names(picture, places), class_="names"),
+            el("svg", _drawn(picture, places, height), height=height, role="img",
                aria_label="timeline of the run"),
             class_="timeline",
         ),
@@ -98,18 +102,18 @@ def _legend(looks: set[str]) -> Iterator[Html]:
             yield el("li", swatch(look), words)
 
 
-def _names(picture: Picture, sheet: int) -> Iterator[Html]:
+def _names(picture: Picture, places: Mapping[int, str]) -> Iterator[Html]:
     yield el("li", el("b", "the run"))
     for before, lane in zip((None, *picture.lanes), picture.lanes, strict=False):
         is_same = before is not None and lane.n is None and before.name == lane.name
-        yield el("li", None if is_same else _name(lane, sheet), title=_full_name(lane))
+        yield el("li", None if is_same else _name(lane, places), title=_full_name(lane))
 
 
-def _name(lane: Lane, sheet: int) -> Html:
+def _name(lane: Lane, places: Mapping[int, str]) -> Html:
     short = lane.name.rpartition(".")[2] or lane.kind
     if lane.n is None:
         return el("span", short, el("i", f" {lane.kind}"))
-    return link(f"s{sheet}-c{lane.n}", el("small", lane.n), f" {short}")
+    return link(places[lane.n], el("small", lane.n), f" {short}")
 
 
 def _full_name(lane: Lane) -> str:
@@ -117,7 +121,7 @@ def _full_name(lane: Lane) -> str:
     return f"{lane.kind} {lane.name}".rstrip() + many
 
 
-def _drawn(picture: Picture, sheet: int, height: int) -> Iterator[Html]:
+def _drawn(picture: Picture, places: Mapping[int, str], height: int) -> Iterator[Html]:
     yield from _stripes(picture)
     yield from _grid(picture, height)
     for bar in picture.run:
@@ -127,7 +131,8 @@ def _drawn(picture: Picture, sheet: int, height: int) -> Iterator[Html]:
         top = _AXIS + _ROW * number
         for bar in lane.bars:
             drawn = _rect(bar, top, _height(bar.look))
-            yield drawn if bar.n is None else link(f"s{sheet}-c{bar.n}", drawn)
+            place = None if bar.n is None else places.get(bar.n)
+            yield drawn if place is None else link(place, drawn)
     yield from (_fold(piece, height) for piece in picture.scale.pieces if piece.is_folded)
 
 

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from obelisk_ops.core.history import from_json
+from obelisk_ops.core.history import History, from_json
 from obelisk_ops.core.ports import Output
+from obelisk_ops.report import building
 from obelisk_ops.report.building import CALLS_MAX
 from obelisk_ops.report.excerpts import beginning, ending, of_json, printed
 from obelisk_ops.report.html import Html, el, join, link
 from obelisk_ops.report.page import POLICY, page
 from obelisk_ops.report.shape import shape
 from tests.reports import NASTY, nasty_run, report
-from tests.runs import BEGIN, ERROR, Step, history, returns
+from tests.runs import BEGIN, ERROR, Step, history, long_run, returns
 
 RECORDED = sorted((Path(__file__).parents[1] / "golden").glob("*.json"))
 
@@ -75,14 +76,17 @@ def test_the_same_log_makes_the_same_page() -> None:
     assert page(report(nasty_run())) == page(report(nasty_run()))
 
 
-def test_every_link_leads_somewhere() -> None:
-    found = Elements(page(report(nasty_run())))
+@pytest.mark.parametrize("told", [nasty_run(), long_run(500)], ids=["nasty", "cut"])
+def test_every_link_leads_somewhere(told: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "CALLS_MAX", 100)
+
+    found = Elements(page(report(told)))
 
     places = {value for name, value in found.attributes if name == "id"}
     links = {value for name, value in found.attributes if name == "href"}
     assert links
     assert {(link or "").removeprefix("#") for link in links} <= places
-    fills = set(re.findall(r"url\(#([^)]+)\)", page(report(nasty_run()))))
+    fills = set(re.findall(r"url\(#([^)]+)\)", page(report(told))))
     assert fills <= places
 
 

@@ -119,7 +119,9 @@ def test_nobody_saw_when_a_process_died() -> None:
 
 
 def test_what_took_no_time_is_drawn_too() -> None:
-    text = timeline(picture([*returns(1, 0, 0, 1), *returns(2, 0, 100, 1)]), 0)
+    steps = [*returns(1, 0, 0, 1), *returns(2, 0, 100, 1)]
+
+    text = timeline(picture(steps), {1: "one", 2: "two"})
 
     assert 'width="0.000%"' not in text
 
