@@ -67,13 +67,13 @@ class ReplicatedDatabase:
 
     @contextmanager
     def replicating(
-        self, *, levels_s: Sequence[int], snapshot_s: int, retention_s: int
+        self, *, levels_s: Sequence[int], snapshot_s: int, retention_s: int, l0_s: int = 1
     ) -> Iterator[None]:
         """Let Litestream run, in a great hurry to compact and to forget."""
         settings = self._settings() | {
             "levels": [{"interval": f"{interval}s"} for interval in levels_s],
             "snapshot": {"interval": f"{snapshot_s}s", "retention": f"{retention_s}s"},
-            "l0-retention": "1s",
+            "l0-retention": f"{l0_s}s",
             "l0-retention-check-interval": "1s",
         }
         database = cast("list[dict[str, object]]", settings["dbs"])[0]

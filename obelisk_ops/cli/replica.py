@@ -13,6 +13,7 @@ from obelisk_ops import settings
 from obelisk_ops.cli.drill import drill
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.reading import instant
+from obelisk_ops.cli.verify import verify_command
 from obelisk_ops.core import when
 from obelisk_ops.core.clock import SystemClock, iso
 from obelisk_ops.core.durations import format_duration
@@ -41,6 +42,7 @@ def replica() -> None:
     """What is in the bucket: backups and the moments they can be restored to."""
 
 
+replica.add_command(verify_command)
 replica.add_command(drill)
 
 

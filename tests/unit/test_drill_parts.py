@@ -206,7 +206,7 @@ LINES = [
     ("read again from the start",   header(2, 32, 50),                   ""),
     ("made of other files",         header(2, 0, 0, (0, 0)),             ""),
     ("the middle of another log",   header(2, 132, 50, (7, 7)),          "another write-ahead"),
-    ("the same log elsewhere",      header(2, 300, 50),                  "one before ends at"),
+    ("the same log elsewhere",      header(2, 300, 50),                  "on, not from 132"),
     ("another page size",           replace(header(2, 132, 50), page_size=4096), "4096 bytes"),
 ]  # fmt: skip
 

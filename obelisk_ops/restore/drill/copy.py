@@ -64,7 +64,7 @@ def _line(expected: Expected) -> str:
     found = next(breaks(expected.files), None)
     if found is None:
         return OK
-    return f"{FAILED}: {found.after.key} does not go on from {found.before.key}: {found.why}"
+    return f"{FAILED}: {found.words}"
 
 
 def _size(path: Path, expected: Expected) -> str:
