@@ -82,7 +82,7 @@ class Image(AbstractContextManager["Image"]):
         header = self._layers[-1].header
         self.page_size, self.pages = header.page_size, header.commit
         self._lock_page = lock_page(self.page_size)
-        self._ahead = ReadAhead(self.page_size)
+        self._ahead = ReadAhead(self.page_size, self._cache.get)
 
     def __exit__(
         self,

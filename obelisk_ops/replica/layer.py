@@ -26,8 +26,7 @@ from obelisk_ops.litestream.ltx import Header
 from obelisk_ops.objectstore import Fetched, ObjectStore
 from obelisk_ops.replica.catalogue import LtxFile
 
-#: Who reads through an index gets larger parts, the more of it is known: this share.
-_SHARE = 32
+_VARINT_BYTES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +95,12 @@ class Index:
         before, low, after, high = self._around(place, pages)
         if (place and pgno <= low) or before == after:
             return None
-        size = max(self._sizes.part, min(self._known // _SHARE, self._sizes.part_max))
+        frame = self._start / max(pages, 1)
+        until, here, whole = (_written(n, frame) for n in (low, pgno, high))
+        guess = before + round((after - before) * (here - until) / max(whole - until, 1))
+        size = self._size(place, guess)
         if after - before <= 2 * size:
             return before, after
-        guess = before + (after - before) * (pgno - low) // max(high - low, 1)
         begin = min(max(guess - size // 2, before), after - size)
         return begin, begin + size
 
@@ -120,6 +121,15 @@ class Index:
         self._spans.insert(place, span)
         self._known += span.end - span.start
 
+    def _size(self, place: int, guess: int) -> int:
+        """Return how much to learn: more beside what is known than far away from it."""
+        size = self._sizes.part
+        for span in self._spans[max(place - 1, 0) : place + 1]:
+            known = span.end - span.start
+            if span.start - known <= guess < span.end + known:
+                size = max(size, min(2 * known, self._sizes.part_max))
+        return size
+
     def _place(self, pgno: int) -> int:
         return bisect_right(self._spans, pgno, key=_first_page)
 
@@ -134,6 +144,13 @@ class Index:
             span = self._spans[place]
             after, high = span.start, span.pages[0]
         return before, low, after, high
+
+
+def _written(pgno: int, frame: float) -> float:
+    """Return about how long an index up to a page is, if every frame has the same size."""
+    # A varint of 7 * k bits or more has a byte more: numbers, offsets; sizes have two or so.
+    longer = (pgno - (1 << 7 * k) / unit for unit in (1, frame) for k in range(_VARINT_BYTES))
+    return 2.0 * pgno + sum(more for more in longer if more > 0)
 
 
 def _first_page(span: Span) -> int:

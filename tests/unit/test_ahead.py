@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obelisk_ops.replica.ahead import ReadAhead, children_of
+from obelisk_ops.replica import trees
+from obelisk_ops.replica.ahead import ReadAhead
+from obelisk_ops.replica.trees import children_of
 
 SIZE = 1024
 
@@ -21,10 +23,13 @@ class Reader:
     """Reads pages as SQLite does, and counts how often it had to wait."""
 
     def __init__(self, page: Callable[[int], bytes], pages: int, size: int = SIZE) -> None:
-        self._ahead = ReadAhead(size)
+        self._ahead = ReadAhead(size, self._peek)
         self._page, self._pages = page, pages
         self.there: set[int] = set()
         self.waits: list[int] = []
+
+    def _peek(self, pgno: int) -> bytes | None:
+        return self._page(pgno) if pgno in self.there else None
 
     def read(self, pgnos: Iterable[int]) -> None:
         for pgno in pgnos:
@@ -103,19 +108,69 @@ def test_who_looks_up_single_rows_gets_single_pages() -> None:
     assert reader.waits == [8, 1, 1, 1, 1, 1]
 
 
-def test_a_real_tree(tmp_path: Path) -> None:
-    path = tmp_path / "x.db"
+def pages_of(folder: Path, values: list[str]) -> list[bytes]:
+    """Return the pages of a database with these values in a table, whose root is page 2."""
+    path = folder / "x.db"
     connection = apsw.Connection(str(path))
     connection.execute("PRAGMA page_size=512; CREATE TABLE t (x)").fetchall()
-    connection.executemany("INSERT INTO t VALUES (?)", [("x" * 400,)] * 50)
-    root = int(connection.execute("SELECT rootpage FROM sqlite_schema").get)
+    connection.executemany("INSERT INTO t VALUES (?)", [(value,) for value in values])
     connection.close()
     data = path.read_bytes()
+    return [b"", *(data[at : at + 512] for at in range(0, len(data), 512))]
 
-    found = children_of(root, data[(root - 1) * 512 : root * 512])
+
+def test_a_real_tree(tmp_path: Path) -> None:
+    pages = pages_of(tmp_path, ["x" * 400] * 50)
+
+    found = children_of(2, pages[2])
 
     assert found == tuple(sorted(found))
     assert len(found) == 50
+    assert all(trees.is_leaf(pgno, pages[pgno]) for pgno in found)
+
+
+@pytest.mark.parametrize("size", [460, 473, 474, 475, 500, 976, 977, 978, 5000, 70_000])
+def test_where_long_values_of_a_real_leaf_go_on(tmp_path: Path, size: int) -> None:
+    pages = pages_of(tmp_path, ["é" * (size // 2) + "x" * (size % 2)] * 3)
+    leaves = children_of(2, pages[2]) or (2,)
+
+    for leaf in leaves:
+        for first, count in trees.long_values(leaf, pages[leaf], 512):
+            chain = [first]
+            while following := trees.next_of(pages[chain[-1]]):
+                chain.append(following)
+            assert len(chain) == count
+
+
+def test_long_values_are_fetched_whole_and_ever_more_of_them(tmp_path: Path) -> None:
+    pages = pages_of(tmp_path, ["x" * 50_000] * 60)
+    reader = Reader(pages.__getitem__, len(pages) - 1, size=512)
+    reader.read([1, 2])
+    leaves = children_of(2, pages[2])
+
+    for leaf in leaves:
+        reader.read([leaf])
+        for first, count in trees.long_values(leaf, pages[leaf], 512):
+            reader.read(range(first, first + count))
+
+    assert len(reader.waits) < 30
+    assert max(reader.waits) <= 2048, "a megabyte"
+
+
+def test_a_value_whose_first_page_lies_apart(tmp_path: Path) -> None:
+    pages = pages_of(tmp_path, ["x" * 50_000])
+    (found,) = trees.long_values(2, pages[2], 512)
+    first, count = found
+    moved = dict(enumerate(pages)) | {900: pages[first]}
+    begin = bytearray(pages[2])
+    place = begin.rindex(first.to_bytes(4, "big"))
+    begin[place : place + 4] = (900).to_bytes(4, "big")
+    moved[2] = bytes(begin)
+    reader = Reader(moved.__getitem__, 1000, size=512)
+
+    reader.read([2, 900, *range(first + 1, first + count)])
+
+    assert len(reader.waits) == 3
 
 
 def test_the_first_page_has_the_head_of_the_file_before_its_tree() -> None:
@@ -133,7 +188,7 @@ def test_a_page_that_would_have_more_children_than_room_has_none(kind: int) -> N
 
 
 def test_what_it_remembers_is_bounded() -> None:
-    ahead = ReadAhead(65536)
+    ahead = ReadAhead(65536, lambda _pgno: None)
     for pgno in range(1, 200):
         first = pgno * 5000
         ahead.saw(pgno, inner(*range(first, first + 5000), size=65536, head=100 * (pgno == 1)))
