@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from obelisk_ops.cli.output import json_option, print_json
+from obelisk_ops.core.words import harmless
 
 if TYPE_CHECKING:
-    from obelisk_ops.core.words import harmless
-from obelisk_ops.check.finding import Finding
+    from obelisk_ops.check.finding import Finding
 
 _NAME_COLUMNS = 19
 
