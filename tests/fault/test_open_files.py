@@ -16,7 +16,7 @@ from tests.replicas import count_rows
 from tests.supervised import PROGRAM, Plain, Supervised, is_safe
 from tests.support import wait_until
 
-pytestmark = [pytest.mark.xdist_group("supervise"), pytest.mark.fault(35)]
+pytestmark = pytest.mark.xdist_group("supervise")
 
 
 @pytest.fixture
@@ -56,6 +56,7 @@ def no_more_files(pid: int) -> Iterator[None]:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.fault(35)
 def test_a_limit_below_the_fleet_leaves_out_what_does_not_fit_and_says_so(
     supervised: Supervised,
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_limit_below_the_fleet_leaves_out_what_does_not_fit_and_says_so(
     assert restored_rows(supervised, next(n for n in rows if is_safe(rows[n]))) == 4
 
 
+@pytest.mark.fault(35)
 def test_files_that_run_out_while_it_runs(supervised: Supervised) -> None:
     """First in Litestream, which says so; then in the supervisor, which can say nothing."""
     databases = made(supervised, 2)

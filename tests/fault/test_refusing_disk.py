@@ -24,7 +24,7 @@ from obelisk_ops.supervise.status import Row
 from tests.supervised import Supervised, is_safe
 from tests.support import wait_until
 
-pytestmark = [pytest.mark.xdist_group("supervise"), pytest.mark.fault(28)]
+pytestmark = pytest.mark.xdist_group("supervise")
 
 REFUSING = Path(__file__).with_name("refusing.py")
 OWNER = Owner(name="a", host="h", inode=1, epoch=1, owner="x")
@@ -80,6 +80,7 @@ def read_lease(folder: Path) -> object:
         pytest.param(Note(write=write_lease, read=read_lease), id="of the lease"),
     ],
 )
+@pytest.mark.fault(28)
 def test_a_note_is_the_old_or_the_new_one_and_a_refusal_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, note: Note
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_note_is_the_old_or_the_new_one_and_a_refusal_is_an_error(
     assert note.read(tmp_path) == 2
 
 
+@pytest.mark.fault(28)
 def test_a_supervisor_on_a_disk_that_refuses_says_so_and_ships_nothing_it_cannot_note(
     tmp_path: Path, replica: ReplicaSettings
 ) -> None:
