@@ -31,7 +31,7 @@ def as_json(report: rounds.Report) -> dict[str, Any]:
                 "met": goal.is_met(ours[goal.figure]),
             }
             for goal in GOALS
-            if goal.figure in ours
+            if goal.figure in ours and goal.limit
         ],
     }
 
@@ -56,7 +56,8 @@ def _promises(ours: dict[str, float]) -> Table:
     for goal in GOALS:
         value = ours.get(goal.figure)
         told = "-" if value is None else goal.form.format(value)
-        verdict = "" if value is None else "yes" if goal.is_met(value) else "[bold]no[/]"
+        met = None if value is None else goal.is_met(value)
+        verdict = "" if met is None else "yes" if met else "[bold]no[/]"
         table.add_row(goal.work, goal.what, told, goal.limit, verdict)
     return table
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import goals, program
+from benchmarks.programs.fleet import requests_of
 
 pytestmark = pytest.mark.bench
 
@@ -43,6 +44,17 @@ def test_a_program_measures_what_the_goals_ask_for(name: str, tmp_path: Path) ->
         if figure in found:
             assert least is None or found[figure] >= least, figure
             assert most is None or found[figure] <= most, figure
+
+
+def test_requests_are_counted_as_the_s3_server_tells_of_them() -> None:
+    metrics = """
+# TYPE SeaweedFS_s3_request_total counter
+SeaweedFS_s3_request_total{bucket="bench",code="200",type="LIST"} 6
+SeaweedFS_s3_request_total{bucket="bench",code="404",type="PUT"} 1.2e+03
+SeaweedFS_s3_request_seconds_count{bucket="bench",type="LIST"} 6
+"""
+
+    assert requests_of(metrics) == 1_206
 
 
 def test_the_best_peer_is_the_one_compared_with() -> None:

@@ -53,6 +53,7 @@ class S3Server:
         port: Of the S3 endpoint; 0 chooses a free one.
         bucket: Exists when the server is ready.
         identities: More key pairs by name, each with what it may do.
+        options: More of SeaweedFS's own, such as a port for its metrics.
     """
 
     region = REGION
@@ -64,11 +65,13 @@ class S3Server:
         port: int = 0,
         bucket: str = DEFAULT_BUCKET,
         identities: Mapping[str, Sequence[str]] | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         self.folder = folder.absolute()
         self.bucket = bucket
         self._wanted_port = port
         self._wanted_identities = dict(identities or {})
+        self._options = tuple(options)
         self._identities: dict[str, Identity] = {}
         self._ports: Ports | None = None
         self._child: process.Child | None = None
@@ -213,7 +216,7 @@ class S3Server:
     def _spawn(self, weed: Path, chosen: Ports) -> process.Child:
         with _private(self.folder / "weed.log", "wb") as log:
             return process.spawn(
-                _argv(weed, self.folder, self.bucket, chosen),
+                [*_argv(weed, self.folder, self.bucket, chosen), *self._options],
                 # Its own HOME, so that no settings of the user's are read.
                 env=child_environment({"HOME": str(self.folder)}),
                 output=log,
