@@ -45,14 +45,13 @@ def takeover(
     """
     from obelisk_ops.app import open_takeover  # noqa: PLC0415 - boto3 is slow to import
     from obelisk_ops.restore import service  # noqa: PLC0415
-    from obelisk_ops.restore.target import check_target  # noqa: PLC0415
-    from obelisk_ops.supervise.takeover import look  # noqa: PLC0415
+    from obelisk_ops.supervise.takeover import left_behind, look  # noqa: PLC0415
 
     settings, clock = load(config), SystemClock()
     wish = when.parse(moment, clock.now_ms())
     target = Path(os.path.abspath(target))  # noqa: PTH100 - resolve() would leave a linked folder
     _check_place(settings, name, target)
-    check_target(target)
+    left_behind(name, target)  # refuses what is something else
     source, takeover = open_takeover(settings, name, target, tell=_Teller().tell)
     if dry_run:
         standing = look(source)

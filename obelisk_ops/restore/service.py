@@ -9,6 +9,7 @@ again with a new listing, a few times.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -19,8 +20,8 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from obelisk_ops.core.clock import Clock
-from obelisk_ops.core.when import When
-from obelisk_ops.errors import DamagedObject, ObjectNotFound, StorageUnavailable
+from obelisk_ops.core.when import Txid, When, show
+from obelisk_ops.errors import DamagedObject, ObjectNotFound, StorageUnavailable, TargetExists
 from obelisk_ops.inspect.summary import InFlight
 from obelisk_ops.litestream.config import Target
 from obelisk_ops.litestream.ltx import Header
@@ -146,6 +147,34 @@ def restore(
     return _despite_retention(
         lambda: _restore(source, plan(), target, clock, progress, publish)
     )
+
+
+def take_up(
+    source: Source, wish: When, target: Path, *, clock: Clock, epoch: int, txid: int
+) -> Restored:
+    """
+    Return the copy of a point that stands at *target*, if that is what *wish* means now.
+
+    Raises:
+        TargetExists: It is not; nothing was touched.
+        OpsError: See ``restore``.
+    """
+    plan = make_plan(source, wish, clock)
+    if (plan.point.epoch, plan.point.txid) != (epoch, txid):
+        is_copy = show(Txid(txid, epoch))
+        raise TargetExists(
+            f"{target} is the copy of {is_copy} that an earlier takeover left, and others have "
+            "gone on since",
+            hint=f"move it away, and take over again: mv {target} {target}.{epoch}-{txid}",
+        )
+    with workspace(target) as folder:
+        copy = folder / target.name
+        os.link(target, copy)  # what a check leaves beside it goes away with the folder
+        checked = check_copy(copy)
+    return Restored(
+        plan=plan, path=target, size=target.stat().st_size, checks=checked.checks,
+        in_flight=checked.in_flight,
+    )  # fmt: skip
 
 
 def restore_beside(

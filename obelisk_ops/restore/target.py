@@ -47,6 +47,16 @@ def check_target(target: Path) -> None:
             f"{target} exists; a restore never overwrites anything",
             hint="choose another path with --to, or move the file away",
         )
+    check_sidecars(target)
+
+
+def check_sidecars(target: Path) -> None:
+    """
+    Refuse a database file that has a log beside it.
+
+    Raises:
+        StaleSidecar: SQLite would read an old log into the restored file.
+    """
     for suffix in SIDECARS:
         sidecar = target.with_name(target.name + suffix)
         if os.path.lexists(sidecar):

@@ -5,7 +5,8 @@ Move a database to this machine, also from one that cannot be asked.
 
 The claim comes first: whatever the old owner ships before it lets go is then listed, and
 what it ships later is of an epoch that is over. If anything fails, what was claimed is
-given back, and the old owner goes on.
+given back, and the old owner goes on. A takeover that was cut short after the restore is taken
+up by the next one, as long as nobody has gone on since.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from obelisk_ops.replica.leases import (
 )
 from obelisk_ops.restore import service
 from obelisk_ops.restore.service import Progress, Restored, Source
-from obelisk_ops.restore.target import check_target
+from obelisk_ops.restore.target import check_sidecars, check_target
 from obelisk_ops.supervise import identity
 from obelisk_ops.supervise.background import Background
 from obelisk_ops.supervise.bucket import Bucket
@@ -43,6 +44,7 @@ from obelisk_ops.supervise.fencing import is_revoked, patience_ms
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.opening import Presence, settle
 from obelisk_ops.supervise.ownership import File, Owner
+from obelisk_ops.supervise.ownership import Restored as Note
 from obelisk_ops.supervise.sidecar import Sidecar
 
 _RACES_MAX = 5
@@ -116,6 +118,33 @@ def look(source: Source) -> Standing:
     return Standing(marker=marker, ownership=owned, lease=lease)
 
 
+def left_behind(name: str, target: Path) -> Note | None:
+    """
+    Return the note of an untouched copy that a restore of *name* has left at the target.
+
+    None if nothing is there.
+
+    Raises:
+        UsageError: Its folder does not exist.
+        TargetExists: Something else is there.
+        StaleSidecar: An old log is beside it.
+    """
+    note = Sidecar(target).restored()
+    try:
+        found = target.lstat()
+    except OSError:
+        note = None
+    else:
+        is_untouched = note is not None and found.st_mtime_ns // 1_000_000 <= note.at_ms
+        if not is_untouched or note is None or (note.name, note.inode) != (name, found.st_ino):
+            note = None
+    if note is None:
+        check_target(target)
+    else:
+        check_sidecars(target)
+    return note
+
+
 class Takeover:
     """One takeover, by one lease of its own."""
 
@@ -145,7 +174,7 @@ class Takeover:
             Fenced: Others took it at the same time.
             OpsError: See ``service.restore`` and ``settle``.
         """
-        check_target(self._target)
+        left = left_behind(self._name, self._target)
         look(self._source)  # first: where there is nothing to take, no lease is needed
         sidecar = Sidecar(self._target)
         lock = sidecar.lock()
@@ -157,10 +186,7 @@ class Takeover:
                 ended = self._wait(was, revoked_ms)
                 waited_s = (self._clock.elapsed_ms() - began_ms) / 1000
                 self._tell(f"the old owner has let go ({ended}); restoring")
-                restored = service.restore(
-                    self._source, wish, self._target, clock=self._clock, progress=progress,
-                    claim=ours.claim if isinstance(wish, Latest) else None,
-                )  # fmt: skip
+                restored = self._restore(wish, progress, ours, left)
                 owner = self._open(loop, ours, sidecar)
         finally:
             lock.release()
@@ -220,6 +246,22 @@ class Takeover:
             self._tell(f"waiting for {was.host} to let go, at most {rest_ms / 1000:.0f} s more")
             _pause.wait(min(_LOOK_S, rest_ms / 1000))
         return "ran out"
+
+    # -- restore --------------------------------------------------------------------------
+
+    def _restore(
+        self, wish: When, progress: Progress, ours: Ownership, left: Note | None
+    ) -> Restored:
+        if left is not None:
+            self._tell("a takeover that was cut short has left its copy: taken up")
+            return service.take_up(
+                self._source, wish, self._target, clock=self._clock, epoch=left.epoch,
+                txid=left.txid,
+            )  # fmt: skip
+        return service.restore(
+            self._source, wish, self._target, clock=self._clock, progress=progress,
+            claim=ours.claim if isinstance(wish, Latest) else None,
+        )  # fmt: skip
 
     # -- open -----------------------------------------------------------------------------
 
