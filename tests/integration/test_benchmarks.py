@@ -31,6 +31,7 @@ GUARDS = {
     "memory.unloaded_bytes": (None, 100_000),
     "fleet.restart_s": (None, 10),
     "fleet.new_database_s": (None, 20),
+    "restore.of_litestream": (0.2, 100),
 }
 
 
