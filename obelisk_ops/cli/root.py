@@ -37,6 +37,7 @@ COMMANDS = {
     "rollback": "obelisk_ops.cli.rollback:rollback",
     "takeover": "obelisk_ops.cli.takeover:takeover",
     "inspect": "obelisk_ops.cli.inspect:inspect",
+    "search": "obelisk_ops.cli.search:search",
     "s3": "obelisk_ops.cli.s3:s3",
     "completion": "obelisk_ops.cli.completion:completion",
     "demo": "obelisk_ops.cli.demo:demo",

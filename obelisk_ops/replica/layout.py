@@ -24,6 +24,7 @@ CHECK_FOLDER = f"{MARKERS_FOLDER}/check"
 SNAPSHOT_LEVEL = 9
 
 _MARKER = re.compile(r"e(\d{4,})\.json")
+_EPOCH = re.compile(r"e([0-9]{4,})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,4 +106,10 @@ def epoch_name(epoch: int) -> str:
 def epoch_of_marker(key: str) -> int | None:
     """Return the epoch that a marker's key stands for; None if it is no marker."""
     found = _MARKER.fullmatch(key.rpartition("/")[2])
+    return int(found.group(1)) if found else None
+
+
+def epoch_of_folder(name: str) -> int | None:
+    """Return the epoch that a folder's name stands for; None if it is none's."""
+    found = _EPOCH.fullmatch(name)
     return int(found.group(1)) if found else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from obelisk_ops.errors import ReplicaNotFound
@@ -11,9 +10,7 @@ from obelisk_ops.litestream.ltx import Header
 from obelisk_ops.objectstore import ObjectStore
 from obelisk_ops.replica.catalogue import LtxFile, Replica, build, ltx_file
 from obelisk_ops.replica.epochs import read_epochs
-from obelisk_ops.replica.layout import ReplicaKeys
-
-_EPOCH = re.compile(r"e([0-9]{4,})")
+from obelisk_ops.replica.layout import ReplicaKeys, epoch_of_folder
 
 
 def read_replica(store: ObjectStore, keys: ReplicaKeys) -> Replica:
@@ -86,5 +83,5 @@ def parse_beginning(data: bytes, file: LtxFile) -> Header:
 
 
 def _folders(store: ObjectStore, keys: ReplicaKeys) -> set[int]:
-    found = (_EPOCH.fullmatch(folder) for folder in store.folders(keys.root))
-    return {int(epoch.group(1)) for epoch in found if epoch}
+    found = (epoch_of_folder(name) for name in store.folders(keys.root))
+    return {epoch for epoch in found if epoch is not None}

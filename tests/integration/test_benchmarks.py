@@ -32,6 +32,7 @@ GUARDS = {
     "fleet.restart_s": (None, 10),
     "fleet.new_database_s": (None, 20),
     "restore.of_litestream": (0.2, 100),
+    "search.again_s": (None, 20),
 }
 
 
