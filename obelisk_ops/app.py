@@ -25,6 +25,7 @@ from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.restore.drill import service as drills
 from obelisk_ops.restore.drill.result import Drilled
 from obelisk_ops.restore.drill.scratch import alone_in
+from obelisk_ops.restore.prune.service import Pruned, prune
 from obelisk_ops.restore.service import Restored, Source
 from obelisk_ops.restore.source import open_source, replica_settings
 from obelisk_ops.settings import (
@@ -40,7 +41,7 @@ from obelisk_ops.supervise.boot import Watch, missing_databases, restore_missing
 from obelisk_ops.supervise.bucket import TIMEOUT_S, Bucket
 from obelisk_ops.supervise.command import Command
 from obelisk_ops.supervise.companion import Companion
-from obelisk_ops.supervise.drillbook import Drillbook
+from obelisk_ops.supervise.drillbook import Drillbook, proof_of
 from obelisk_ops.supervise.driller import Driller
 from obelisk_ops.supervise.entrypoint import Ending, Entrypoint, Terms
 from obelisk_ops.supervise.fleet import Log
@@ -217,6 +218,24 @@ def drill_all(
             drilled = drills.drill(open_source(replica, name), terms, clock=clock, watch=watch)
             book.note(drilled)
             yield drilled
+
+
+def prune_replica(
+    settings: Settings, name: str, *, keep_s: float | None, is_applied: bool
+) -> Pruned:
+    """
+    Remove from a backup what is old, or say what would go; see ``prune``.
+
+    Raises:
+        Unproven: No drill of this state folder has proven it.
+        VerificationFailed: The last one has disproven it.
+        OpsError: See ``prune``.
+    """
+    replica = replica_settings(settings)
+    source = open_source(replica, name)
+    proof = proof_of(Drillbook(settings.state_dir, replica.url).entry(name), name)
+    keep_s = settings.litestream.snapshot_retention_s if keep_s is None else keep_s
+    return prune(source, proof, keep_s, is_applied=is_applied, clock=SystemClock())
 
 
 def fleet_status(settings: Settings) -> tuple[list[Row], int]:

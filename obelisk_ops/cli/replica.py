@@ -13,6 +13,7 @@ from obelisk_ops import settings
 from obelisk_ops.cli.drill import drill
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.reading import instant
+from obelisk_ops.cli.replica_prune import prune_command
 from obelisk_ops.cli.verify import verify_command
 from obelisk_ops.core import when
 from obelisk_ops.core.clock import SystemClock, iso
@@ -44,6 +45,7 @@ def replica() -> None:
 
 replica.add_command(verify_command)
 replica.add_command(drill)
+replica.add_command(prune_command)
 
 
 @replica.command("list")

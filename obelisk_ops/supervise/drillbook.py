@@ -15,7 +15,10 @@ from typing import Any
 import msgspec
 
 from obelisk_ops.core.clock import iso
+from obelisk_ops.core.when import Txid, parse
+from obelisk_ops.errors import Unproven, VerificationFailed
 from obelisk_ops.restore.drill.result import Drilled, Outcome
+from obelisk_ops.restore.prune.plan import Proof
 from obelisk_ops.supervise.sidecar import private_folder, read_note, write_private
 
 _DETAIL_CHARS = 500
@@ -115,6 +118,31 @@ class Drillbook:
         seen = (status.st_ino, status.st_mtime_ns, status.st_size)
         if seen != self._seen:
             self._seen, self._book = seen, read_note(self._path, _decode) or _Book()
+
+
+def proof_of(entry: Entry | None, name: str) -> Proof:
+    """
+    Return what pruning may rely on.
+
+    Raises:
+        Unproven: No drill here has proven the replica.
+        VerificationFailed: The last one has disproven it.
+    """
+    drill = f"obelisk-ops replica drill {name}"
+    if entry is not None and entry.last.outcome is Outcome.FAILED:
+        raise VerificationFailed(
+            f"the last drill of '{name}' failed; nothing is pruned: {entry.last.detail}",
+            hint=f"mend it, and prove it: {drill}",
+        )
+    if entry is None or entry.good is None:
+        raise Unproven(f"no drill here has proven '{name}'; nothing is pruned", hint=drill)
+    epochs = [wish.epoch for point in entry.good.points if (wish := _point(point))]
+    return Proof(at_ms=entry.good.at_ms, epoch=max((e for e in epochs if e), default=0))
+
+
+def _point(text: str) -> Txid | None:
+    meant = parse(text, 0)
+    return meant if isinstance(meant, Txid) else None
 
 
 def note_of(drilled: Drilled) -> Note:
