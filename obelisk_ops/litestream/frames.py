@@ -140,6 +140,18 @@ def parse_index_part(data: bytes, at: int, key: str) -> Span:
     return fitting[0]
 
 
+def frames_in(data: bytes, at: int) -> Iterator[Frame]:
+    """Yield the whole frames in bytes that begin with one; *at* is their offset in the file."""
+    place = 0
+    while place + _FRAME.size <= len(data):
+        pgno, _flags, packed = _FRAME.unpack_from(data, place)
+        size = _FRAME.size + packed
+        if place + size > len(data):
+            return
+        yield Frame(pgno, at + place, size)
+        place += size
+
+
 def decode_page(data: bytes | memoryview, frame: Frame, page_size: int, key: str) -> bytes:
     """
     Return the page of a frame.

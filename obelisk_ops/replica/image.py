@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
 from obelisk_ops.core.when import Txid, show
 from obelisk_ops.errors import DamagedObject, ObjectNotFound, RestorePointNotFound
-from obelisk_ops.litestream.frames import Frame, decode_page, lock_page
+from obelisk_ops.litestream.frames import Frame, decode_page, frames_in, lock_page
 from obelisk_ops.objectstore import ObjectStore
 from obelisk_ops.replica.ahead import ReadAhead
 from obelisk_ops.replica.catalogue import LtxFile, walk
@@ -169,21 +169,32 @@ class Image(AbstractContextManager["Image"]):
 
     def _load(self, pgnos: Sequence[int]) -> None:
         found = self._locate(pgnos)
-        ranges = [
-            (self._layers[number], run)
-            for number in sorted(found) for run in join(found[number])
-        ]  # fmt: skip
-        for (layer, run), body in zip(ranges, self._all(self._body, ranges), strict=True):
-            if layer.body is None:
+        ranges = [(number, run) for number in sorted(found) for run in join(found[number])]
+        for (number, run), body in zip(ranges, self._all(self._body, ranges), strict=True):
+            if self._layers[number].body is None:
                 self._count(len(body))
-            at, view = run[0].offset, memoryview(body)
             for frame in run:
-                stored = view[frame.offset - at : frame.offset - at + frame.size]
-                page = decode_page(stored, frame, self.page_size, layer.file.key)
-                self._cache[frame.pgno] = page
+                self._keep(number, frame, body, run[0].offset)
+            self._keep_others(number, body, run)
 
-    def _body(self, wanted: tuple[Layer, Sequence[Frame]]) -> bytes:
-        layer, run = wanted
+    def _keep(self, number: int, frame: Frame, body: bytes, at: int) -> None:
+        stored = memoryview(body)[frame.offset - at :][: frame.size]
+        key = self._layers[number].file.key
+        self._cache[frame.pgno] = decode_page(stored, frame, self.page_size, key)
+
+    def _keep_others(self, number: int, body: bytes, run: Sequence[Frame]) -> None:
+        """Keep what came along between pages that were wanted, unless a later file has it."""
+        at = run[0].offset
+        if sum(frame.size for frame in run) == len(body):
+            return
+        with suppress(DamagedObject):  # told when it is asked for
+            for frame in frames_in(body, at):
+                if self._is_absent(frame.pgno) and self._find(frame.pgno) == (number, frame):
+                    self._keep(number, frame, body, at)
+
+    def _body(self, wanted: tuple[int, Sequence[Frame]]) -> bytes:
+        number, run = wanted
+        layer = self._layers[number]
         begin, end = run[0].offset, run[-1].offset + run[-1].size
         if layer.body is not None:
             return layer.body[begin:end]
