@@ -117,6 +117,12 @@ GOALS = (
          what="of a PUT and a GET", most=1.5, form=RATIO),
     Goal(figure="barrier.rate", work=f"replicated: {MANY}", what="steps/s", least=5000,
          form=COUNT),
+    Goal(figure="place.states_of_restore", work="1 GiB in place: executions by state",
+         what="of a restore", most=0.05, form="{:.3f} x"),
+    Goal(figure="place.show_of_restore", work="1 GiB in place: one execution of 2.6 MB",
+         what="of a restore", most=0.05, form="{:.3f} x"),
+    Goal(figure="place.bytes_percent", work="1 GiB in place: each of these, inspect",
+         what="of its bytes", most=1, form="{:.2f} %"),
 )  # fmt: skip
 
 

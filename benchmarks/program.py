@@ -10,7 +10,7 @@ from pathlib import Path
 
 NAMES = (
     "sequential", "concurrent", "replay", "recovery", "volume", "idle", "pending", "memory",
-    "timers", "barrier", "fleet", "points", "restore", "search",
+    "timers", "barrier", "fleet", "points", "restore", "place", "search",
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from obelisk_ops.replica import trees
 
 _START_BYTES = 8 * 1024
 _MOST_BYTES = 1024 * 1024
-_LONG_BYTES = 128 * 1024
+_LONG_BYTES = 256 * 1024
 #: Of so many pages is it remembered whose children they are.
 _CHILDREN_MAX = 100_000
 
@@ -118,7 +118,7 @@ class ReadAhead:
             if len(pages) >= self._window:
                 break
         if pages:
-            self._window = min(2 * self._window, self._most)
+            self._window = min(4 * self._window, self._most)
         return pages[: self._most]
 
     def _long_values(self) -> Iterator[tuple[int, int]]:
