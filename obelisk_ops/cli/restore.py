@@ -18,13 +18,19 @@ from obelisk_ops import settings
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.core import when
 from obelisk_ops.core.clock import SystemClock, iso
+from obelisk_ops.core.durations import format_duration
 from obelisk_ops.core.when import At, When
 from obelisk_ops.core.words import counted
 from obelisk_ops.inspect.summary import InFlight
 from obelisk_ops.restore import service
+from obelisk_ops.restore.afterwards import After, ran_after
+from obelisk_ops.restore.estimate import Estimate, estimate
 from obelisk_ops.restore.service import Plan, Restored
 from obelisk_ops.restore.source import open_source, replica_settings
 from obelisk_ops.restore.target import check_target
+
+#: So many attempts are shown to people.
+_SHOWN = 10
 
 
 @click.command
@@ -52,11 +58,13 @@ def restore(
     if dry_run:
         plan = service.make_plan(source, wish, clock)
         service.check_space(plan, target)
-        _show_plan(plan, moment, wish, target, as_json=as_json)
+        cost = estimate(source, plan, target, clock)
+        _show_plan(plan, cost, moment, wish, target, as_json=as_json)
         return
     with terminated_like_interrupted(), progress_bar(name) as progress:
         done = service.restore(source, wish, target, clock=clock, progress=progress)
-    _show(done, moment, wish, as_json=as_json)
+    after = ran_after(source, done.plan, done.path, clock)
+    _show(done, after, moment, wish, as_json=as_json)
 
 
 def in_flight_json(calls: tuple[InFlight, ...]) -> list[dict[str, Any]]:
@@ -71,10 +79,43 @@ def in_flight_json(calls: tuple[InFlight, ...]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _show(done: Restored, moment: str, wish: When, *, as_json: bool) -> None:
+def after_json(after: After | None) -> dict[str, Any] | None:
+    """Return what ran after the moment, in the form that scripts read."""
+    if after is None:
+        return None
+    until = after.until
+    return {
+        "attempts": in_flight_json(after.attempts),
+        "until": until and {
+            "epoch": until.point.epoch, "txid": until.point.txid, "at": iso(until.at_ms)
+        },
+        "unknown": after.unknown or None,
+    }  # fmt: skip
+
+
+def after_rows(after: After | None) -> list[tuple[str, str]]:
+    """Return the same for people; the first few."""
+    if after is None:
+        return []
+    if after.unknown:
+        return [("ran after it", f"not known: {after.unknown}")]
+    rows = [
+        ("ran after it", f"{call.execution_id}: {call.activity}, attempt {call.attempt}")
+        for call in after.attempts[:_SHOWN]
+    ]
+    if len(after.attempts) > _SHOWN:
+        rows.append(("", f"and {len(after.attempts) - _SHOWN} more: see --json"))
+    until = after.until
+    known = f"known until {iso(until.at_ms)}, the newest state in the bucket" if until else ""
+    return [*(rows or [("ran after it", "nothing")]), ("", known)]
+
+
+def _show(
+    done: Restored, after: After | None, moment: str, wish: When, *, as_json: bool
+) -> None:
     told = plan_json(done.plan, moment, wish) | {
         "path": str(done.path), "bytes": done.size, "checks": done.checks,
-        "in_flight": in_flight_json(done.in_flight),
+        "in_flight": in_flight_json(done.in_flight), "ran_after": after_json(after),
     }  # fmt: skip
     if as_json:
         print_json(told)
@@ -90,23 +131,41 @@ def _show(done: Restored, moment: str, wish: When, *, as_json: bool) -> None:
                 ("in flight", f"{call.execution_id}: {call.activity}, attempt {call.attempt}")
                 for call in done.in_flight
             ],
+            *after_rows(after),
         ],
     )
 
 
-def _show_plan(plan: Plan, moment: str, wish: When, target: Path, *, as_json: bool) -> None:
+def _show_plan(
+    plan: Plan, cost: Estimate, moment: str, wish: When, target: Path, *, as_json: bool
+) -> None:
     if as_json:
         told = {
             "path": str(target),
             "bytes": plan.database_bytes,
             "checks": {},
             "in_flight": [],
+            "needed_bytes": cost.needed_bytes,
+            "free_bytes": cost.free_bytes,
+            "estimate": {
+                "seconds": round(cost.seconds, 1),
+                "read_bytes_per_second": round(cost.read_per_s),
+                "written_bytes_per_second": round(cost.written_per_s),
+            },
         }
         print_json(plan_json(plan, moment, wish) | told | {"dry_run": True})
         return
     read = f"{counted(len(plan.files), 'object')}, {decimal(plan.download_bytes)}"
     would = ("file", f"{target} ({decimal(plan.database_bytes)}), not written")
-    print_table(("would restore", ""), [*plan_rows(plan, moment, wish), ("from", read), would])
+    room = f"{decimal(cost.needed_bytes)} needed, {decimal(cost.free_bytes)} free"
+    about = (
+        f"about {format_duration(max(1, round(cost.seconds)))}: the bucket gave "
+        f"{decimal(round(cost.read_per_s))}/s just now, Litestream typically writes "
+        f"{decimal(round(cost.written_per_s))}/s"
+    )
+    print_table(("would restore", ""), [
+        *plan_rows(plan, moment, wish), ("from", read), would, ("room", room), ("time", about),
+    ])  # fmt: skip
 
 
 def plan_json(plan: Plan, moment: str, wish: When) -> dict[str, Any]:

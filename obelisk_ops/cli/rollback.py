@@ -11,6 +11,8 @@ from rich.filesize import decimal
 
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.restore import (
+    after_json,
+    after_rows,
     in_flight_json,
     plan_json,
     plan_rows,
@@ -24,6 +26,7 @@ from obelisk_ops.errors import UsageError
 from obelisk_ops.settings import load, path_of
 
 if TYPE_CHECKING:
+    from obelisk_ops.restore.afterwards import After
     from obelisk_ops.restore.service import Plan
     from obelisk_ops.supervise.rollback import RolledBack
 
@@ -54,6 +57,7 @@ def rollback(
     next supervisor opens a new epoch from the state that was chosen; old points stay.
     """
     from obelisk_ops.restore import service  # noqa: PLC0415 - boto3 is slow to import
+    from obelisk_ops.restore.afterwards import ran_after  # noqa: PLC0415
     from obelisk_ops.restore.source import open_source, replica_settings  # noqa: PLC0415
     from obelisk_ops.supervise.rollback import Rollback, refuse_if_held  # noqa: PLC0415
 
@@ -74,7 +78,9 @@ def rollback(
         return
     with terminated_like_interrupted(), progress_bar(name) as progress:
         done = Rollback(source, database, clock).run(wish, progress)
-    _show(done, moment or "", wish, undo=_command(config, name, done.kept), as_json=as_json)
+    after = ran_after(source, done.restored.plan, database, clock)
+    undo = _command(config, name, done.kept)
+    _show(done, after, moment or "", wish, undo=undo, as_json=as_json)
 
 
 def _undo(
@@ -128,12 +134,14 @@ def _show_plan(plan: Plan, moment: str, wish: When, database: Path, *, as_json: 
     note("nothing was changed; add --apply to do it")
 
 
-def _show(done: RolledBack, moment: str, wish: When, *, undo: str, as_json: bool) -> None:
+def _show(
+    done: RolledBack, after: After | None, moment: str, wish: When, *, undo: str, as_json: bool
+) -> None:
     restored = done.restored
     if as_json:
         print_json(plan_json(restored.plan, moment, wish) | {
             "path": str(restored.path), "bytes": restored.size, "checks": restored.checks,
-            "in_flight": in_flight_json(restored.in_flight),
+            "in_flight": in_flight_json(restored.in_flight), "ran_after": after_json(after),
             "replaced": {"path": str(done.kept), "bytes": done.size, "epoch": done.what.epoch,
                          "txid": done.what.txid},
             "undo": undo,
@@ -148,8 +156,9 @@ def _show(done: RolledBack, moment: str, wish: When, *, undo: str, as_json: bool
             ("in flight", f"{call.execution_id}: {call.activity}, attempt {call.attempt}")
             for call in restored.in_flight
         ],
+        *after_rows(after),
     ])  # fmt: skip
     note(
-        "activities that ran after that moment may run again: the engine no longer knows of "
-        "them; remove the replaced file when you do not need it any more"
+        "what ran after that moment may run again: the engine no longer knows of it; remove "
+        "the replaced file when you do not need it any more"
     )

@@ -81,3 +81,23 @@ SELECT key FROM leftover;
 -- name: timers
 -- The timers of one execution that are armed.
 SELECT n, due FROM timer WHERE execution = ?;
+
+-- name: ended
+-- The executions whose log is complete.
+SELECT id FROM state WHERE state = 'finished';
+
+-- name: reached
+-- The last version of each log that is not.
+SELECT s.id, (SELECT max(l.key) & 0xffffffff FROM log AS l
+              WHERE l.key >= s.key << 32 AND l.key < (s.key + 1) << 32)
+FROM state AS s WHERE s.state <> 'finished';
+
+-- name: all_executions
+-- Every execution, oldest first.
+SELECT key, id, function FROM state ORDER BY key;
+
+-- name: begun
+-- The events of one log that begin attempts, in order.
+SELECT version, at, kind, body FROM log
+WHERE key >= ?1 << 32 AND key < (?1 + 1) << 32 AND kind IN ('intended', 'attempt_started')
+ORDER BY key;

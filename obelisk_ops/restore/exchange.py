@@ -23,6 +23,7 @@ from obelisk_ops.errors import DatabaseLocked, DatabaseNotFound, UsageError
 from obelisk_ops.restore.target import (
     SIDECARS,
     alone_in,
+    give,
     refusal,
     sweep,
     sync,
@@ -113,6 +114,7 @@ def exchange(new: Path, database: Path, *, kept: Path, what: bytes, origin: byte
         sync(new)
         with alone_in(database.parent), _undone_on_failure(new, kept):
             _write_new(note_of(kept), what)
+            give(note_of(kept), like=database)
             os.link(database, kept)
             sync(database.parent)
             write_note(database, origin)

@@ -200,12 +200,17 @@ def check_space(plan: Plan, target: Path) -> None:
         StorageUnavailable: There is too little space.
     """
     free = shutil.disk_usage(target.parent).free
-    needed = plan.database_bytes + plan.database_bytes // 20 + _SPARE_BYTES
+    needed = needed_bytes(plan)
     if free < needed:
         raise StorageUnavailable(
             f"{target.parent} has {free} bytes free, the copy needs {needed}",
             hint="free some space, or choose another path with --to",
         )
+
+
+def needed_bytes(plan: Plan) -> int:
+    """Return how much room must be free for a restore."""
+    return plan.database_bytes + plan.database_bytes // 20 + _SPARE_BYTES
 
 
 def _despite_retention(action: Callable[[], T]) -> T:

@@ -99,6 +99,7 @@ def publish(finished: Path, target: Path, note: bytes) -> None:
     """
     try:
         finished.chmod(0o600)
+        give(finished, like=target.parent)
         sync(finished)
         with alone_in(target.parent):
             check_target(target)
@@ -158,12 +159,16 @@ def _lock(folder: Path) -> int:
 
 def write_note(target: Path, note: bytes) -> None:
     """Tell the supervisor what a copy descends from: the old note or this one, and synced."""
+    is_new = not beside.folder(target).exists()
     folder = beside.make_folder(target)
+    if is_new:
+        give(folder, like=target.parent)
     with tempfile.NamedTemporaryFile(prefix=f".{NOTE}-", dir=folder, delete=False) as file:
         try:
             file.write(note)
             file.flush()
             os.fsync(file.fileno())
+            give(Path(file.name), like=folder)
             Path(file.name).replace(folder / NOTE)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
@@ -184,6 +189,13 @@ def _undone_on_failure(finished: Path, target: Path) -> Iterator[None]:
             (folder / NOTE).unlink(missing_ok=True)
             folder.rmdir()  # only an empty one: what was there before stays
         raise
+
+
+def give(path: Path, *, like: Path) -> None:
+    """Let what the superuser has made belong to whom *like* belongs to, who is to use it."""
+    if os.geteuid() == 0:
+        owner = like.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def sync(path: Path) -> None:

@@ -30,6 +30,7 @@ from obelisk_ops.restore.exchange import (
     note_of,
 )
 from obelisk_ops.restore.service import Progress, Restored, Source
+from obelisk_ops.restore.target import give
 from obelisk_ops.storage.sqlite import beside
 from obelisk_ops.supervise.identity import inode_of
 from obelisk_ops.supervise.sidecar import Sidecar, read_note
@@ -197,6 +198,8 @@ def _held(database: Path) -> Iterator[None]:
         stack.callback(engine.abandon if was_killed else engine.release)
         forget_unfinished(database)
         yield
+        for made in (beside.folder(database), *beside.folder(database).glob("*.lock")):
+            give(made, like=database)
         engine.release()
 
 

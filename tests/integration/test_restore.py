@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import time
 from dataclasses import replace
@@ -112,12 +113,36 @@ def test_the_copy_is_one_private_complete_file(commands: Commands, tmp_path: Pat
     assert count_rows(target) == POINTS * ROWS_EACH + 1
 
 
+def test_what_the_superuser_restores_belongs_to_whom_the_folder_belongs(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[str, tuple[int, ...]]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda path, *who: given.append((Path(path).name, who)))
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+
+    assert commands.run("restore", "run", "--to", folder / "copy.db").status == 0
+
+    owner = folder.stat().st_uid, folder.stat().st_gid
+    assert {who for _, who in given} == {owner}
+    names = [name for name, _ in given]
+    assert names[:2] == ["restored.db", ".copy.db-obelisk"]
+    assert names[2].startswith(".restored.json-")
+
+
 def test_a_dry_run_writes_nothing(commands: Commands, tmp_path: Path) -> None:
     before = files(tmp_path)
 
     told = commands.run("restore", "run", "--to", tmp_path / "c.db", "--dry-run", "--json").told
 
     assert told["dry_run"] is True
+    assert told["bytes"] < told["needed_bytes"] < told["free_bytes"]
+    assert 1 <= told["estimate"]["seconds"] < 60
+    assert told["estimate"]["read_bytes_per_second"] > 0
+    shown = commands.run("restore", "run", "--to", tmp_path / "c.db", "--dry-run").out
+    assert "needed" in shown
+    assert "about" in shown
     assert told["objects"] == POINTS
     assert told["obtained"]["txid"] == POINTS
     assert files(tmp_path) == before
@@ -278,3 +303,63 @@ def test_a_workflow_database_is_checked_for_meaning(
     assert commands.run("inspect", url, "--json").told["backup"] == seen["backup"]
     assert seen["executions"] == {"finished": 2, "running": 1, "parked": 1}
     assert files(tmp_path) == before
+
+
+def test_what_may_have_run_after_the_moment(
+    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = ReplicatedDatabase(tmp_path / "src", s3.replica())
+    make_workflow_tables(database.connection)
+    database.ship()
+    log = "INSERT INTO log VALUES ((? << 32) + ?, ?, ?, ?)"
+    begun = [
+        # execution, version, at, kind, body
+        (3, 9, 3500, "attempt_failed",
+         '{"n":2,"try":2,"error":{"type":"E","message":"m"},"retry_at":3600}'),
+        (3, 10, 3600, "attempt_started", '{"n":2,"try":3}'),
+        (3, 11, 3700, "intended", '{"n":6,"fn":"shop.later","in":[],"try":1}'),
+        (3, 12, 3800, "intended", '{"n":7,"fn":"shop.waits","in":[]}'),
+        (5, 0, 5000, "created", '{"fn":"shop.new","in":[]}'),
+        (5, 1, 5100, "intended", '{"n":1,"fn":"shop.first","in":[],"try":1}'),
+    ]  # fmt: skip
+    for row in begun:
+        database.execute(log, *row)
+    state = "INSERT INTO state (key, id, function, state, created_at) VALUES (?, ?, ?, ?, ?)"
+    database.execute(state, 5, "new", "shop.new", "running", 5000)
+    database.ship()
+    commands = commands_for(database.place, tmp_path, capsys)
+
+    def after(moment: str, number: int) -> dict[str, object]:
+        target = tmp_path / f"{number}.db"
+        ran = commands.run("restore", "run", "--at", moment, "--to", target, "--json")
+        told: dict[str, object] = ran.told["ran_after"]
+        return told
+
+    told = after("txid:1", 1)
+    assert isinstance(told["attempts"], list)
+    assert [(a["execution_id"], a["call_id"], a["activity"], a["try"]) for a in told["attempts"]] == [
+        ("busy", "busy/2", "shop.train", 3), ("busy", "busy/6", "shop.later", 1),
+        ("new", "new/1", "shop.first", 1),
+    ]  # fmt: skip
+    assert isinstance(told["until"], dict)
+    assert (told["until"]["epoch"], told["until"]["txid"], told["unknown"]) == (1, 2, None)
+    shown = commands.run("restore", "run", "--at", "txid:1", "--to", tmp_path / "9.db").out
+    assert "busy: shop.train, attempt 3" in shown
+    assert "the newest state in the bucket" in shown
+
+    newest = after("latest", 2)
+    assert (newest["attempts"], newest["until"]) == ([], None)
+    assert "no later state" in str(newest["unknown"])
+
+    database.store.put(database.ltx(0, 2, 2), b"damaged" * 40)
+    damaged = after("txid:1", 3)
+    assert (damaged["attempts"], damaged["until"]) == ([], None)
+    assert "damaged" in str(damaged["unknown"]), "and the restore has succeeded"
+
+
+def test_nothing_is_said_of_what_ran_in_a_database_of_others(
+    commands: Commands, tmp_path: Path
+) -> None:
+    told = commands.run("restore", "run", "--at", "txid:1", "--to", tmp_path / "c.db", "--json")
+
+    assert told.told["ran_after"] is None
