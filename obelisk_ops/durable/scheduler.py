@@ -25,7 +25,6 @@ from obelisk_ops.core.ports import State
 from obelisk_ops.core.requests import Signal as SignalBody
 from obelisk_ops.durable.alarms import Alarms
 from obelisk_ops.durable.cold import Cold
-from obelisk_ops.durable.collector import Collector
 from obelisk_ops.durable.commits import Commits, as_ops_error, closed_error
 from obelisk_ops.durable.execution import DEADLINE, Execution
 from obelisk_ops.durable.flow.attempt import Attempt
@@ -39,6 +38,7 @@ from obelisk_ops.durable.nursery import Nursery
 from obelisk_ops.durable.promises import Promises
 from obelisk_ops.durable.requests import Requests
 from obelisk_ops.durable.roster import Roster
+from obelisk_ops.durable.rounds import Rounds
 from obelisk_ops.durable.schedules import Schedules
 from obelisk_ops.durable.turn import Turn
 from obelisk_ops.durable.work.workshop import Workshop
@@ -81,10 +81,9 @@ class Scheduler:
         self.reserve_slot = self.workshop.enter
         self.workshop.load(store)
         self._jitter = Random()  # noqa: S311 - spreads retries, guards nothing
-        self._arrivals: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._ended: deque[tuple[Attempt, bytes | None, BaseException | None]] = deque()
-        self._next_round: asyncio.Handle | None = None
-        self._collector = Collector(self._loop)
+        self._rounds = Rounds(self._loop, take=self._take_all, goes_on=self._goes_on)
+        self._arrivals, self._schedule = self._rounds.arrivals, self._rounds.schedule
         self.is_closed = False
         self.schedules = Schedules(self)
 
@@ -98,7 +97,7 @@ class Scheduler:
 
     def is_settled(self, *, with_attempts: bool = True) -> bool:
         """Tell whether nothing happens any more until something arrives, or comes due."""
-        is_quiet = not self._arrivals and self._next_round is None and self.commits.is_known
+        is_quiet = self._rounds.is_settled and self.commits.is_known
         return is_quiet and (self.workshop.is_idle or not with_attempts)
 
     def check(self) -> None:
@@ -147,10 +146,9 @@ class Scheduler:
         finally:
             self.alarms.stop()
             self.schedules.close()
-            if self._next_round is not None:
-                self._next_round.cancel()
+            self._rounds.stop()
             if self._arrivals or not self.commits.is_empty or self.workshop.has_news:
-                self._round()
+                self._rounds.go()
             self.is_closed = True  # a thread that lingers may still report, to nobody
             if not await self.commits.gate.drained(_LAST_BARRIER_S):
                 log.warning("unsent", reason=self.commits.gate.trouble or "it takes too long")
@@ -158,19 +156,13 @@ class Scheduler:
             self.roster.refuse_all(closed_error())
             for execution in self.roster:
                 self.let_go(execution)
-            self._collector.work()
-
-    def _schedule(self) -> None:
-        if self._next_round is None:
-            self._next_round = self._loop.call_soon(self._round)
-        self._collector.arrived()
+            self._rounds.collector.work()
 
     # -- the round -------------------------------------------------------------------
 
-    def _round(self) -> None:
-        self._next_round = None
-        self._collector.round_begins()
-        self._take_all()
+    def _goes_on(self) -> bool:
+        """Tell whether attempts have ended, and none runs that could share their commit."""
+        return bool(self._ended) and self.workshop.is_idle
 
     def _take_all(self) -> None:
         arrivals = self._arrivals
@@ -249,10 +241,12 @@ class Scheduler:
         if not self._ended:
             self._arrivals.append((self._record_attempts, ()))
         self._ended.append((attempt, result, error))
-        if self._next_round is None and self.workshop.is_idle:
-            self._round()  # nothing else runs: nobody would share this commit
+        if self._rounds.is_going:  # its end looks whether something is left
+            self._rounds.collector.arrived()
         else:
-            self._schedule()
+            # If nothing else runs nobody would share this commit.
+            is_alone = self.workshop.is_idle and not self.workshop.is_starting
+            self._rounds.hurry(is_alone=is_alone)
 
     def _record_attempts(self) -> None:
         """Record how attempts ended, and go on with their workflows, one after the other."""

@@ -13,6 +13,7 @@ from typing import Any
 from obelisk_ops.durable.flow.attempt import Attempt, Key, current, unknown
 from obelisk_ops.durable.flow.functions import Activity
 from obelisk_ops.durable.work import isolated
+from obelisk_ops.durable.work.begin import begin
 from obelisk_ops.durable.work.threads import Threads
 from obelisk_ops.errors import ActivityTimedOut, HeartbeatTimedOut, OutcomeUnknown
 
@@ -26,7 +27,12 @@ Report = Callable[[Attempt, bytes | None, BaseException | None], None]
 
 
 class Attempts:
-    """Everything that runs on behalf of workflows; an attempt that starts has its place."""
+    """
+    Everything that runs on behalf of workflows; an attempt that starts has its place.
+
+    Attributes:
+        is_starting: Whether code is begun now: what it reports is told before it is let go.
+    """
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, report: Report,
@@ -59,6 +65,7 @@ class Attempts:
         self._when_idle: asyncio.Event = asyncio.Event()
         self._closing = False
         self._closed = False
+        self.is_starting = False
 
     @property
     def is_idle(self) -> bool:
@@ -102,13 +109,9 @@ class Attempts:
         if function.is_limited:
             self._limit(attempt)
         if function.is_async:
-            # Not by the loop's own factory: one that is eager would begin, and end, right here.
-            attempt.task = asyncio.Task(
-                self._run_async(attempt), loop=self._loop, name=function.name,
-                context=self._context.copy(),
-            )  # fmt: skip
-            return
-        self._pool.run(partial(self._context.copy().run, self._run_thread, attempt))
+            self._begin(attempt)
+        else:
+            self._pool.run(partial(self._context.copy().run, self._run_thread, attempt))
 
     def cancel(self, key: Key) -> None:
         """Stop caring for an attempt; a thread goes on, its result is dropped."""
@@ -142,6 +145,15 @@ class Attempts:
             await asyncio.wait(tasks, timeout=clean_up_s)
 
     # -- on the loop -------------------------------------------------------------------
+
+    def _begin(self, attempt: Attempt) -> None:
+        """Run an ``async def`` as far as it gets without waiting, and the rest as a task."""
+        code, name = self._run_async(attempt), attempt.function.name
+        self.is_starting = True
+        try:
+            attempt.task = begin(code, self._loop, name, self._context.copy())
+        finally:
+            self.is_starting = False
 
     async def _run_async(self, attempt: Attempt) -> None:
         function = attempt.function

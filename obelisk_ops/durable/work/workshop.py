@@ -94,6 +94,11 @@ class Workshop:
         """Whether nothing runs whose outcome still counts."""
         return self._attempts.is_idle and not self._held
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether the code of an attempt is begun now, by whoever is not done yet."""
+        return self._attempts.is_starting
+
     def load(self, store: LogStore) -> None:
         """Take over the heartbeats that the last process has left, and what it has started."""
         self._waiting.load(store.starts())

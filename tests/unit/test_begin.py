@@ -1,0 +1,201 @@
+"""Code that begins at once, in a task of its own from its first line on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar, copy_context
+from typing import Any
+
+import pytest
+
+from obelisk_ops.durable.work.begin import begin
+
+told: list[object] = []
+number: ContextVar[int] = ContextVar("number", default=0)
+
+Code = Callable[[], Awaitable[object]]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_told() -> None:
+    told.clear()
+
+
+async def _noted(code: Code) -> None:
+    try:
+        told.append(await code())
+    except asyncio.CancelledError:
+        told.append("cancelled")
+        raise
+    except Exception as error:  # noqa: BLE001 - noted
+        told.append(type(error).__name__)
+
+
+def begun(code: Code) -> asyncio.Task[None] | None:
+    loop = asyncio.get_running_loop()
+    return begin(_noted(code), loop, "code", copy_context())
+
+
+def run(code: Code, then: Callable[[asyncio.Task[None]], Any] | None = None) -> list[object]:
+    async def main() -> None:
+        task = begun(code)
+        if task is not None:
+            if then is not None:
+                then(task)
+            await asyncio.wait({task})
+            assert task.cancelled() or task.exception() is None
+
+    asyncio.run(main())
+    return told
+
+
+async def _instantly() -> str:
+    return "done"
+
+
+async def _same_task() -> bool:
+    before = asyncio.current_task()
+    assert before is not None
+    assert before.get_name() == "code"
+    await asyncio.sleep(0)
+    between = asyncio.current_task()
+    await asyncio.sleep(0.001)
+    return before is between is asyncio.current_task() and before in asyncio.all_tasks()
+
+
+async def _timeout() -> None:
+    async with asyncio.timeout(0.001):
+        await asyncio.Event().wait()
+
+
+async def _no_time() -> None:
+    async with asyncio.timeout(0):
+        await asyncio.Event().wait()
+
+
+async def _in_time() -> str:
+    async with asyncio.timeout(30):
+        await asyncio.sleep(0)
+    task = asyncio.current_task()
+    assert task is not None
+    return "in time" if not task.cancelling() else "cancelled"
+
+
+async def _group() -> int:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(asyncio.sleep(0, value)) for value in range(3)]
+    return sum(task.result() for task in tasks)
+
+
+async def _failing_group() -> None:
+    async def fail() -> None:
+        raise ValueError
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fail())
+        await asyncio.Event().wait()
+
+
+async def _cancels_itself() -> str:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0.001)
+    return "went on"
+
+
+async def _waits_for_what_is_over() -> int:
+    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    future.set_result(5)
+    return await future
+
+
+async def _variables() -> tuple[int, int]:
+    number.set(7)
+    await asyncio.sleep(0)
+    inner = asyncio.create_task(_get_number())
+    return number.get(), await inner
+
+
+async def _get_number() -> int:
+    return number.get()
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (_instantly, "done"),
+        (_same_task, True),
+        (_timeout, "TimeoutError"),
+        (_no_time, "TimeoutError"),
+        (_in_time, "in time"),
+        (_group, 3),
+        (_failing_group, "ExceptionGroup"),
+        (_cancels_itself, "cancelled"),
+        (_waits_for_what_is_over, 5),
+        (_variables, (7, 7)),
+    ],
+)
+def test_asyncio_finds_what_it_finds_in_any_task(code: Code, expected: object) -> None:
+    assert run(code) == [expected]
+
+
+def test_what_waits_for_nothing_is_over_at_once() -> None:
+    async def main() -> None:
+        assert begun(_instantly) is None
+        assert told == ["done"]
+
+    asyncio.run(main())
+
+
+def test_another_task_is_not_mistaken_for_it() -> None:
+    async def main() -> None:
+        outer = asyncio.current_task()
+
+        async def code() -> bool:
+            return asyncio.current_task() is outer
+
+        begun(code)
+        assert told == [False]
+        assert asyncio.current_task() is outer
+
+    asyncio.run(main())
+
+
+def test_what_it_waits_for_is_cancelled_with_it_also_before_it_goes_on() -> None:
+    inner: list[asyncio.Task[None]] = []
+
+    async def code() -> None:
+        inner.append(asyncio.create_task(asyncio.sleep(60)))
+        await inner[0]
+
+    assert run(code, lambda task: task.cancel()) == ["cancelled"]
+    assert inner[0].cancelled()
+
+
+def test_a_cancel_that_is_swallowed_leaves_the_code_running() -> None:
+    async def code() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.001)
+        return "cleaned up"
+
+    assert run(code, lambda task: task.cancel()) == ["cleaned up"]
+
+
+def test_code_that_is_cancelled_where_it_only_lets_others_run() -> None:
+    async def code() -> str:
+        await asyncio.sleep(0)
+        return "went on"
+
+    assert run(code, lambda task: task.cancel()) == ["cancelled"]
+
+
+def test_a_loop_that_is_interrupted_is_told() -> None:
+    async def code() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(code)
