@@ -46,7 +46,14 @@ class Audience(Protocol):
 
 
 class Commits:
-    """The turns that are not durable yet, in their order."""
+    """
+    The turns that are not durable yet, in their order.
+
+    Attributes:
+        has_told: Whether the last commit has let anybody go on who waited for it.
+        has_failed: Set once the store has failed for good.
+        gate: Holds back what the bucket must hold first.
+    """
 
     def __init__(
         self, store: LogStore, clock: Clock, barrier: Barrier, limits: Limits,
@@ -72,6 +79,7 @@ class Commits:
         self._stalled_since: int | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._failed: OpsError | None = None
+        self.has_told = False
         self.has_failed = asyncio.Event()
         self.gate = Gate(
             barrier, clock, limits.replication,
@@ -126,18 +134,18 @@ class Commits:
             self._refuse_all(self._failed)
             return
         turns, self._turns = self._turns, []
-        written = [turn for turn in turns if turn.write.log or not turn.write.is_log_only]
+        writes = [turn.write for turn in turns if turn.write.log or not turn.write.is_log_only]
         try:
-            guilty = self._store.commit([turn.write for turn in written]) if written else {}
+            guilty = self._store.commit(writes) if writes else {}
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             self._turns = turns
             self._keep_or_fail(as_ops_error(error))
             return
         self._stalled_since = None
-        if written:
+        if writes:
             self.gate.wrote()
         for position in guilty:
-            self._refuse(written[position], guilty[position])
+            self._refuse(_turn_of(writes[position], turns), guilty[position])
         for turn in turns:
             if turn.settled is not None:
                 turn.settled(True)  # noqa: FBT003
@@ -145,8 +153,10 @@ class Commits:
         self._make_it_known(self.gate.let_through(turns))
 
     def _make_it_known(self, turns: list[Turn]) -> None:
+        self.has_told = False
         for turn in turns:
             for waiter in turn.acks:
+                self.has_told = True
                 answer(waiter, None)
         try:
             for turn in turns:
@@ -215,6 +225,10 @@ class Commits:
         if turn.settled is not None:
             turn.settled(False)  # noqa: FBT003
             turn.settled = None
+
+
+def _turn_of(write: Write, turns: list[Turn]) -> Turn:
+    return next(turn for turn in turns if turn.write is write)
 
 
 def as_ops_error(error: Exception) -> OpsError:

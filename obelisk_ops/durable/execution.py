@@ -61,6 +61,7 @@ class Execution:
         self._enter(turn, now_ms)
         self._append(self.created)
         self._limit(None)
+        self.machine.at = self._now  # its code begins now, whenever it was asked for
         self.machine.start()
         self._leave()
 
@@ -194,8 +195,9 @@ class Execution:
         self._turn.effects.append((call, args))
 
     def dissolve(self) -> None:
-        """Be no more, now that its end is durable; nothing is left for the collector."""
+        """Be no more, now that all of it is durable; nothing is left for the collector."""
         self._turn = None
+        self.machine.dispose()
         self.machine.dissolve()
 
     # -- Host: what the machine asks for -------------------------------------------
@@ -205,7 +207,8 @@ class Execution:
         turn, function = self._turn, pending.function
         assert turn is not None and isinstance(function, Activity)  # noqa: PT018
         pending.is_new = True
-        self._mind(turn, replicated=function.replicated)
+        if self.waits or function.replicated is not None:
+            self._mind(turn, replicated=function.replicated)
         return starting.admit(self, self._owner, turn, n, pending)
 
     def record(self, body: Body) -> None:
@@ -220,7 +223,8 @@ class Execution:
 
     def _enter(self, turn: Turn, now_ms: int, *, replicated: bool | None = None) -> None:
         self._turn, self._log = turn, turn.write.log
-        self._mind(turn, replicated=replicated)
+        if self.waits or replicated is not None:
+            self._mind(turn, replicated=replicated)
         self._now = max(now_ms, self._now, self.machine.at)
         turn.executions.append(self)
 

@@ -123,7 +123,7 @@ class Letters:
         if self.how_created(letter.target) is None:
             if body.cron:
                 return self._scheduler.schedules.trigger(letter.target, body)
-            return self._scheduler.nursery.begin(letter.target, body)
+            return self._scheduler.nursery.begin(letter.target, body, asked_at=letter.at)
         return self._scheduler.open()
 
     def _plant(self, letter: Letter) -> Turn:

@@ -40,24 +40,35 @@ class Nursery:
 
     # -- made --------------------------------------------------------------------------
 
-    def begin(self, execution_id: str, created: events.Created) -> Turn:
+    def begin(
+        self, execution_id: str, created: events.Created, *, asked_at: int | None = None
+    ) -> Turn:
         """Create an execution; return the turn, for what must be atomic with it."""
         turn = self._engine.open(self._last_key + 1)
-        self._engine.do(turn, self.create, execution_id, created, turn, None)
+        self._engine.do(turn, self.create, execution_id, created, turn, None, asked_at)
         return turn
 
     def create(
         self, execution_id: str, created: events.Created, turn: Turn,
-        parent: tuple[int, int] | None,
+        parent: tuple[int, int] | None, asked_at: int | None = None,
     ) -> None:  # fmt: skip
-        """Create an execution in a turn; its code begins in it too, if it may."""
+        """
+        Create an execution in a turn; its code begins in it too, if it may.
+
+        Args:
+            execution_id: Its id.
+            created: What it is.
+            turn: Where it is written.
+            parent: Key of its parent, and number of the call there.
+            asked_at: When it was asked for, UTC milliseconds; now by default.
+        """
         self._last_key += 1
         now_ms = self._engine.now_ms()
         row = StateRow(
             key=self._last_key, id=execution_id, function=created.fn,
             state=State.PAUSED if created.paused else State.PENDING,
             parent=parent[0] if parent else None, parent_n=parent[1] if parent else None,
-            created_at=now_ms,
+            created_at=now_ms if asked_at is None else asked_at,
         )  # fmt: skip
         function = self._engine.registry.get(created.fn)
         is_early = created.start_at > now_ms

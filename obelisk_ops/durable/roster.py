@@ -18,6 +18,8 @@ class Roster:
     def __init__(self) -> None:
         self._by_id: dict[str, Execution] = {}
         self._by_key: dict[int, Execution] = {}
+        #: return the one of this id, or of this key, if it is in memory
+        self.find, self.get = self._by_id.get, self._by_key.get
         self._idle: dict[int, Execution] = {}
         self._waiters: dict[str, list[asyncio.Future[Finished | None]]] = {}
 
@@ -37,14 +39,6 @@ class Roster:
     def holds(self, execution: Execution) -> bool:
         """Return whether this is the one in memory."""
         return self._by_key.get(execution.key) is execution
-
-    def find(self, execution_id: str) -> Execution | None:
-        """Return the one of this id, if it is in memory."""
-        return self._by_id.get(execution_id)
-
-    def get(self, key: int) -> Execution | None:
-        """Return the one of this key, if it is in memory."""
-        return self._by_key.get(key)
 
     def rest(self, execution: Execution) -> None:
         """Note that one waits for what may take long."""

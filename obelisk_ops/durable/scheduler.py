@@ -161,8 +161,8 @@ class Scheduler:
     # -- the round -------------------------------------------------------------------
 
     def _goes_on(self) -> bool:
-        """Tell whether attempts have ended, and none runs that could share their commit."""
-        return bool(self._ended) and self.workshop.is_idle
+        """Tell whether attempts have ended, and nobody else wants to go on before."""
+        return bool(self._ended) and not self.commits.has_told and self.workshop.is_idle
 
     def _take_all(self) -> None:
         arrivals = self._arrivals
@@ -186,7 +186,7 @@ class Scheduler:
     def _unload(self, execution: Execution) -> None:
         if execution.state is State.BLOCKED:
             self.roster.drop(execution)
-            execution.machine.dispose()
+            execution.dissolve()
 
     # -- Audience: what commits tell -------------------------------------------------
 

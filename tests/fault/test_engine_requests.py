@@ -111,10 +111,12 @@ def test_a_letter_that_meets_a_bug_holds_up_nobody(
 ) -> None:
     begin = Nursery.begin
 
-    def buggy(self: Nursery, execution_id: str, created: Created) -> Turn:
+    def buggy(
+        self: Nursery, execution_id: str, created: Created, *, asked_at: int | None = None
+    ) -> Turn:
         if execution_id == "guilty":
             raise ZeroDivisionError
-        return begin(self, execution_id, created)
+        return begin(self, execution_id, created, asked_at=asked_at)
 
     async def main() -> int:
         async with Engine(db, workflows=[quick]), Engine(db, serve=False) as client:

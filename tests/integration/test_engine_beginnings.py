@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,27 @@ def test_a_scheduled_execution_begins_when_it_is_its_time(engine: EngineForTests
             await engine.clock.advance(seconds=1)
             found = await engine.handle(begun).result()
             assert found == (NOON + timedelta(hours=1)).isoformat()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("workflows", [[limited], []], ids=["served", "not-served"])
+def test_an_execution_was_created_when_it_was_asked_for(
+    tmp_path: Path, workflows: list[Any]
+) -> None:
+    path, evening = tmp_path / "runs.db", NOON + timedelta(hours=8)
+
+    async def main() -> None:
+        async with EngineForTests(path, clock=MovableClock(NOON), serve=False) as client:
+            asked = (await client.submit(limited, 0, id="a")).status()
+        async with EngineForTests(
+            path, clock=MovableClock(evening), workflows=workflows
+        ) as engine:
+            await engine.settle()
+            assert engine.row("a").created_at == asked.created_at
+            if workflows:
+                assert await engine.handle("a").result() == evening.isoformat()
+            the_tables_fit_the_logs(engine._owner.store)  # type: ignore[union-attr]
 
     asyncio.run(main())
 

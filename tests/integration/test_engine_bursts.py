@@ -74,6 +74,34 @@ async def _garbage(path: Path) -> list[object]:
             gc.enable()
 
 
+def test_what_is_unloaded_leaves_nothing_for_a_collector(tmp_path: Path) -> None:
+    """Very many that sleep would otherwise be in memory until it looks; in a burst it rests."""
+    assert asyncio.run(_left_by_unloaded(tmp_path / "clean.db")) == []
+
+
+async def _left_by_unloaded(path: Path) -> list[object]:
+    async with EngineForTests(path, keep_loaded=0) as engine:
+        await engine.submit(hears, 1)
+        await engine.settle()
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for _ in range(5):
+                await engine.submit(hears, 1)
+            await engine.settle()
+            gc.collect()
+            return [one for one in gc.garbage if _is_ours(one)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+
+
+def _is_ours(found: object) -> bool:
+    return type(found).__module__.startswith("obelisk_ops.durable")
+
+
 def test_threads_wake_the_loop_once_for_many_results(tmp_path: Path) -> None:
     results, wakes = asyncio.run(_threads(tmp_path / "burst.db"))
     assert results == [4 * number for number in range(MANY)]

@@ -31,11 +31,13 @@ from tests.engines import kinds, until
 
 approve = Signal("approve", bool)
 DONE: list[str] = []
+HANGING: list[str] = []
 
 
 @pytest.fixture(autouse=True)
 def nothing_done() -> None:
     DONE.clear()
+    HANGING.clear()
 
 
 @activity
@@ -46,6 +48,7 @@ async def note(text: str) -> str:
 
 @activity
 async def hang(text: str) -> str:
+    HANGING.append(text)
     await asyncio.Event().wait()
     return text
 
@@ -164,7 +167,7 @@ def test_cancelling_cleans_up_once(tmp_path: Path) -> None:
     async def story() -> None:
         async with Engine(tmp_path / "a.db") as engine:
             handle = await engine.submit(cleans_up)
-            await until(lambda: DONE == ["booked"], "the booking")
+            await until(lambda: HANGING == ["x"], "what comes after the booking")
             await engine.ask("cancel", handle.id)
             with pytest.raises(ExecutionCancelled):
                 await handle.result()

@@ -50,7 +50,9 @@ class Asking:
 
     def note_call(self, call: object, name: str) -> None:
         """See Driver.note_call."""
-        self.record.check()
+        record = self.record
+        if record.broken is not None or record.has_ended:  # as in check: once for each call
+            raise Halt
         self._made[call] = name
 
     def forget(self, call: object) -> None:
@@ -89,10 +91,11 @@ class Asking:
         A short cut through ``issue`` and ``wait_for`` for most of a replay. Nothing is left
         out: the call is compared, and nobody else could have run between it and its answer.
         """
-        function = call.function
+        function, tasks, record = call.function, self.tasks, self.record
         if (
-            not self.record.has_history or type(function) is not Activity
-            or call not in self._made or not self.tasks.is_alone
+            not record.has_history or type(function) is not Activity
+            or call not in self._made or len(tasks.alive) != 1
+            or tasks.running is None or tasks.running.errors
         ):  # fmt: skip
             return UNKNOWN
         codec = function.codec
@@ -100,7 +103,7 @@ class Asking:
             given = codec.encode_input(call.args, call.kwargs)
         except OpsError:
             return UNKNOWN
-        found = self.record.take_answered(self._n + 1, function.name, given)
+        found = record.take_answered(self._n + 1, function.name, given)
         if found is None:
             return UNKNOWN
         ok, at = found

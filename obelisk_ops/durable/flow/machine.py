@@ -70,6 +70,7 @@ class Machine(Asking):
         self.function = function
         self._input = bytes(created.input)
         self._main: Task | None = None
+        self.is_dissolved = False
         # Its own: a variable that an activity or a caller has set is not on record.
         self._context = Context()
         self._context.run(driver.set, self)
@@ -183,13 +184,14 @@ class Machine(Asking):
 
     def dispose(self) -> None:
         """Drop the code, if it has not ended, without letting it ask for anything more."""
-        if self.finished is not None:
+        if self.finished is not None or self.is_dissolved:
             return
         self.record.broken = self.record.broken or Nondeterminism("disposed")
         self._run(self.tasks.close)
 
     def dissolve(self) -> None:
-        """Let go, after the end, of all that knows it in turn: only a collector would."""
+        """Let go, after it, of all that knows it in turn: only a collector would."""
+        self.is_dissolved = True
         if self._main is not None:
             self._main.end.task = None
         del self.record, self.tasks, self.hold, self._host, self._context

@@ -81,7 +81,8 @@ class Record:
         An error is told in the ordinary way, and so is whatever does not fit.
         """
         place, bodies = self._next, self._bodies
-        if place + 2 > len(bodies):
+        after = place + 2
+        if after > len(bodies):
             return None
         asked, answer = bodies[place], bodies[place + 1]
         if (
@@ -91,8 +92,8 @@ class Record:
         ):  # fmt: skip
             return None
         at = self._events[place + 1].at
-        self._next = place + 2
-        if place + 2 == len(bodies):
+        self._next = after
+        if after == len(bodies):
             self._pass(0)
         return answer.ok, at
 

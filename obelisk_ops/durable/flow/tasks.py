@@ -37,7 +37,13 @@ class Task:
 
 
 class Tasks:
-    """Which are ready, and the one that runs."""
+    """
+    Which are ready, and the one that runs.
+
+    Attributes:
+        alive: Those that have not ended.
+        running: The one whose code is stepped now.
+    """
 
     def __init__(
         self,
@@ -54,30 +60,24 @@ class Tasks:
         self._foreign = foreign
         self._ended = ended
         self._ready: deque[Task] = deque()
-        self._alive: dict[Task, None] = {}
-        self._current: Task | None = None
+        self.alive: dict[Task, None] = {}
+        self.running: Task | None = None
 
     @property
     def current(self) -> Task:
         """The one that runs now."""
-        assert self._current is not None
-        return self._current
+        assert self.running is not None
+        return self.running
 
     @property
     def is_running(self) -> bool:
         """Whether code runs because it was stepped, and not because it is dropped."""
-        return self._current is not None
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether nothing but the answer it asks for can happen to the one that runs."""
-        current = self._current
-        return len(self._alive) == 1 and current is not None and not current.errors
+        return self.running is not None
 
     def spawn(self, code: Code, end: Promise) -> Task:
         """Make a task; it is stepped when those that are ready have been."""
         task = Task(code, end)
-        self._alive[task] = None
+        self.alive[task] = None
         self._ready.append(task)
         return task
 
@@ -98,7 +98,7 @@ class Tasks:
 
     def interrupt(self, task: Task, error: Interruption) -> None:
         """Raise *error* where a task waits; when it is shielded, once it no longer is."""
-        if task not in self._alive:
+        if task not in self.alive:
             return
         if isinstance(error, Cancelled):
             task.errors.insert(0, error)  # it leaves the blocks whose time is over, too
@@ -129,10 +129,11 @@ class Tasks:
     def close(self) -> None:
         """Drop all code."""
         self._ready.clear()
-        alive, self._alive = list(self._alive), {}
+        alive, self.alive = list(self.alive), {}
         for task in reversed(alive):
-            if task is self._current:
+            if task is self.running:
                 continue  # it unwinds by itself
+            task.waits_for = task.end.task = None  # they know it, too: only a collector lets go
             try:
                 task.code.close()
             except KeyboardInterrupt:
@@ -141,22 +142,22 @@ class Tasks:
                 continue
 
     def _step(self, task: Task) -> None:
-        outer, self._current = self._current, task
+        outer, self.running = self.running, task
         try:
             error = task.errors.pop(0) if task.errors and not task.shields else None
             wanted = task.code.send(None) if error is None else task.code.throw(error)
             while type(wanted) is not Promise:
                 wanted = task.code.throw(self._foreign(wanted))
         except StopIteration as done:
-            self._alive.pop(task, None)
+            self.alive.pop(task, None)
             self._ended(task, done.value, None)
         except KeyboardInterrupt:
             raise
         except BaseException as failure:  # noqa: BLE001 - the outcome
-            self._alive.pop(task, None)
+            self.alive.pop(task, None)
             self._ended(task, None, failure)
         else:
             wanted.waiters.append(task)
             task.waits_for = wanted
         finally:
-            self._current = outer
+            self.running = outer

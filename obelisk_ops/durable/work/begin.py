@@ -21,37 +21,26 @@ Task = asyncio.Task[None]
 
 # Looked up once: this is on the way of every step.
 _new = asyncio.Task.__new__
-_current = asyncio.current_task
+_current: dict[asyncio.AbstractEventLoop, Any] = getattr(asyncio.tasks, "_current_tasks", {})
 _enter, _leave = asyncio.tasks._enter_task, asyncio.tasks._leave_task  # noqa: SLF001
 
 
-def begin(
+def begin_eagerly(
     code: Code, loop: asyncio.AbstractEventLoop, name: str, context: Context
 ) -> Task | None:
-    """
-    Run code until it waits for something; return the task that goes on with it.
-
-    None when it is over. It must raise nothing but what ends the loop, or CancelledError.
-    """
-    return _begin(code, loop, name, context)
-
-
-def _begin_eagerly(
-    code: Code, loop: asyncio.AbstractEventLoop, name: str, context: Context
-) -> Task | None:
-    """Do so as asyncio does from 3.12 on."""
+    """See ``begin``. asyncio does so by itself, from 3.12 on."""
     options: dict[str, Any] = {"context": context, "eager_start": True}
     task = asyncio.Task(code, loop=loop, name=name, **options)
     return None if task.done() else task
 
 
-def _begin_by_hand(
+def begin_by_hand(
     code: Code, loop: asyncio.AbstractEventLoop, name: str, context: Context
 ) -> Task | None:
-    """Make the task first, and let it begin where the code waits."""
+    """See ``begin``. The task is made first, and itself begins where its code waits."""
     task: Task = _new(asyncio.Task)
     task.set_name(name)
-    outer = _current(loop)
+    outer = _current.get(loop)
     if outer is not None:
         _leave(loop, outer)
     _enter(loop, task)
@@ -98,4 +87,6 @@ def _rest(code: Code, wanted: Any) -> Generator[Any, None, None]:  # noqa: ANN40
         yield from code
 
 
-_begin = _begin_eagerly if sys.version_info >= (3, 12) else _begin_by_hand
+#: Runs code until it waits for something; returns the task that goes on with it, None when
+#: it is over. It must raise nothing but what ends the loop, or CancelledError.
+begin = begin_eagerly if sys.version_info >= (3, 12) else begin_by_hand

@@ -117,6 +117,7 @@ class Waiting(Generic[T]):
 
     Attributes:
         in_line: How many wait in queues that are served.
+        has_rates: Whether any queue starts only so many in a time.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class Waiting(Generic[T]):
         self._passed = 0
         self._called: Key | None = None
         self._rates = [lane.rate for lane in self._order if lane.rate is not None]
+        self.has_rates = bool(self._rates)
 
     def load(self, starts: Sequence[StartRow]) -> None:
         """Count what the processes before this one have started."""
@@ -143,7 +145,7 @@ class Waiting(Generic[T]):
     @property
     def has_news(self) -> bool:
         """Whether attempts start that rates count, and that are not on record."""
-        return bool(self._rates) and any(rate.has_news for rate in self._rates)
+        return any(rate.has_news for rate in self._rates)
 
     def ride(self, write: Write) -> None:
         """Put them into the write that is made before they start."""

@@ -234,7 +234,8 @@ class Workshop:
     @property
     def has_news(self) -> bool:
         """Whether a commit could take something along."""
-        return self._beats.has_news or self._waiting.has_news
+        waiting = self._waiting
+        return self._beats.has_news or (waiting.has_rates and waiting.has_news)
 
     def ride(self, write: Write) -> None:
         """Let heartbeats, and the starts that rates count, ride along."""
