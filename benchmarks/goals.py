@@ -119,7 +119,7 @@ GOALS = (
          form=COUNT),
     Goal(figure="place.states_of_restore", work="1 GiB in place: executions by state",
          what="of a restore", most=0.05, form="{:.3f} x"),
-    Goal(figure="place.show_of_restore", work="1 GiB in place: one execution of 2.6 MB",
+    Goal(figure="place.show_of_restore", work="1 GiB in place: one execution of 1 MB",
          what="of a restore", most=0.05, form="{:.3f} x"),
     Goal(figure="place.bytes_percent", work="1 GiB in place: each of these, inspect",
          what="of its bytes", most=1, form="{:.2f} %"),

@@ -14,8 +14,8 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -23,6 +23,8 @@ from typing import IO
 #: a started program, for the annotations of those who started it
 Child = subprocess.Popen[bytes]
 
+_STATM = Path("/proc/self/statm")
+_DATA_FIELD = 5
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 #: what a program in front of another one passes on to it
 FORWARDED = (
@@ -270,3 +272,23 @@ def boot_id() -> str:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
         return ""
+
+
+@contextmanager
+def memory_limit(more: int) -> Iterator[None]:
+    """
+    Let this process have so many bytes more than now, and get MemoryError beyond (Linux).
+
+    Whoever reads what others have written is stopped before the machine is out of memory.
+    """
+    if _libc is None:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = int(_STATM.read_text().split()[_DATA_FIELD]) * resource.getpagesize() + more
+    bounds = [bound for bound in (limit, soft, hard) if bound != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(bounds), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

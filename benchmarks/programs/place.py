@@ -44,13 +44,13 @@ LIMIT_S = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How many executions, each with so many results of 50 KB."""
+    """How many executions; every second has so many results of 50 KB, others four times."""
 
     executions: int
     results: int
 
 
-SIZES = {"full": Size(executions=400, results=52), "tiny": Size(executions=10, results=10)}
+SIZES = {"full": Size(executions=400, results=21), "tiny": Size(executions=10, results=4)}
 ONCE = True
 
 
@@ -143,9 +143,10 @@ def fill(path: Path, size: Size) -> None:
                 _begin(connection, begun)
                 continue
             one = chance.choice(live)
-            if one[1] == size.results:
+            results = size.results if one[0] % 2 == 0 else 4 * size.results
+            if one[1] == results:
                 live.remove(one)
-                _finish(connection, one[0], 2 * size.results + 1)
+                _finish(connection, one[0], 2 * results + 1)
                 continue
             one[1] += 1
             at = chance.randrange(len(noise) - VALUE_BYTES)

@@ -138,6 +138,11 @@ def translated(name: Path | str, limit_s: float) -> Iterator[None]:
     """Turn what SQLite says into our words."""
     try:
         yield
+    except (MemoryError, apsw.NoMemError):
+        raise VerificationFailed(
+            f"{name} holds more than fits into the memory that a reader may use",
+            hint="look at a part of it with sqlite3",
+        ) from None
     except apsw.Error as error:
         raise _translate(error, name, limit_s) from error
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from obelisk_ops.errors import (
 from obelisk_ops.inspect.opening import View, find_view, open_read_only
 from obelisk_ops.inspect.summary import summarise
 from obelisk_ops.restore.check import check_copy
+from obelisk_ops.storage.sqlite.connection import APPLICATION_ID
 from tests.commands import Commands
 from tests.replicas import make_workflow_tables
 
@@ -305,3 +307,24 @@ def test_a_missing_version_is_found(workflow: Path) -> None:
 
     with pytest.raises(VerificationFailed, match="incomplete logs"):
         check_copy(workflow)
+
+
+@pytest.mark.fault(34)
+@pytest.mark.skipif(sys.platform != "linux", reason="not on this platform: limits of memory")
+def test_a_value_that_is_too_large_does_not_take_all_memory(
+    workflow: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = new_database(workflow)
+    connection.pragma("application_id", APPLICATION_ID)
+    connection.execute("UPDATE log SET body = replace(hex(zeroblob(50000000)), '0', 'x')"
+                       " WHERE execution = 3 AND version = 0")  # fmt: skip
+    connection.close()
+    monkeypatch.setattr("obelisk_ops.cli.databases._MEMORY_BYTES", 150_000_000)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    commands = Commands(workflow.parent / "no.yml", capsys)
+
+    ran = commands.run("execution", "show", "busy", "--db", workflow, "--json")
+
+    assert (ran.status, ran.error["code"]) == (10, "verification_failed")
+    assert "memory" in ran.error["message"]
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
