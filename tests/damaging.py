@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
 
 from obelisk_ops.objectstore import ObjectStore
@@ -58,3 +59,16 @@ DAMAGES: tuple[Damage, ...] = (flip_a_bit, cut, lengthen, delete, swap, exchange
 def bodies_of(store: ObjectStore, folder: str) -> Bodies:
     """Return all objects below a folder."""
     return {info.key: store.get(info.key).body for info in store.list(folder)}
+
+
+@contextmanager
+def as_it_was(store: ObjectStore, folder: str) -> Iterator[None]:
+    """Let a test do what it wants below a folder, and put everything back after it."""
+    before = bodies_of(store, folder)
+    yield
+    now = bodies_of(store, folder)
+    for key in now.keys() - before.keys():
+        store.delete(key)
+    for key, body in before.items():
+        if now.get(key) != body:
+            store.put(key, body)

@@ -65,7 +65,7 @@ def run(job: Job, folder: Path, progress: Progress) -> Path:
         ObjectNotFound: A file of the plan is gone.
         VerificationFailed: Litestream restored something else, or failed for no known reason.
         S3Unavailable: The bucket does not answer, or answers too slowly.
-        StorageUnavailable: The disk is full.
+        StorageUnavailable: The disk is full, or somebody has killed it.
         BucketMissing: There is no bucket.
         CredentialsError: They are refused.
     """
@@ -85,6 +85,9 @@ def run(job: Job, folder: Path, progress: Progress) -> Path:
             child.kill()
             child.wait()
     said = log.read_text(encoding="utf-8", errors="replace")
+    if status < 0:
+        # Killed, for want of memory it may be: that says nothing of the backup.
+        raise StorageUnavailable(f"Litestream was ended by signal {-status}")
     if status != 0:
         _refuse(restoring.read_failure(said), job)
     obtained = restoring.obtained_txid(said)

@@ -21,7 +21,7 @@ from obelisk_ops.errors import DamagedObject
 from obelisk_ops.litestream.frames import LtxReader
 from obelisk_ops.objectstore import ObjectStore
 from obelisk_ops.replica.catalogue import EpochHistory, walk
-from obelisk_ops.replica.reading import read_replica
+from obelisk_ops.replica.reading import list_epoch, read_replica
 from obelisk_ops.restore.service import Source
 from obelisk_ops.restore.source import open_source
 from obelisk_ops.restore.verify.service import Verified, verify
@@ -29,6 +29,8 @@ from tests.buckets import MemoryStore
 from tests.conftest import S3
 from tests.damaging import DAMAGES, Bodies, bodies_of
 from tests.replicas import ReplicatedDatabase
+
+pytestmark = pytest.mark.xdist_group("damage")
 
 SEED = int(os.environ.get("DAMAGE_SEED", "0")) or time.time_ns() % 1_000_000
 
@@ -50,16 +52,17 @@ def sound(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Sound:
     folder, place = tmp_path_factory.mktemp("damage"), s3.replica()
     run, other = (ReplicatedDatabase(folder / n, place, n) for n in ("run", "other"))
     hurry: dict[str, Any] = {
-        "levels_s": [1, 3], "snapshot_s": 4, "retention_s": 600, "l0_s": 4,
+        "levels_s": [1, 2], "snapshot_s": 3, "retention_s": 600, "l0_s": 3,
     }  # fmt: skip
     for database in (run, other):
         database.fill(120)  # two databases without content are hardly two
     with run.replicating(**hurry), other.replicating(**hurry):
-        until = time.monotonic() + 9
-        while time.monotonic() < until:
+        for _ in range(200):
             for database in (run, other):
                 database.fill(3)
             time.sleep(0.12)
+            if all(has_everything(database) for database in (run, other)):
+                break
     for database in (run, other):
         database.close()
     ours = bodies_of(run.store, run.keys.root)
@@ -71,6 +74,14 @@ def sound(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Sound:
     history = history_of(source, ours)
     truth = {point.txid: must(state_at(history, ours, point.txid)) for point in history.points}
     return Sound(source=source, ours=ours, theirs=theirs, truth=truth)
+
+
+def has_everything(database: ReplicatedDatabase) -> bool:
+    """Tell whether there are files of every level, and a snapshot that others follow."""
+    files = list_epoch(database.store, database.keys, 1)
+    snapshots = sorted(file.max_txid for file in files if file.level == 9)
+    compacted = max((file.max_txid for file in files if file.level == 2), default=0)
+    return len(snapshots) > 1 and compacted > snapshots[1]
 
 
 def in_memory(source: Source, bodies: Bodies) -> Source:
@@ -134,7 +145,7 @@ def test_a_sound_replica_has_no_findings(sound: Sound) -> None:
 
 
 @pytest.mark.fault(12, 13, 14, 16, 17)
-@pytest.mark.parametrize("rounds", [40, pytest.param(2_000, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("rounds", [150, pytest.param(5_000, marks=pytest.mark.chaos)])
 def test_what_is_called_sound_is_the_truth(sound: Sound, rounds: int) -> None:
     draw = Random(SEED)
     caught = 0

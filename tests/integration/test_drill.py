@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from obelisk_ops.restore.drill.result import Drilled, Outcome
+from obelisk_ops.supervise.drillbook import Drillbook
 from tests.commands import Commands, Ran, commands_for
 from tests.conftest import S3
 from tests.drilled import workflow_replica
@@ -55,44 +57,41 @@ def test_a_sound_backup_is_proven(commands: Commands, tmp_path: Path) -> None:
     ]
 
 
-def test_without_code_nothing_is_replayed_and_that_is_said(commands: Commands) -> None:
-    drilled = told(commands.run("replica", "drill", "--json"))
+def test_without_code_nothing_is_replayed_and_a_seed_takes_the_same_points(
+    commands: Commands,
+) -> None:
+    drilled = told(commands.run("replica", "drill", "--seed", "7", "--json"))
+    people = commands.run("replica", "drill", "run", "--seed", "7")
 
-    assert drilled["outcome"] == "ok"
+    assert (drilled["outcome"], drilled["seed"]) == ("ok", 7)
     assert drilled["checks"]["replay"] == "skipped: no code named"
+    for point in drilled["points"]:
+        assert f"e0001/txid:{point['txid']}" in people.out
+    assert "OK" in people.out
+    assert "--seed 7" in people.err
 
 
-def test_a_seed_chooses_the_same_points_again(commands: Commands) -> None:
-    first, again = (
-        told(commands.run("replica", "drill", "run", "--seed", "7", "--json")) for _ in range(2)
-    )
-
-    assert [point["txid"] for point in first["points"]] == [
-        point["txid"] for point in again["points"]
-    ]
-    assert first["seed"] == 7
-
-
-def test_people_get_a_table(commands: Commands) -> None:
-    ran = commands.run("replica", "drill", "run", "--seed", "7")
-
-    assert "e0001/txid:4" in ran.out
-    assert "OK" in ran.out
-    assert "--seed 7" in ran.err
-
-
-def test_status_shows_the_last_drill(commands: Commands, tmp_path: Path) -> None:
+def test_status_shows_the_last_drill(
+    backup: ReplicatedDatabase, commands: Commands, tmp_path: Path
+) -> None:
     config = tmp_path / "obelisk-ops.yml"
     config.write_text(
         config.read_text().replace("databases: []", "databases: [{path: run.db}]")
     )
-    commands.run("replica", "drill", "run")
+    book = Drillbook(tmp_path / ".obelisk-ops", backup.place.url)
+    for at_ms, outcome in enumerate((Outcome.OK, Outcome.FAILED)):
+        book.note(Drilled(name="run", at_ms=at_ms, seed=1, outcome=outcome, detail="a gap"))
 
     ran = commands.run("status", "--json")
 
+    assert ran.status == 10, "a backup that is disproven is not well"
+
     [row] = json.loads(ran.out)["databases"]
-    assert row["last_drill"]["outcome"] == "ok"
-    assert row["last_drill"]["good_at"] == row["last_drill"]["at"]
+    assert row["last_drill"] == {
+        "at": "1970-01-01T00:00:00.001Z", "outcome": "failed", "points": [],
+        "good_at": "1970-01-01T00:00:00.000Z", "detail": "a gap",
+    }  # fmt: skip
+    assert row["notices"][0]["code"] == "drill_failed"
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,10 @@ def full_row(path: Path) -> Row:
         unsent_bytes=4_096, local_txid=9, replica_txid=6, epoch=2, requests_per_day=100,
         proven_at="1970-01-01T00:00:02.500Z",
         restorable=Window(oldest="1970-01-01T00:00:01.000Z", newest="1970-01-01T00:00:02.000Z"),
+        last_drill={
+            "at": "1970-01-01T00:00:02.000Z", "outcome": "inconclusive",
+            "good_at": "1970-01-01T00:00:01.000Z",
+        },
     )  # fmt: skip
 
 

@@ -98,6 +98,25 @@ def test_region_and_endpoint_come_from_the_environment_when_left_out(
 
 
 @pytest.mark.parametrize(
+    ("text", "every_s", "timeout_s", "download"),
+    [
+        ("drill: {every: never}", None, 3_600, None),
+        ("drill: {every: 90s, timeout: 5m, download: 2GiB}", 90, 300, 2 << 30),
+    ],
+)
+def test_drills(
+    tmp_path: Path, text: str, every_s: float | None, timeout_s: float, download: int | None
+) -> None:
+    drill = load(write(tmp_path, text)).drill
+
+    assert (drill.every_s, drill.timeout_s, drill.download_bytes) == (
+        every_s,
+        timeout_s,
+        download,
+    )
+
+
+@pytest.mark.parametrize(
     ("text", "named"),
     [
         # keys

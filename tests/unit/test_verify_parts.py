@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import pytest
 
+from obelisk_ops.errors import InvalidInput
 from obelisk_ops.litestream.ltx import Header
 from obelisk_ops.replica.catalogue import EpochHistory, LtxFile, build
 from obelisk_ops.replica.line import judge
 from obelisk_ops.restore.verify.damage import cost_of
 from obelisk_ops.restore.verify.levels import Levels
+from obelisk_ops.restore.verify.parts import parse_part
 from obelisk_ops.restore.verify.proof import Proven
 
 
@@ -112,3 +114,16 @@ def test_who_does_not_fit_the_line(
     files: list[tuple[LtxFile, Header]], strangers: set[int]
 ) -> None:
     assert {found.max_txid for found in judge(files).strangers} == strangers
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "x/y", "1/0", "1/3/5", ""])
+def test_what_is_no_part_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="is no part"):
+        parse_part(text)
+
+
+def test_each_object_is_in_one_part() -> None:
+    parts = [parse_part(f"{n}/5") for n in range(1, 6)]
+
+    for key in (f"run/e0001/0000/{n:016x}.ltx" for n in range(200)):
+        assert sum(part.holds(key) for part in parts) == 1
