@@ -83,7 +83,7 @@ class Sentry:
         self._tells_content = True
 
     def look(
-        self, files: Iterable[LtxFile], store: ObjectStore, *, is_whole: bool
+        self, files: Iterable[LtxFile], store: ObjectStore, *, is_whole: bool, said: int = 0
     ) -> Foreign | None:
         """
         Return what among the listed *files* is not ours; slow, to be called in a thread.
@@ -92,6 +92,8 @@ class Sentry:
             files: The files.
             store: The bucket, asked only where an ETag says too little.
             is_whole: Whether the whole chain was listed.
+            said: The last transaction that our Litestream said it has: while somebody
+                removes its files, those on this disk tell less than it knows.
 
         Raises:
             OpsError: The bucket does not answer.
@@ -99,8 +101,9 @@ class Sentry:
         found = list(files)
         shipped = [file for file in found if file.level == 0]
         # Read after the listing: what is in the bucket then is here.
+        here = newest_txid(self._meta)
         return (
-            beyond(found, newest_txid(self._meta))
+            beyond(found, max(here, said) if here else 0)
             or overlapping(found)
             or self._differing(shipped, store, is_whole=is_whole)
         )

@@ -16,6 +16,8 @@ from collections import deque
 _MARKS_MAX = 1000
 _ARRIVALS_MAX = 100
 _OF_LATE_MS = 60_000
+#: Less than this takes its time for other reasons than the line.
+_TELLING_BYTES = 1 << 16
 
 
 class Lag:
@@ -73,20 +75,29 @@ class Lag:
 
 
 class Arrivals:
-    """How many bytes a second arrived in the bucket within the last minute. Pure too."""
+    """How many bytes a second arrived in the bucket of late, while any were on their way."""
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[int, int]] = deque(maxlen=_ARRIVALS_MAX)
+        self._seen: deque[tuple[int, int, int]] = deque(maxlen=_ARRIVALS_MAX)
 
-    def note(self, size: int, *, since_ms: int) -> None:
-        """Note that so many bytes arrived, the first of them not before *since_ms*."""
-        self._seen.append((since_ms, size))
+    def note(self, size: int, *, since_ms: int, until_ms: int) -> None:
+        """Note that so many bytes were on their way, and have arrived."""
+        self._seen.append((size, since_ms, until_ms))
 
-    def rate(self, now_ms: int) -> int | None:
-        """Return the bytes a second; None if nothing arrived of late."""
-        while self._seen and now_ms - self._seen[0][0] > _OF_LATE_MS:
+    def rate(self, now_ms: int, *, since_ms: int | None) -> int | None:
+        """
+        Return the bytes a second; None if too little arrived of late to tell.
+
+        Args:
+            now_ms: Now.
+            since_ms: Since when others are on their way; None if there are none.
+        """
+        while self._seen and now_ms - self._seen[0][2] > _OF_LATE_MS:
             self._seen.popleft()
-        if not self._seen:
+        size = sum(size for size, *_ in self._seen)
+        if size < _TELLING_BYTES:
             return None
-        lasted_ms = max(now_ms - self._seen[0][0], 1_000)
-        return sum(size for _, size in self._seen) * 1000 // lasted_ms
+        # A line on which nothing comes through any more gets slower and slower.
+        waited_ms = 0 if since_ms is None else now_ms - since_ms
+        lasted_ms = waited_ms + sum(until - since for _, since, until in self._seen)
+        return size * 1000 // max(lasted_ms, 1_000)

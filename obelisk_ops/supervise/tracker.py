@@ -95,6 +95,7 @@ class Tracker:
         self._sentry = Sentry(meta)
         self._lag = Lag()
         self._looked_ms = self._moved_ms = self._clock.elapsed_ms()
+        self._underway_ms = self._moved_ms  # since when what is not listed yet is on its way
         self._listed_ms: int | None = None
         self._arrivals = Arrivals()
         self.scout = Scout(keys, ledger.epoch, clock=fleet.clock, call=self._call)
@@ -144,7 +145,8 @@ class Tracker:
     @property
     def arriving(self) -> int | None:
         """How many bytes a second arrive in the bucket; None if nothing did of late."""
-        return self._arrivals.rate(self._clock.elapsed_ms())
+        since_ms = self._underway_ms if self._is_pending() else None
+        return self._arrivals.rate(self._clock.elapsed_ms(), since_ms=since_ms)
 
     @property
     def is_settled(self) -> bool:
@@ -176,7 +178,7 @@ class Tracker:
         local = self._reader.read(txid)
         now_ms = self._clock.elapsed_ms()
         if not self._is_pending() and (self.local is None or local.txid != self.local.txid):
-            self._moved_ms = now_ms
+            self._moved_ms = self._underway_ms = now_ms
         self.local = local
         self.account.sample(now_ms, local.txid)
         if self.remote is not None:
@@ -315,13 +317,17 @@ class Tracker:
 
     def _see_chain(self, store: ObjectStore) -> tuple[Chain, Foreign | None]:
         files, is_small = read_files(store, self._keys, self._epoch)
-        foreign = self._sentry.look(files, store, is_whole=True)
+        foreign = self._sentry.look(files, store, is_whole=True, said=self._said)
         return examine(files, is_small=is_small), foreign
 
     def _see_remote(self, store: ObjectStore, known: Remote) -> tuple[Remote, Foreign | None]:
         files: list[LtxFile] = []
         remote = read_remote(store, self._keys, self._epoch, known, saw=files.append)
-        return remote, self._sentry.look(files, store, is_whole=False)
+        return remote, self._sentry.look(files, store, is_whole=False, said=self._said)
+
+    @property
+    def _said(self) -> int:
+        return self.local.txid if self.local else 0
 
     def _intruded(self, foreign: Foreign) -> None:
         if self.intrusion is None:
@@ -343,8 +349,8 @@ class Tracker:
         is_first = self.remote is None
         if self.remote is not None and self.remote.txid < remote.txid:
             size = self._reader.size_of(self.remote.txid + 1, remote.txid)
-            # It began to arrive when what was there before had been seen.
-            self._arrivals.note(size, since_ms=self._listed_ms or self._moved_ms)
+            since_ms = self._underway_ms if self._is_pending() else self._looked_ms
+            self._arrivals.note(size, since_ms=since_ms, until_ms=self._clock.elapsed_ms())
         self.remote = remote
         self.ledger.note(remote)
         self._lag.saw_replica(remote.txid)
@@ -357,6 +363,7 @@ class Tracker:
             # What is on its way gets its time anew: not each transaction, or a database that
             # is written all the time would never be listed.
             self._moved_ms = self._clock.elapsed_ms()
+            self._underway_ms = self._listed_ms or self._moved_ms
 
     def _lose(self, missing: Missing) -> None:
         """Take for granted that *missing* is gone: what can be restored ends before it."""

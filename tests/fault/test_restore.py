@@ -32,7 +32,7 @@ from obelisk_ops.restore.service import Plan, Source, make_plan, restore
 from obelisk_ops.restore.source import open_source
 from obelisk_ops.restore.target import workspace
 from tests.conftest import S3
-from tests.faults import CutAfter
+from tests.faults import CutAfter, Slow
 from tests.proxy import Proxy
 from tests.replicas import ReplicatedDatabase
 
@@ -306,6 +306,44 @@ def test_a_line_that_is_reset_in_the_middle_of_an_object(
         assert left_in(out) == []
 
         assert restored(source, out / "copy.db") == 20
+
+
+@pytest.mark.fault(3)
+def test_a_slow_line_is_waited_for_while_anything_comes(
+    s3: S3, tmp_path: Path, out: Path
+) -> None:
+    """It takes longer than silence is borne, and shows how far it is; what is too slow ends."""
+    made = ReplicatedDatabase(tmp_path / "large", s3.replica())
+    made.fill(6_000)
+    made.ship()
+    made.close()
+    with Proxy(int(s3.endpoint.rpartition(":")[2])) as proxy:
+        source = open_source(replace(made.place, endpoint=proxy.endpoint), "run")
+        plan = make_plan(source, Latest(), CLOCK)
+        job = replace(service._job(source, plan), stall_s=2.0)
+        shown: list[int] = []
+        began_s = time.monotonic()
+        with (
+            proxy.fault(
+                Slow(latency_s=0.05, rate=150_000), method="GET", path=r"\.ltx$"
+            ) as slow,
+            workspace(out / "copy.db") as folder,
+        ):
+            copy = aside.run(job, folder, shown.append)
+            assert copy.stat().st_size == plan.database_bytes
+        assert slow.hits > 0
+        assert time.monotonic() - began_s > job.stall_s
+        assert shown == sorted(set(shown))
+        assert len(shown) > 3, "it goes on before one's eyes"
+
+        began_s = time.monotonic()
+        with (
+            proxy.fault(Slow(rate=100), method="GET", path=r"\.ltx$"),
+            pytest.raises(S3Unavailable, match="wrote nothing for 2 s"),
+        ):
+            restore_aside(job, out)
+        assert time.monotonic() - began_s < 5 * job.stall_s
+        assert left_in(out) == []
 
 
 def restore_aside(job: Any, out: Path) -> None:

@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from obelisk_ops.litestream.local import Tail
+from obelisk_ops.litestream.local import Tail, level0_file
 from obelisk_ops.objectstore import ObjectInfo, ObjectStore
 from obelisk_ops.objectstore.meter import METER, Meter, count_request
 from obelisk_ops.replica.layout import ReplicaKeys
@@ -41,7 +41,7 @@ class Small:
     """A replica of two transactions and a snapshot; counts what it is asked."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.asked, self.size = 0, 1
         names = ("0000/{0:016x}-{0:016x}", "0000/{1:016x}-{1:016x}", "0009/{0:016x}-{1:016x}")
         self.keys = [f"{KEYS.epoch(1)}{name.format(1, 2)}.ltx" for name in names]
 
@@ -49,7 +49,7 @@ class Small:
         self.asked += 1
         for key in self.keys:
             if key.startswith(prefix) and key > after:
-                yield ObjectInfo(key=key, size=1, modified_ms=5, etag="")
+                yield ObjectInfo(key=key, size=self.size, modified_ms=5, etag="")
 
 
 def tracker_of(
@@ -172,3 +172,26 @@ def test_a_database_that_never_rests_is_listed_all_the_same(tmp_path: Path) -> N
         return store.asked
 
     assert asyncio.run(write()) >= 10
+
+
+def test_what_arrives_counts_from_when_it_was_on_its_way(tmp_path: Path) -> None:
+    """Not from the last listing: of a database at rest that was a minute ago."""
+    store, clock = Small(), HandClock()
+    tracker = tracker_of(store, clock, tmp_path, LitestreamSettings())
+    arrives = level0_file(tmp_path, 3)
+    arrives.parent.mkdir(parents=True)
+    arrives.write_bytes(bytes(80_000))
+
+    async def go_on() -> None:
+        await tracker.ask_now()
+        clock.ms += 50_000
+        tracker.saw(3)
+        clock.ms += 2_000
+        store.keys.append(f"{KEYS.level(1, 0)}{3:016x}-{3:016x}.ltx")
+        store.size = 80_000
+        await tracker.ask_now()
+
+    asyncio.run(go_on())
+
+    assert tracker.intrusion is None
+    assert tracker.arriving == 40_000

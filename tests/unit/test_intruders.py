@@ -63,6 +63,15 @@ def test_files_of_one_level_do_not_overlap(files: Sequence[LtxFile], first: int 
     assert (found.first if found else None) == first
 
 
+def test_files_that_are_being_removed_tell_less_than_litestream_knows(tmp_path: Path) -> None:
+    """The newest goes first: what our own Litestream said is no second writer's."""
+    sentry, store = keep(tmp_path, 1, 2), cast("ObjectStore", Objects(None))
+    files = [listed(0, 1, 1), listed(0, 3, 3)]
+
+    assert sentry.look(files, store, is_whole=True, said=3) is None
+    assert sentry.look(files, store, is_whole=True, said=2) is not None
+
+
 class Objects:
     """A bucket of which only the ends of objects are read; counts how often."""
 

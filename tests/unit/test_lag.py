@@ -90,13 +90,17 @@ def test_a_long_outage_costs_little_memory_and_never_flatters() -> None:
         assert lag.oldest_ms <= since[proven + 1]
 
 
-def test_a_rate_is_that_of_the_last_minute() -> None:
+def test_a_rate_is_that_of_the_last_minute_while_anything_was_on_its_way() -> None:
     arrivals = Arrivals()
-    assert arrivals.rate(0) is None
+    assert arrivals.rate(0, since_ms=None) is None
 
-    arrivals.note(40_000, since_ms=0)
-    arrivals.note(60_000, since_ms=5_000)
+    arrivals.note(40_000, since_ms=0, until_ms=4_000)
+    assert arrivals.rate(4_000, since_ms=None) is None, "too little to tell"
+    arrivals.note(60_000, since_ms=20_000, until_ms=26_000)
 
-    assert arrivals.rate(10_000) == 10_000
-    assert arrivals.rate(60_500) == 60_000 * 1000 // 55_500
-    assert arrivals.rate(65_001) is None
+    assert arrivals.rate(30_000, since_ms=None) == 10_000
+    assert arrivals.rate(36_000, since_ms=26_000) == 5_000, "nothing comes since"
+    assert arrivals.rate(64_000, since_ms=None) == 10_000
+    arrivals.note(10_000, since_ms=50_000, until_ms=52_000)
+    assert arrivals.rate(64_001, since_ms=None) == 70_000 // 8
+    assert arrivals.rate(86_001, since_ms=None) is None
