@@ -130,8 +130,8 @@ async def settle(
                 opened = _go_on(note, file, sidecar, presence)
                 break
             case OpenNext() as opening:
-                if newest is None and not is_blank:
-                    await _refuse_unmarked(bucket, keys)
+                if not is_blank:
+                    await _refuse_others(bucket, keys, presence, newest)
                 try:
                     opened = await _open(bucket, keys, file, sidecar, opening, presence)
                 except PreconditionFailed:
@@ -304,6 +304,16 @@ def _by_right(presence: Presence) -> dict[str, Any]:
         "claim": ownership.claim if ownership else 0,
         "lease_deadline_ms": presence.deadline_ms,
     }
+
+
+async def _refuse_others(
+    bucket: Bucket, keys: ReplicaKeys, presence: Presence, newest: EpochMarker | None
+) -> None:
+    if newest is None:
+        await _refuse_unmarked(bucket, keys)
+    # Asked after the newest epoch was looked up, however long this machine has slept: whoever
+    # claims the replica from here on opens the same number, and one of the two fails.
+    await _refuse_lost(bucket, keys, presence)
 
 
 async def _refuse_lost(bucket: Bucket, keys: ReplicaKeys, presence: Presence) -> None:

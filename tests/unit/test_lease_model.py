@@ -129,8 +129,12 @@ class Machine:
             census=Census("p", cast("Bucket", self.line), world), files=Descriptors(),
             files_each=1,
         )  # fmt: skip
-        self.tenure = Tenure(
-            "db", path, sidecar=self.sidecar, fleet=cast("Fleet", fleet), on_news=lambda: None
+        self.fleet = cast("Fleet", fleet)
+        self.tenure = self.new_tenure()
+
+    def new_tenure(self) -> Tenure:
+        return Tenure(
+            "db", self.path, sidecar=self.sidecar, fleet=self.fleet, on_news=lambda: None
         )
 
     @property
@@ -150,16 +154,20 @@ class Machine:
         """Do what a keeper does."""
         while True:
             await self.go_on_after(0.3)
-            self.tenure.look_at_lease(is_at_rest=self._shipping is None)
-            owner = self.tenure.owner
-            may_write = owner is not None and self.lease.may_write()
-            self._shipping = owner.epoch if owner and may_write else None
-            refusal = self.tenure.refusal
-            if refusal and "was opened by" in refusal.text:
-                # A person decides that this file is to go on after all.
-                (self.sidecar.folder / "owner.json").unlink(missing_ok=True)
-            if owner is None:
-                self.tenure.seek(self.path.stat().st_ino)
+            self.step()
+
+    def step(self) -> None:
+        """Look once, as a keeper does."""
+        self.tenure.look_at_lease(is_at_rest=self._shipping is None)
+        owner = self.tenure.owner
+        may_write = owner is not None and self.lease.may_write()
+        self._shipping = owner.epoch if owner and may_write else None
+        refusal = self.tenure.refusal
+        if refusal and "was opened by" in refusal.text:
+            # A person decides that this file is to go on after all.
+            (self.sidecar.folder / "owner.json").unlink(missing_ok=True)
+        if owner is None:
+            self.tenure.seek(self.path.stat().st_ino)
 
     async def ship(self) -> None:
         """Do what a Litestream does: it goes on while its supervisor is frozen."""
@@ -224,19 +232,19 @@ async def play(folder: Path, world: World, draw: random.Random) -> None:
     ]
     works.append(asyncio.ensure_future(watch(machines)))
     troubling = asyncio.ensure_future(trouble(machines, draw))
-    await _let_pass(FAULTS_S, works)
+    await let_pass(FAULTS_S, works)
     troubling.cancel()
     for machine in machines:
         machine.is_troubled = False
         await machine.freeze(0)
-    await _let_pass(PEACE_S, works)
+    await let_pass(PEACE_S, works)
     _check(store, machines)
     for work in works:
         work.cancel()
     await asyncio.gather(*works, return_exceptions=True)
 
 
-async def _let_pass(seconds: float, works: Sequence[asyncio.Task[None]]) -> None:
+async def let_pass(seconds: float, works: Sequence[asyncio.Task[None]]) -> None:
     done, _ = await asyncio.wait(works, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for work in done:
         work.result()  # raises what it found
