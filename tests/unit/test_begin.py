@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, copy_context
 from typing import Any
@@ -62,6 +63,42 @@ async def _same_task() -> bool:
     between = asyncio.current_task()
     await asyncio.sleep(0.001)
     return before is between is asyncio.current_task() and before in asyncio.all_tasks()
+
+
+async def _is_as_any() -> list[bool]:
+    """Ask a task that has not waited yet for all that libraries ask one for."""
+    task = asyncio.current_task()
+    assert task is not None
+    found = [
+        inspect.iscoroutine(task.get_coro()),
+        task.get_loop() is asyncio.get_running_loop(),
+        task in asyncio.all_tasks(),
+        "pending" in repr(task),
+        task.get_stack() != [],
+        not task.done(),
+    ]
+    task.add_done_callback(lambda _: told.append("its end was told"))
+    return found
+
+
+async def _takes_back_its_cancel() -> str:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel("for a moment")
+    task.uncancel()
+    try:
+        await asyncio.sleep(0.001)
+    except asyncio.CancelledError as error:
+        return f"cancelled {error}"
+    return "went on"
+
+
+async def _is_told_why() -> str:
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError as error:
+        return str(error)
+    return ""
 
 
 async def _timeout() -> None:
@@ -147,6 +184,29 @@ def test_what_waits_for_nothing_is_over_at_once() -> None:
         assert told == ["done"]
 
     asyncio.run(main())
+
+
+def test_before_it_waits_it_is_a_whole_task_and_its_end_is_told() -> None:
+    async def main() -> None:
+        assert begun(_is_as_any) is None
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert [*asyncio.all_tasks()] == [asyncio.current_task()]
+
+    asyncio.run(main())
+    assert told == [[True] * 6, "its end was told"]
+
+
+def test_a_cancel_that_is_taken_back_is_what_it_is_in_any_task() -> None:
+    async def as_usual() -> None:
+        await asyncio.wait({asyncio.ensure_future(_noted(_takes_back_its_cancel))})
+
+    asyncio.run(as_usual())
+    assert run(_takes_back_its_cancel) == told[:1] * 2
+
+
+def test_code_is_told_why_it_is_cancelled() -> None:
+    assert run(_is_told_why, lambda task: task.cancel("too late")) == ["too late"]
 
 
 def test_another_task_is_not_mistaken_for_it() -> None:

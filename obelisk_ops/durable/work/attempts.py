@@ -152,6 +152,9 @@ class Attempts:
         self.is_starting = True
         try:
             attempt.task = begin(code, self._loop, name, self._context.copy())
+        except BaseException as error:  # noqa: BLE001 - it is the loop's, as of any task
+            # Not from here: the others that begin in this round are on record as begun.
+            self._loop.call_soon(_raise, error)
         finally:
             self.is_starting = False
 
@@ -300,6 +303,10 @@ class Attempts:
     def _stop_limits(attempt: Attempt) -> None:
         for alarm in attempt.limits:
             alarm.cancel()
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def _timed_out(attempt: Attempt) -> ActivityTimedOut | OutcomeUnknown:

@@ -20,7 +20,6 @@ Code = Coroutine[Any, Any, None]
 Task = asyncio.Task[None]
 
 # Looked up once: this is on the way of every step.
-_new = asyncio.Task.__new__
 _current: dict[asyncio.AbstractEventLoop, Any] = getattr(asyncio.tasks, "_current_tasks", {})
 _enter, _leave = asyncio.tasks._enter_task, asyncio.tasks._leave_task  # noqa: SLF001
 
@@ -37,43 +36,46 @@ def begin_eagerly(
 def begin_by_hand(
     code: Code, loop: asyncio.AbstractEventLoop, name: str, context: Context
 ) -> Task | None:
-    """See ``begin``. The task is made first, and itself begins where its code waits."""
-    task: Task = _new(asyncio.Task)
-    task.set_name(name)
+    """See ``begin``. The task comes first, and finds at its first step how far its code is."""
+    waits_for: list[Any] = []
+    rest = _go_on(code, waits_for)
+    rest.send(None)
+    # Made as any task is: half of one ends the process when asked for its coroutine.
+    task = asyncio.Task(rest, loop=loop, name=name, context=context)
     outer = _current.get(loop)
     if outer is not None:
         _leave(loop, outer)
     _enter(loop, task)
     try:
-        wanted = context.run(code.send, None)
+        waits_for.append(context.run(code.send, None))
     except (StopIteration, asyncio.CancelledError):
         return None
     finally:
         _leave(loop, task)
         if outer is not None:
             _enter(loop, outer)
-    rest = _go_on(code, wanted)
-    rest.send(None)
-    cancels = task.cancelling()
-    task.__init__(rest, loop=loop, name=name, context=context)  # type: ignore[misc]
-    for _ in range(cancels):
-        task.cancel()
     return task
 
 
-async def _go_on(code: Code, wanted: Any) -> None:  # noqa: ANN401 - what tasks wait for
+async def _go_on(code: Code, waits_for: list[Any]) -> None:
     """Go on with code that waits; begun itself: what is cancelled before would never run."""
-    await _rest(code, wanted)
+    await _rest(code, waits_for)
 
 
 @coroutine
-def _rest(code: Code, wanted: Any) -> Generator[Any, None, None]:  # noqa: ANN401
+def _rest(code: Code, waits_for: list[Any]) -> Generator[Any, None, None]:
     early: BaseException | None = None
     try:
-        yield  # until the task begins
+        yield  # until the task's first step
     except asyncio.CancelledError as error:
+        if not waits_for:
+            raise
         # As in any task: the code is told by what it waits for, if that can be cancelled.
-        early = None if wanted is not None and wanted.cancel() else error
+        told = waits_for[0] is not None and waits_for[0].cancel(*error.args)
+        early = None if told else error
+    if not waits_for:
+        return  # it is over
+    wanted = waits_for.pop()
     with suppress(StopIteration):
         if early is not None:
             wanted = code.throw(early)
