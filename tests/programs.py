@@ -237,7 +237,7 @@ async def send_signals(engine: Engine, name: str, program: Program) -> None:
 
 
 async def answer_stubs(engine: Engine) -> int:
-    """Answer every stub that is wanted; return how many."""
+    """Answer every stub that is wanted; return how many of them let an execution go on."""
     answered = 0
     for row in engine.list(limit=100_000):
         if row.state == "finished":
@@ -251,7 +251,9 @@ async def answer_stubs(engine: Engine) -> int:
                         if body.get("n") == call_.n and body.get("fn") == decide.name
                     )
                     await engine.stub(f"{row.id}/{call_.n}", 7 * asked)
-                    answered += 1  # also where it was answered before a death: it goes on now
+                    # Also where it was answered before a death: it goes on now. One that is
+                    # paused does not: whoever plays it must know that nothing happens.
+                    answered += row.state != "paused"
     return answered
 
 

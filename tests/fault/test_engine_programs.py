@@ -172,6 +172,7 @@ how: dict[str, Any] = {
 @pytest.mark.behaviour("O61", "P12")
 @programs
 @example(program=LATE_ERROR, deaths=[(False, 1)], pauses=[], jumps=[], keep_loaded=1000)
+@example(program=[("stub", 0)], deaths=[(False, 1)], pauses=[0], jumps=[], keep_loaded=0)
 @settings(max_examples=100, derandomize=True, **how)
 def test_some_programs(
     program: Program,
@@ -195,6 +196,7 @@ def test_of_several_errors_each_may_come_first_and_no_other() -> None:
 @pytest.mark.behaviour("O61", "P12")
 @programs
 @example(program=LATE_ERROR, deaths=[(False, 1)], pauses=[], jumps=[], keep_loaded=1000)
+@example(program=[("stub", 0)], deaths=[(False, 1)], pauses=[0], jumps=[], keep_loaded=0)
 @settings(max_examples=1000, **how)
 def test_many_programs(
     program: Program,
