@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from obelisk_ops import Engine, Signal, activity, gather, workflow
+from obelisk_ops.durable.flow.attempt import Attempt
 from obelisk_ops.errors import ExecutionCancelled
 from obelisk_ops.testing import EngineForTests
-from tests.engines import looped, the_tables_fit_the_logs
+from tests.engines import looped, the_tables_fit_the_logs, until
 
 MANY = 100_000
 word = Signal("word", str)
@@ -142,6 +144,7 @@ def test_an_interrupt_ends_the_loop_and_not_what_begins_beside_it(db: Path) -> N
             loop.run_until_complete(_submitted_and_done(engine))
         assert begun == [0, 1, 2]
         assert loop.run_until_complete(_answers(engine)) == 5
+        assert loop.run_until_complete(_left_after_cancel(engine)) == []
         loop.run_until_complete(engine.__aexit__(None, None, None))
     finally:
         loop.close()
@@ -153,3 +156,15 @@ async def _submitted_and_done(engine: Engine) -> None:
 
 async def _answers(engine: Engine) -> int:
     return await (await engine.submit(quick, 5)).result()
+
+
+async def _left_after_cancel(engine: Engine) -> list[Attempt]:
+    assert engine._owner is not None
+    handle = engine.handle("i")
+    await handle.cancel()
+    with pytest.raises(ExecutionCancelled):
+        await handle.result()
+    workshop = engine._owner._scheduler.workshop
+    with suppress(TimeoutError):
+        await until(lambda: not workshop.lingering(), "no place is taken any more", 2)
+    return workshop.lingering()

@@ -154,7 +154,7 @@ class Attempts:
             attempt.task = begin(code, self._loop, name, self._context.copy())
         except BaseException as error:  # noqa: BLE001 - it is the loop's, as of any task
             # Not from here: the others that begin in this round are on record as begun.
-            self._loop.call_soon(_raise, error)
+            attempt.task = asyncio.Task(_raise(error), loop=self._loop)
         finally:
             self.is_starting = False
 
@@ -305,7 +305,7 @@ class Attempts:
             alarm.cancel()
 
 
-def _raise(error: BaseException) -> None:
+async def _raise(error: BaseException) -> None:
     raise error
 
 
