@@ -71,12 +71,11 @@ traceback of an unexpected error; nothing else does.
 
 `--db` names a file. Where a command only reads it may also name a backup: `NAME`,
 `NAME@WHEN` or `s3://bucket/prefix/NAME[@WHEN]`; with a `/`, ending in `.db`, or where such
-a file exists, it is a path. A backup is restored to a private folder for as long as the
-command runs.
+a file exists, it is a path. A backup is read where it is: nothing is restored.
 
 Moments (`--at`, `--since`) are written `2026-11-22T10:00:00Z` (a zone is required),
 `10m ago`, `1h30m ago`, `latest`, `txid:236` (a transaction of the current epoch, decimal)
-or `e0002/txid:236`.
+or `e0002/txid:236`; filters such as `--since` take times only.
 """
 
 

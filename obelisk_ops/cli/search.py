@@ -59,7 +59,7 @@ _SHOWN = 100
 def search(
     config: Path | None, /, *, sql: str | None, target: Path | None, no_refresh: bool,
     as_json: bool, **filters: Any,  # noqa: ANN401 - as they are named in Query
-) -> int:  # fmt: skip
+) -> None:  # fmt: skip
     """
     Find executions in all backups of the bucket, the newest first.
 
@@ -75,7 +75,7 @@ def search(
     if target is not None:
         export.check_target(target)
     query = _query(filters, everything=target is not None)
-    if sql is not None and query != Query(limit=query.limit):
+    if sql is not None and (query != Query(limit=query.limit) or filters["limit"]):
         raise UsageError("--sql says by itself what is looked for", hint="leave filters out")
     place = replica_settings(settings.load(config))
     folder = settings.cache_folder() / "search"
@@ -87,8 +87,10 @@ def search(
         columns, rows = _answer(catalogue, sql, query)
         failures = catalogue.failures()
         backups, executions = catalogue.counts()
+    if no_refresh and not backups and not failures:
+        raise Unproven("nothing was read yet", hint="leave out --no-refresh")
     if target is not None:
-        export.write(target, rows)
+        export.write(target, columns, rows)
         note(f"{target}: {counted(len(rows), 'row')}")
     elif as_json:
         print_json({
@@ -100,9 +102,12 @@ def search(
         print_table(columns, [tuple(row.values()) for row in rows])
         about = f"{counted(executions, 'execution')} in {counted(backups, 'backup')}"
         note(f"{len(rows)} of {about}" if sql is None else about)
-    for name, why in failures:
-        note(f"not read: {name}: {why}")
-    return Unproven.exit_status if failures else 0
+    if failures:
+        raise Unproven(
+            f"{counted(len(failures), 'backup')} could not be read, so this may not be all: "
+            + "; ".join(f"{name}: {why}" for name, why in failures),
+            hint="see what is wrong with it: obelisk-ops replica verify NAME",
+        )
 
 
 def _query(filters: dict[str, Any], *, everything: bool) -> Query:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ _SQL = sql.load("obelisk_ops.search", "catalogue.sql")
 #: Goes up when the tables change; the file of another form is made anew.
 _FORM = 1
 _BUSY_MS = 30_000
-_ASKING_S = 60.0
+_ASKING_S = 30.0
 _INSTRUCTIONS_BETWEEN_LOOKS_AT_THE_CLOCK = 20_000
 _MAY_DO = frozenset({
     apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_FUNCTION, apsw.SQLITE_RECURSIVE
@@ -165,14 +165,17 @@ class Catalogue:
             raise UsageError("--sql asks nothing", hint="write a SELECT")
         deadline = time.monotonic() + _ASKING_S
         self._connection.authorizer = _only_reads
+        self._connection.exec_trace = _only_one()
         self._connection.set_progress_handler(
             lambda: time.monotonic() > deadline, _INSTRUCTIONS_BETWEEN_LOOKS_AT_THE_CLOCK
         )
         try:
             cursor = self._connection.execute(question)
             columns = [str(column[0]) for column in _description(cursor)]
+            if len(set(columns)) < len(columns):
+                raise UsageError("two columns have one name", hint="name them: SELECT … AS …")
             return columns, [tuple(row) for row in cursor]
-        except apsw.AuthError:
+        except (apsw.AuthError, apsw.ExecTraceAbort):
             raise UsageError(
                 "--sql only reads: one SELECT, of executions and backups",
                 hint="their columns are in 'obelisk-ops search --help'",
@@ -186,6 +189,7 @@ class Catalogue:
             ) from None
         finally:
             self._connection.set_progress_handler(None)
+            self._connection.exec_trace = None
             self._connection.authorizer = None
 
     def _open(self) -> apsw.Connection:
@@ -223,7 +227,9 @@ def _made(path: Path | None) -> apsw.Connection:
 
 
 def _check(connection: apsw.Connection) -> None:
-    """Refuse a file of another form, by an error that has it made anew."""
+    """Refuse a file that is damaged or of another form, by an error that has it made anew."""
+    if connection.pragma("quick_check", 1) != "ok":
+        raise apsw.CorruptError("damaged")
     there = {str(row[0]) for row in connection.execute(_SQL["tables"])}
     if there and (
         connection.pragma("user_version") != _FORM or there != {"backups", "executions"}
@@ -237,6 +243,17 @@ def _description(cursor: apsw.Cursor) -> Any:  # noqa: ANN401 - as apsw types it
         return cursor.get_description()
     except apsw.ExecutionCompleteError:
         return ()
+
+
+def _only_one() -> Callable[..., bool]:
+    """Return what lets one statement begin, and no second one."""
+    begun: list[object] = []
+
+    def may_begin(*_about: object) -> bool:
+        begun.append(None)
+        return len(begun) == 1
+
+    return may_begin
 
 
 def _only_reads(action: int, *_about: object) -> int:

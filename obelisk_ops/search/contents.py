@@ -70,7 +70,8 @@ def read_contents(connection: apsw.Connection) -> Contents:
         executions=tuple(
             Execution(
                 id=found.id, function=found.function, state=found.state,
-                created_at=found.created_ms, error=found.error,
+                result=found.result, created_at=found.created_ms,
+                finished_at=found.updated_ms if found.result else None, error=found.error,
             )
             for found in reader.workflows(connection, None, _ALL)
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +13,7 @@ import msgspec
 from obelisk_ops.errors import ProgramMissing, StorageUnavailable, TargetExists, UsageError
 
 SUFFIXES = (".jsonl", ".parquet")
+_MOMENTS = ("created_at", "finished_at")
 
 
 def check_target(path: Path) -> None:
@@ -31,9 +32,12 @@ def check_target(path: Path) -> None:
         raise TargetExists(f"{path} exists", hint="choose another name, or remove it")
 
 
-def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """
-    Write rows to a new file, whole or not at all.
+    Write rows to a new file that only its owner can read, whole or not at all.
+
+    In Parquet a column is of whole numbers, of numbers or of text, by what is in it; those
+    that are called ``created_at`` and ``finished_at`` are moments if they hold texts.
 
     Raises:
         TargetExists: It is there.
@@ -47,12 +51,17 @@ def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
                 write_lines(file, rows)
                 file.flush()
                 os.fsync(file.fileno())
-            whole = lines if path.suffix == ".jsonl" else _as_parquet(lines)
+            types = {name: _type(name, [row[name] for row in rows]) for name in columns}
+            whole = lines if path.suffix == ".jsonl" else _as_parquet(lines, types)
+            whole.chmod(0o600)
             os.link(whole, path)
     except FileExistsError:
         raise TargetExists(f"{path} exists", hint="choose another name, or remove it") from None
     except OSError as error:
-        raise StorageUnavailable(f"{path} cannot be written: {error.strerror}") from None
+        raise StorageUnavailable(
+            f"{path} cannot be written: {error.strerror}",
+            hint="check the folder, its mode and its space",
+        ) from None
 
 
 def write_lines(file: BinaryIO, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -60,7 +69,16 @@ def write_lines(file: BinaryIO, rows: Iterable[Mapping[str, Any]]) -> None:
     file.writelines(msgspec.json.encode(row) + b"\n" for row in rows)
 
 
-def _as_parquet(lines: Path) -> Path:
+def _type(name: str, values: Sequence[Any]) -> str:
+    kinds = {type(value) for value in values if value is not None}
+    if name in _MOMENTS and kinds <= {str}:
+        return "TIMESTAMP WITH TIME ZONE"
+    if kinds and kinds <= {int, float}:
+        return "BIGINT" if kinds == {int} else "DOUBLE"
+    return "VARCHAR"
+
+
+def _as_parquet(lines: Path, types: dict[str, str]) -> Path:
     try:
         import duckdb  # noqa: PLC0415 - large, and for this alone
     except ImportError:
@@ -70,6 +88,6 @@ def _as_parquet(lines: Path) -> Path:
         ) from None
     written = lines.with_name("rows.parquet")
     with duckdb.connect(":memory:") as connection:
-        rows = connection.read_json(str(lines), format="newline_delimited")
+        rows = connection.read_json(str(lines), format="newline_delimited", columns=types)
         rows.write_parquet(str(written))
     return written

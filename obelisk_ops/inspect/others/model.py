@@ -14,6 +14,12 @@ TEXT_MAX = 2_000
 #: So many failures, and so many that had not ended, are in an overview.
 LISTED_MAX = 100
 
+#: The states, of whichever engine, that an execution ends in without an error of its own.
+_RESULTS = {
+    "SUCCESS": "ok", "ERROR": "error", "CANCELLED": "cancelled", "finished": "ok",
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "error",
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workflow:
@@ -35,6 +41,13 @@ class Workflow:
     created_ms: int | None = None
     updated_ms: int | None = None
     error: str | None = None
+
+    @property
+    def result(self) -> str | None:
+        """How it ended, in our own words; None if it has not."""
+        if self.error is not None:
+            return "error"
+        return _RESULTS.get(self.state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
