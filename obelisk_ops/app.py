@@ -12,7 +12,7 @@ from obelisk_ops.check.finding import Finding
 from obelisk_ops.check.service import findings
 from obelisk_ops.check.site import Reach, Site
 from obelisk_ops.core.clock import Clock, SystemClock
-from obelisk_ops.errors import DatabaseNotFound
+from obelisk_ops.errors import DatabaseNotFound, OpsError, ReplicaNotFound
 from obelisk_ops.inspect.meaning import Code
 from obelisk_ops.litestream.config import to_yaml
 from obelisk_ops.monitor import channels
@@ -22,6 +22,7 @@ from obelisk_ops.monitor.tally import Tally
 from obelisk_ops.objectstore import open_rules, open_store
 from obelisk_ops.replica.epochs import list_replicas
 from obelisk_ops.replica.layout import ReplicaKeys
+from obelisk_ops.replica.reading import read_replica
 from obelisk_ops.restore.drill import service as drills
 from obelisk_ops.restore.drill.result import Drilled
 from obelisk_ops.restore.drill.scratch import alone_in
@@ -29,6 +30,7 @@ from obelisk_ops.restore.prune.service import Pruned, prune
 from obelisk_ops.restore.service import Restored, Source
 from obelisk_ops.restore.source import open_source, replica_settings
 from obelisk_ops.settings import (
+    ReplicaSettings,
     Settings,
     expand_databases,
     for_command,
@@ -202,7 +204,7 @@ def drill_all(
         watch: Looks on.
 
     Raises:
-        ReplicaNotFound: The bucket holds no backup of such a name.
+        ReplicaNotFound: The bucket holds no backup of such a name, or none at all.
         DatabaseLocked: Another drill is under way.
         OpsError: The bucket does not answer.
     """
@@ -214,10 +216,21 @@ def drill_all(
         download_bytes=settings.drill.download_bytes, code=code,
     )  # fmt: skip
     with alone_in(folder):
-        for name in names or list_replicas(open_store(replica), replica.prefix):
+        for name in names or _all_below(replica):
             drilled = drills.drill(open_source(replica, name), terms, clock=clock, watch=watch)
             book.note(drilled)
             yield drilled
+
+
+def _all_below(replica: ReplicaSettings) -> list[str]:
+    names = list_replicas(open_store(replica), replica.prefix)
+    if not names:
+        # Nothing was proven: a mistyped address must not pass for a good drill.
+        raise ReplicaNotFound(
+            f"the bucket holds no backups below {replica.url}",
+            hint="check replica.url; 'obelisk-ops replica list' shows what is there",
+        )
+    return names
 
 
 def prune_replica(
@@ -227,13 +240,18 @@ def prune_replica(
     Remove from a backup what is old, or say what would go; see ``prune``.
 
     Raises:
+        ReplicaNotFound: There is no such backup.
         Unproven: No drill of this state folder has proven it.
         VerificationFailed: The last one has disproven it.
         OpsError: See ``prune``.
     """
     replica = replica_settings(settings)
     source = open_source(replica, name)
-    proof = proof_of(Drillbook(settings.state_dir, replica.url).entry(name), name)
+    try:
+        proof = proof_of(Drillbook(settings.state_dir, replica.url).entry(name), name)
+    except OpsError:
+        read_replica(source.store, source.keys)  # that it is not there is said first
+        raise
     keep_s = settings.litestream.snapshot_retention_s if keep_s is None else keep_s
     return prune(source, proof, keep_s, is_applied=is_applied, clock=SystemClock())
 

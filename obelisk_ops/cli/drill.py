@@ -18,12 +18,23 @@ from obelisk_ops.cli.restore import terminated_like_interrupted
 from obelisk_ops.core.clock import iso
 from obelisk_ops.durable.flow.loader import load_served
 from obelisk_ops.durable.flow.registry import Registry
-from obelisk_ops.errors import OpsError, Unproven, VerificationFailed
+from obelisk_ops.errors import (
+    ClockError,
+    CredentialsError,
+    Fenced,
+    OpsError,
+    Unavailable,
+    Unproven,
+    VerificationFailed,
+)
 from obelisk_ops.restore.drill.result import Drilled, Outcome, Tried
 from obelisk_ops.restore.drill.trials import Trial
 from obelisk_ops.settings import load
+from obelisk_ops.supervise.health import EXIT_ORDER
 
 _SEED_BITS = 31
+#: What keeps a drill from proving anything, and has an exit status of its own.
+_CAUSES = (Fenced, CredentialsError, ClockError, Unavailable)
 
 
 @click.command
@@ -52,7 +63,8 @@ def drill(
 
     Of each the newest state, a random one, and for every level one that reads it: SQLite's
     page check, and for workflow databases what the logs mean. Exit 10 says that a backup is
-    disproven, 4 that something kept it from being proven.
+    disproven, 4 that something kept it from being proven, 6 or 11 that this was the bucket,
+    this machine, or the keys; 7 that there is no backup.
     """
     from obelisk_ops.app import drill_all  # noqa: PLC0415 - loads every room
 
@@ -78,19 +90,26 @@ def drill(
 
 
 def _error(done: list[Drilled]) -> OpsError | None:
-    failed = [drilled for drilled in done if drilled.outcome is Outcome.FAILED]
-    unproven = [drilled for drilled in done if drilled.outcome is Outcome.INCONCLUSIVE]
-    if failed:
+    errors = [error for drilled in done if (error := _error_of(drilled))]
+    return min(errors, key=lambda error: EXIT_ORDER.index(error.exit_status), default=None)
+
+
+def _error_of(drilled: Drilled) -> OpsError | None:
+    """Return what one drill calls for: the same, whether it was named or found."""
+    if drilled.outcome is Outcome.OK:
+        return None
+    if drilled.outcome is Outcome.FAILED:
         return VerificationFailed(
-            f"the drill of '{failed[0].name}' failed: {failed[0].detail}",
-            hint=f"see which objects are damaged: obelisk-ops replica verify {failed[0].name}",
+            f"the drill of '{drilled.name}' failed: {drilled.detail}",
+            hint=f"see which objects are damaged: obelisk-ops replica verify {drilled.name}",
         )
-    if unproven:
-        return Unproven(
-            f"the drill of '{unproven[0].name}' is inconclusive: {unproven[0].detail}",
-            hint="nothing is known to be wrong; do it again when the cause is mended",
-        )
-    return None
+    cause = drilled.cause
+    kind = type(cause) if isinstance(cause, _CAUSES) else Unproven
+    return kind(
+        f"the drill of '{drilled.name}' is inconclusive: {drilled.detail}",
+        hint=(cause and cause.hint)
+        or "nothing is known to be wrong; do it again when the cause is mended",
+    )
 
 
 def _shape(drilled: Drilled) -> dict[str, Any]:

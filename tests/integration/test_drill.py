@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from obelisk_ops.restore.drill.result import Drilled, Outcome
+from obelisk_ops.settings import ReplicaSettings
 from obelisk_ops.supervise.drillbook import Drillbook
 from tests.commands import Commands, Ran, commands_for
 from tests.conftest import S3
@@ -115,3 +117,51 @@ def test_too_little_time_is_inconclusive(commands: Commands) -> None:
     assert ran.status == 4
     assert told(ran)["outcome"] == "inconclusive"
     assert ran.error["code"] == "unknown"
+
+
+def test_a_place_without_backups_is_not_found(
+    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = replace(s3.replica(), prefix="nobody/was/here")
+
+    ran = commands_for(place, tmp_path, capsys).run("replica", "drill", "--json")
+
+    assert (ran.status, ran.error["code"]) == (7, "replica_not_found")
+    assert place.url in ran.error["message"]
+    assert "replica.url" in ran.error["hint"]
+
+
+@pytest.mark.parametrize("cause", ["keys", "away"])
+def test_named_or_not_the_same_cause_has_the_same_exit(
+    backup: ReplicatedDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str], cause: str
+) -> None:
+    away = replace(backup.place, endpoint="http://127.0.0.1:9")
+    place = away if cause == "away" else _with_wrong_keys(backup.place, tmp_path)
+    commands = commands_for(place, tmp_path, capsys)
+
+    named = commands.run("replica", "drill", "run", "--json")
+    unnamed = commands.run("replica", "drill", "--json")
+
+    assert told(named)["outcome"] == "inconclusive"
+    assert (named.status, named.error["code"]) == (unnamed.status, unnamed.error["code"])
+    assert named.status == {"keys": 11, "away": 6}[cause]
+
+
+def test_prune_looks_at_the_bucket_before_the_drills(
+    backup: ReplicatedDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = commands_for(backup.place, tmp_path, capsys).run(
+        "replica", "prune", "nosuch", "--json"
+    )
+    assert (ran.status, ran.error["code"]) == (7, "replica_not_found")
+
+    place = _with_wrong_keys(backup.place, tmp_path)
+    ran = commands_for(place, tmp_path, capsys).run("replica", "prune", "run", "--json")
+    assert (ran.status, ran.error["code"]) == (11, "credentials")
+
+
+def _with_wrong_keys(place: ReplicaSettings, folder: Path) -> ReplicaSettings:
+    wrong = folder / "wrong-keys"
+    wrong.touch(mode=0o600)
+    wrong.write_text("[default]\naws_access_key_id = nobody\naws_secret_access_key = wrong\n")
+    return replace(place, credentials=f"file:{wrong}")

@@ -40,6 +40,7 @@ class Tried:
         executions: How many were read.
         replayed: How many of them were replayed.
         detail: Why it is not ok; empty if it is.
+        cause: What kept it from being proven.
     """
 
     why: str
@@ -53,6 +54,7 @@ class Tried:
     executions: int = 0
     replayed: int = 0
     detail: str = ""
+    cause: OpsError | None = None
 
     @property
     def point(self) -> str:
@@ -73,6 +75,7 @@ class Drilled:
         seconds: How long it took.
         tried: Its restores, the newest point first.
         detail: What somebody should know of it.
+        cause: What kept it from being proven, where it was an error.
     """
 
     name: str
@@ -82,6 +85,7 @@ class Drilled:
     seconds: float = 0.0
     tried: tuple[Tried, ...] = ()
     detail: str = ""
+    cause: OpsError | None = None
 
     @property
     def checks(self) -> dict[str, str]:

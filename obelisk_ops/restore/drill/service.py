@@ -95,9 +95,9 @@ def drill(source: Source, terms: Terms, *, clock: Clock, watch: Watch) -> Drille
             raise
         except ObjectNotFound as gone:
             if not left:
-                return run.told(Outcome.INCONCLUSIVE, detail=gone.message)
+                return run.told(Outcome.INCONCLUSIVE, detail=gone.message, cause=gone)
         except OpsError as error:
-            return run.told(outcome_of(error), detail=error.message)
+            return run.told(outcome_of(error), detail=error.message, cause=error)
     raise AssertionError
 
 
@@ -124,14 +124,16 @@ class _Drill:
             self._watch.begins(replica.name, trial, number, len(affordable))
             self._tried.append(self._try(trial))
         outcome = worst(tried.outcome for tried in self._tried)
-        return self.told(outcome, detail=self._detail(len(trials) - len(affordable)))
+        detail = self._detail(len(trials) - len(affordable))
+        cause = next((tried.cause for tried in self._tried if tried.outcome is outcome), None)
+        return self.told(outcome, detail=detail, cause=cause)
 
-    def told(self, outcome: Outcome, *, detail: str) -> Drilled:
+    def told(self, outcome: Outcome, *, detail: str, cause: OpsError | None) -> Drilled:
         """Return what there is to tell now."""
         return Drilled(
             name=self._source.keys.name, at_ms=self._at_ms, seed=self._terms.seed,
             outcome=outcome, seconds=self._seconds(self._began_ms), tried=tuple(self._tried),
-            detail=detail,
+            detail=detail, cause=cause,
         )  # fmt: skip
 
     def _affordable(self, trials: tuple[Trial, ...]) -> list[Trial]:
@@ -168,7 +170,7 @@ class _Drill:
         except ObjectNotFound:
             raise
         except OpsError as error:
-            tried = replace(tried, outcome=outcome_of(error), detail=error.message)
+            tried = replace(tried, outcome=outcome_of(error), detail=error.message, cause=error)
         return replace(tried, seconds=self._seconds(began_ms))
 
     def _restore(self, trial: Trial, tried: Tried) -> Tried:
