@@ -14,7 +14,7 @@ from itertools import islice
 
 from obelisk_ops.litestream import ltx
 from obelisk_ops.objectstore import ObjectStore
-from obelisk_ops.replica.catalogue import LtxFile, ltx_file, walk
+from obelisk_ops.replica.catalogue import LtxFile, Point, ltx_file, restore_points, walk
 from obelisk_ops.replica.layout import SNAPSHOT_LEVEL, ReplicaKeys
 
 #: What one request of a listing returns at most.
@@ -33,6 +33,7 @@ class Chain:
         has_snapshot: Whether a full copy is among the files.
         level0: The files of level 0 that are compacted too.
         is_small: Whether the whole epoch was listed, with one request.
+        oldest: Its oldest restore point; None if there is none, or not all was listed.
     """
 
     newest: LtxFile | None = None
@@ -41,6 +42,7 @@ class Chain:
     has_snapshot: bool = False
     level0: tuple[LtxFile, ...] = ()
     is_small: bool = True
+    oldest: Point | None = None
 
     def superfluous(self, before_ms: int) -> tuple[LtxFile, ...]:
         """Return what is compacted and arrived before a moment of the bucket's clock."""
@@ -79,6 +81,7 @@ def examine(files: list[LtxFile], *, is_small: bool = True) -> Chain:
         has_snapshot=any(file.level == SNAPSHOT_LEVEL for file in files),
         level0=tuple(f for f in files if f.level == 0 and f.max_txid < compacted),
         is_small=is_small,
+        oldest=next(iter(restore_points(files)), None) if is_small else None,
     )
 
 

@@ -179,9 +179,12 @@ def summary(verdicts: Iterable[Health]) -> str:
 def restorable(tracker: Tracker) -> Window:
     """Return the window of moments that can be restored."""
     remote = tracker.remote
-    newest = iso(remote.modified_ms) if remote and remote.txid else None
-    oldest = iso(tracker.scout.oldest_point_ms) if tracker.scout.oldest_point_ms else None
-    return Window(oldest=oldest, newest=newest)
+    oldest_ms = tracker.scout.oldest_point_ms
+    oldest = iso(oldest_ms) if oldest_ms else None
+    if remote is None or not remote.txid:
+        return Window(oldest=oldest)
+    # Listings round down: of a single point the newest must not lie before the oldest.
+    return Window(oldest=oldest, newest=iso(max(remote.modified_ms, oldest_ms or 0)))
 
 
 def _requests_per_day(tracker: Tracker, fleet: Fleet) -> int | None:

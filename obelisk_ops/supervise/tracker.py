@@ -295,7 +295,7 @@ class Tracker:
     async def _look_around(self) -> None:
         await self.scout.look_for_successor()
         if self.remote is not None and self.remote.txid and not self._bucket.is_busy:
-            await self.scout.look_at_window()  # nobody has to wait for this
+            await self.scout.look_at_window(self.chain)  # nobody has to wait for this
         await self.scout.try_to_write(
             self.oldest_ms, sync_interval_ms=self._fleet.sync_interval_ms
         )

@@ -13,6 +13,7 @@ import pytest
 from obelisk_ops.litestream.local import Tail, level0_file
 from obelisk_ops.objectstore import ObjectInfo, ObjectStore
 from obelisk_ops.objectstore.meter import METER, Meter, count_request
+from obelisk_ops.replica.chain import examine, read_files
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.settings import LitestreamSettings
 from obelisk_ops.settings.values import PROFILES
@@ -64,7 +65,9 @@ def tracker_of(
         folder / "a.db", KEYS, meta=folder, ledger=Ledger(folder, epoch=1, owner="x"),
         fleet=cast("Fleet", fleet), on_news=lambda: None,
     )  # fmt: skip
-    tracker.scout._window_ms = clock.ms  # looked at once an hour, and large: not in these tests
+    # The first look at the whole replica is over: from then on the listings tell.
+    files, _ = read_files(cast("ObjectStore", store), KEYS, 1)
+    tracker.scout._oldest, store.asked = examine(files).oldest, 0
     tracker.local = Local(txid=2, tail=Tail(size=0, commits=0))
     return tracker
 
