@@ -72,5 +72,5 @@ def test_at_most_once_is_never_run_again(worker: Worker) -> None:
     assert unknown["error"]["type"] == "obelisk_ops.errors.OutcomeUnknown"
     assert "'once/1'" in unknown["error"]["hint"]
     assert "the process ended during attempt 1" in unknown["error"]["message"]
-    assert "attempt_started" not in kinds(log)
+    assert [body["try"] for body in bodies(log, "attempt_started")] == [1]
     assert worker.live("once") == "fine: outcome_unknown"

@@ -128,7 +128,7 @@ def test_what_is_unfinished_says_what_it_waits_for(
 def test_what_nobody_has_begun_is_told_too(
     commands: Commands, tmp_path: Path, page: Path
 ) -> None:
-    code = tmp_path / "shop.py"
+    code = tmp_path / "unbegun.py"
     code.write_text("from obelisk_ops import workflow\n@workflow\nasync def w(): ...\n")
     runs = tmp_path / "new.db"
     submitted = commands.run("execution", "submit", f"{code}:w", "--db", runs, "--id", "fails")
