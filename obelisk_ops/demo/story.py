@@ -57,6 +57,7 @@ class Story:
     expected: dict[str, Any] = field(default_factory=dict)
     acknowledged: set[str] = field(default_factory=set)
     in_flight: set[str] = field(default_factory=set)
+    begun: set[str] = field(default_factory=set)
     shipped_at_ms: int = 0
 
     @property
@@ -153,6 +154,9 @@ def kill_workers(story: Story) -> None:
         story.in_flight,
         f"{len(story.acknowledged)} acknowledged, {len(story.in_flight)} in flight",
     )
+    story.begun = set[str]().union(
+        *(_in_flight(story, str(story.database(name))) for name in PLAN)
+    )
     # What was begun in the last second before the kill is shipped after it.
     until(lambda: _is_shipped(story), "the bucket tells of it")
     story.shipped_at_ms = SystemClock().now_ms()
@@ -203,7 +207,7 @@ def look_back(story: Story) -> None:
     seen = set().union(*by_name.values())
     story.claims.check(
         "inspect shows what was in flight at the crash",
-        seen and seen <= story.in_flight,
+        seen == story.begun and seen <= story.in_flight,
         f"at {when}: {len(seen)} in flight",
     )
 
@@ -320,8 +324,7 @@ def _are_replicated(story: Story) -> bool:
 
 
 def _is_shipped(story: Story) -> bool:
-    seen = set[str]().union(*(_in_flight(story, name) for name in PLAN))
-    return bool(seen) and seen <= story.in_flight
+    return story.begun == set[str]().union(*(_in_flight(story, name) for name in PLAN))
 
 
 def _in_flight(story: Story, backup: str) -> set[str]:
