@@ -23,7 +23,14 @@ from obelisk_ops.replica.times import PointTimes
 from obelisk_ops.restore.source import open_source, replica_settings
 from obelisk_ops.restore.verify.damage import Span
 from obelisk_ops.restore.verify.parts import parse_part
-from obelisk_ops.restore.verify.service import Finding, Verified, Watch, verify
+from obelisk_ops.restore.verify.service import (
+    DAMAGED,
+    FOREIGN,
+    Finding,
+    Verified,
+    Watch,
+    verify,
+)
 from obelisk_ops.settings import load
 
 _SHOWN_OBJECTS = 3
@@ -77,6 +84,7 @@ def _shape(found: Verified, part: str | None, times: PointTimes, bucket: str) ->
                 "lost": [_span(span, times) for span in finding.cost.lost],
                 "lost_points": finding.cost.points, "regained_points": finding.cost.regained,
                 "repair": _repair(finding, bucket),
+                "write_off": _write_off(finding, found.epoch, bucket),
             }
             for finding in found.findings
         ],
@@ -107,6 +115,11 @@ def _show(found: Verified, times: PointTimes, bucket: str) -> None:
     print_table((found.name, ""), rows)
     for finding in found.findings:
         _tell(finding, times, bucket)
+        write_off = _write_off(finding, found.epoch, bucket)
+        if write_off:
+            click.echo(
+                f"  gone    {write_off}  (what is lost stays lost; drills no longer try it)"
+            )
     for notice in found.notices:
         note(notice)
 
@@ -141,6 +154,18 @@ def _words(span: Span, times: PointTimes) -> str:
 def _repair(finding: Finding, bucket: str) -> str | None:
     """Return what gives points back: without the bad object another way leads there."""
     if len(finding.files) != 1 or not finding.cost.regained:
+        return None
+    return f"aws s3 rm s3://{bucket}/{finding.files[0].key}"
+
+
+def _write_off(finding: Finding, live_from: int, bucket: str) -> str | None:
+    """
+    Return what takes points that are lost for good out of the list of what can be restored.
+
+    Only in a closed epoch: from an object of the present one Litestream may still go on.
+    """
+    is_certain = finding.kind in (DAMAGED, FOREIGN) and len(finding.files) == 1
+    if not is_certain or finding.cost.regained or finding.epoch >= live_from:
         return None
     return f"aws s3 rm s3://{bucket}/{finding.files[0].key}"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from obelisk_ops.replica.epochs import Parent
 from tests.commands import Commands, Ran, commands_for
 from tests.conftest import S3
 from tests.damaging import as_it_was
@@ -156,3 +157,33 @@ def test_parts_are_all_of_it_together(commands: Commands) -> None:
 
     assert sum(part["checked"] for part in parts) == POINTS + 1
     assert [part["subset"] for part in parts] == ["1/3", "2/3", "3/3"]
+
+
+@pytest.mark.fault(12)
+def test_damage_in_a_closed_epoch_can_be_written_off(
+    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = ReplicatedDatabase(tmp_path / "src", s3.replica())
+    for _ in range(3):
+        made.fill(20)
+        made.ship()
+    key = made.ltx(0, 2, 2)
+    made.store.put(key, made.store.get(key).body[:-20])
+    commands = commands_for(made.place, tmp_path, capsys)
+    live = finding(commands.run("replica", "verify", "run", "--json"))
+    assert live["write_off"] is None, "of the present epoch nothing is removed"
+    made.begin_epoch(Parent(epoch=1, txid=3))
+    made.fill(20)
+    made.ship()
+    made.close()
+    drill = ("replica", "drill", "run", "--seed")
+    seeds = [seed for seed in range(6) if commands.run(*drill, str(seed)).status == 10]
+    assert seeds, "a random point of some drill meets it"
+
+    found = finding(commands.run("replica", "verify", "run", "--json"))
+    assert found["write_off"] == f"aws s3 rm s3://{made.place.bucket}/{key}"
+    assert f"gone    {found['write_off']}" in commands.run("replica", "verify", "run").out
+    made.store.delete(key)
+
+    assert [commands.run(*drill, str(seed)).status for seed in seeds] == [0] * len(seeds)
+    assert commands.run("replica", "prune", "run", "--older-than", "0s").status == 0

@@ -68,6 +68,7 @@ class Verified:
         alone: Those that were read and could be held against nothing: whose they are,
             nothing tells.
         points: How many restore points there are.
+        epoch: What a restore of the newest state reads; those before it are closed.
         findings: What is wrong; nothing if all is well.
         notices: What is not wrong, and should be known.
         seconds: How long it took.
@@ -80,6 +81,7 @@ class Verified:
     checked_bytes: int
     alone: tuple[LtxFile, ...]
     points: int
+    epoch: int
     findings: tuple[Finding, ...]
     notices: tuple[str, ...]
     seconds: float
@@ -109,6 +111,7 @@ def verify(source: Source, part: Part | None, *, clock: Clock, watch: Watch) -> 
     return Verified(
         name=replica.name, at_ms=at_ms, objects=replica.objects, checked=run.checked,
         checked_bytes=run.done, alone=tuple(run.alone), points=len(replica.points),
+        epoch=replica.current.epoch if replica.current else 0,
         findings=tuple(findings), notices=tuple(_notices(replica)),
         seconds=(clock.elapsed_ms() - began_ms) / 1000,
     )  # fmt: skip
