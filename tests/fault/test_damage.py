@@ -29,6 +29,7 @@ from tests.buckets import MemoryStore
 from tests.conftest import S3
 from tests.damaging import DAMAGES, Bodies, bodies_of
 from tests.replicas import ReplicatedDatabase
+from tests.support import wait_until
 
 pytestmark = pytest.mark.xdist_group("damage")
 
@@ -57,12 +58,13 @@ def sound(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Sound:
     for database in (run, other):
         database.fill(120)  # two databases without content are hardly two
     with run.replicating(**hurry), other.replicating(**hurry):
-        for _ in range(200):
+
+        def have_grown() -> bool:
             for database in (run, other):
                 database.fill(3)
-            time.sleep(0.12)
-            if all(has_everything(database) for database in (run, other)):
-                break
+            return all(has_everything(database) for database in (run, other))
+
+        wait_until(have_grown, 60, "files of every kind")
     for database in (run, other):
         database.close()
     ours = bodies_of(run.store, run.keys.root)
