@@ -79,7 +79,8 @@ def test_a_slow_line_and_a_busy_server(supervised: Supervised, proxy: Proxy) -> 
             row = supervised.until("a", is_slow, 20, "behind, with how fast it is")
         said = re.search(r"iB wait, ([0-9.]+) KiB a second arrive$", row.detail)
         assert said, row.detail
-        assert RATE / 4 < float(said[1]) * 1024 < RATE * 1.1, "that of the line"
+        # What waited in buffers counts too: it is the line's, and not that of a free one.
+        assert RATE / 4 < float(said[1]) * 1024 < RATE * 2, "that of the line"
         assert row.reason == ""
     supervised.until_safe("a", 30)
 
