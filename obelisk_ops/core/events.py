@@ -215,6 +215,14 @@ class StubAnswered(Struct):
     seq: int
 
 
+class SetAside(Struct):
+    """``set_aside``: what came for call *n*, inbox row ``seq``, does not fit; it waits on."""
+
+    n: int
+    seq: int
+    error: str
+
+
 class Scheduled(Struct, omit_defaults=True):
     """``scheduled`` (command): a new execution without a parent; ``wait`` is what was asked."""
 
@@ -285,8 +293,8 @@ class Finished(Struct, omit_defaults=True):
 Body: TypeAlias = (
     Created | Intended | AttemptStarted | AttemptFailed | Returned | TimerSet | TimerFired
     | ChildCreated | ChildFinished | ChildCancel | SignalAwaited | SignalReceived
-    | StubRequested | StubAnswered | Scheduled | Patched | CancelRequested | Cancelled
-    | Paused | Unpaused | Upgraded | Parked | Resumed | Finished
+    | StubRequested | StubAnswered | SetAside | Scheduled | Patched | CancelRequested
+    | Cancelled | Paused | Unpaused | Upgraded | Parked | Resumed | Finished
 )  # fmt: skip
 
 BODIES: Final[dict[str, type[Any]]] = {
@@ -304,6 +312,7 @@ BODIES: Final[dict[str, type[Any]]] = {
     "signal_received": SignalReceived,
     "stub_requested": StubRequested,
     "stub_answered": StubAnswered,
+    "set_aside": SetAside,
     "scheduled": Scheduled,
     "patched": Patched,
     "cancel_requested": CancelRequested,

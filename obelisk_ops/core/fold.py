@@ -39,6 +39,7 @@ class CallStory:
         due: When a timer fires; UTC milliseconds.
         outcome: None (open), ``ok``, ``error`` or ``cancelled``.
         error: The last error.
+        aside: Why what came for it last was set aside.
     """
 
     n: int
@@ -52,6 +53,7 @@ class CallStory:
     due: int | None = None
     outcome: str | None = None
     error: dict[str, Any] | None = None
+    aside: str = ""
 
     @property
     def is_in_flight(self) -> bool:
@@ -222,6 +224,10 @@ def _answered(story: Story, body: dict[str, Any], _at: int) -> None:
     story.calls[body["n"]].outcome = "ok"
 
 
+def _set_aside(story: Story, body: dict[str, Any], _at: int) -> None:
+    story.calls[body["n"]].aside = body["error"]
+
+
 def _cancelled(story: Story, body: dict[str, Any], _at: int) -> None:
     story.calls[body["n"]].outcome = "cancelled"
 
@@ -267,6 +273,7 @@ _STEPS = {
     "signal_received": _answered,
     "stub_requested": _stub_requested,
     "stub_answered": _answered,
+    "set_aside": _set_aside,
     "scheduled": _scheduled,
     "cancelled": _cancelled,
     "cancel_requested": _cancel_requested,

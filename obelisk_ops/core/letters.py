@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from obelisk_ops.core import requests, retention, schedules
+from obelisk_ops.core import facts, requests, retention, schedules
 from obelisk_ops.core.ports import LogReader
 
 
@@ -18,4 +18,4 @@ def is_wanted(reader: LogReader, kind: str, target: str, body: str, now_ms: int)
         return True
     if kind == schedules.KIND:
         return schedules.is_news(reader, target, body, now_ms)
-    return requests.is_news(kind, target, body, requests.facts_of(reader, kind, target, body))
+    return requests.is_news(kind, target, body, facts.facts_of(reader, kind, target, body))

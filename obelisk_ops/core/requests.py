@@ -8,18 +8,16 @@ changes nothing, so that a caller who had no answer may ask once more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from obelisk_ops.core import events, ids
+from obelisk_ops.core import events
 from obelisk_ops.core.attach import refuse_other_input
-from obelisk_ops.core.events import Event
-from obelisk_ops.core.ports import InboxItem, Letter, LogReader, State
+from obelisk_ops.core.ports import Letter, State
 from obelisk_ops.errors import (
     AlreadyAnswered,
     Conflict,
@@ -34,14 +32,6 @@ from obelisk_ops.errors import (
 MAKING: Final = frozenset({"create", "fork", "import"})
 #: letters for executions that exist
 REQUESTS: Final = frozenset({"cancel", "pause", "unpause", "signal", "stub"})
-#: letters that change what may be asked of an execution
-_MATTERING: Final = MAKING | {"cancel", "pause", "unpause"}
-#: of how many predecessors the ids of signals are known
-_REMEMBERED: Final = 100
-#: events that tell whether a request is news
-TELLING: Final = frozenset(
-    {"created", "paused", "unpaused", "cancel_requested", "stub_requested", "cancelled"}
-)
 
 
 class Signal(Struct, omit_defaults=True):
@@ -200,7 +190,7 @@ def _unpause(target: str, _body: str, facts: Facts) -> bool:
 def _signal(target: str, body: str, facts: Facts) -> bool:
     name = msgspec.json.decode(body, type=Signal).id
     waiting = _waiting(facts, "signal")
-    if name and (name in facts.signals or name in {_signal_id(one.body) for one in waiting}):
+    if name and (name in facts.signals or name in {signal_id(one.body) for one in waiting}):
         return False
     _refuse_ended(target, facts)
     return True
@@ -285,111 +275,8 @@ def _will_be_paused(facts: Facts) -> bool:
     return last[-1] == "pause" if last else facts.is_paused
 
 
-def facts_of(
-    reader: LogReader, kind: str, target: str, body: str, *, with_letters: bool = True
-) -> Facts:
-    """
-    Read what ``is_news`` needs for this request, and no more.
-
-    Args:
-        reader: The database.
-        kind: Of the request.
-        target: Of the request.
-        body: Of the request.
-        with_letters: Whether what waits in the mailbox counts; not for who answers it.
-    """
-    asked = execution_id = execution_of(kind, target)
-    if kind in REQUESTS and kind != "stub":  # a stub is a call of this one, and no other
-        execution_id = ids.latest(asked, reader.find, reader.newest_link)
-    letters = (
-        _letters(reader, kind, target, body, names=dict.fromkeys((asked, execution_id)))
-        if with_letters
-        else []
-    )
-    row = reader.find(execution_id)
-    if row is None:
-        made = [letter for letter in letters if letter.kind in MAKING]
-        return _to_be_made(made[0], letters) if made else Facts(letters=letters)
-    log = [] if kind == "signal" else reader.events_of(row.key, TELLING)
-    arrived: InboxItem | None = None
-    if kind == "stub":
-        arrived = reader.find_answer(row.key, split_call(target)[1])
-    elif kind == "signal" and (signal_id := _signal_id(body)):
-        arrived = _same_signal(reader, execution_id, signal_id)
-    return facts_from(row.state, log, [] if arrived is None else [arrived], letters)
-
-
-def _letters(
-    reader: LogReader, kind: str, target: str, body: str, *, names: Iterable[str]
-) -> list[Letter]:
-    """Return what waits in the mailbox and matters: few, however many wait there."""
-    found = [letter for name in names for letter in reader.find_letters(name, _MATTERING)]
-    if kind == "stub":
-        found += reader.find_letters(target, {"stub"})
-    elif kind == "signal" and (signal_id := _signal_id(body)):
-        same = (reader.find_signal_letter(name, signal_id) for name in names)
-        found += [letter for letter in same if letter is not None]
-    return sorted(found, key=lambda letter: letter.id)
-
-
-def _same_signal(reader: LogReader, execution_id: str, signal_id: str) -> InboxItem | None:
-    """Return the signal, also if it met one that went on as this execution since."""
-    before = islice(ids.predecessors(execution_id), _REMEMBERED)
-    for name in (execution_id, *before):
-        row = reader.find(name)
-        found = reader.find_signal(row.key, signal_id) if row is not None else None
-        if found is not None:
-            return found
-    return None
-
-
-def facts_from(
-    state: State, log: Iterable[Event], inbox: Iterable[InboxItem], letters: Sequence[Letter]
-) -> Facts:
-    """Take the facts from a log (of which TELLING is enough) and an inbox."""
-    created, is_paused, is_cancelling, is_cancellable = "", False, False, True
-    numbers: dict[str, set[int]] = {"stub_requested": set(), "cancelled": set()}
-    for event in log:
-        match event.kind:
-            case "created":
-                body = events.decode(event)
-                created, is_paused = event.body, body.paused
-                is_cancellable = body.cancellable
-            case "paused" | "unpaused":
-                is_paused = event.kind == "paused"
-            case "cancel_requested":
-                is_cancelling = True
-            case "stub_requested" | "cancelled":
-                numbers[event.kind].add(events.decode(event).n)
-            case _:
-                pass
-    arrived = list(inbox)
-    return Facts(
-        state=state,
-        created=created,
-        is_paused=is_paused,
-        is_cancelling=is_cancelling,
-        is_cancellable=is_cancellable,
-        stubs=frozenset(numbers["stub_requested"]),
-        cancelled=frozenset(numbers["cancelled"]),
-        signals=frozenset(_signal_id(item.body) for item in arrived if item.kind == "signal"),
-        answers={item.ref: item.body for item in arrived if item.kind == "stub"},
-        letters=letters,
-    )
-
-
-def _to_be_made(letter: Letter, letters: Sequence[Letter]) -> Facts:
-    """Return the facts of an execution that waits to be begun."""
-    if letter.kind != "create":
-        return Facts(state=State.PENDING, letters=letters)
-    try:
-        paused = msgspec.json.decode(letter.body, type=events.Created).paused
-    except msgspec.DecodeError:
-        paused = False
-    return Facts(state=State.PENDING, created=letter.body, is_paused=paused, letters=letters)
-
-
-def _signal_id(body: str) -> str:
+def signal_id(body: str) -> str:
+    """Return the id in the body of a signal; empty, if it has none or is damaged."""
     try:
         return msgspec.json.decode(body, type=Signal).id
     except msgspec.DecodeError:

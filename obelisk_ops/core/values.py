@@ -237,6 +237,10 @@ class Codec:
             ) from error
 
 
+def _spelled(wanted: object) -> str:
+    return wanted.__name__ if isinstance(wanted, type) else str(wanted).removeprefix("typing.")
+
+
 class Shape:
     """How one value that comes from outside is read."""
 
@@ -247,7 +251,7 @@ class Shape:
         Raises:
             WorkflowMisuse: It cannot be read from JSON.
         """
-        self._name = name
+        self._name = f"{name}, which is {_spelled(wanted)}"
         try:
             self._decoder = msgspec.json.Decoder(wanted, dec_hook=_dec_hook)
         except TypeError as error:

@@ -287,7 +287,7 @@ class _Telling:
         elif others:
             until += f"; others have arrived: {', '.join(others)}"
         return self._of(
-            call, "signal", f"signal {call.function!r}{until}",
+            call, "signal", f"signal {call.function!r}{until}{_aside(call)}",
             since=call.asked_at, until=call.due or None,
             command=f"obelisk-ops execution signal {self._id} {call.function} JSON "
             f"--db {self._db}",
@@ -298,7 +298,7 @@ class _Telling:
         if ("stub", str(call.n)) in self._arrived:
             text += "; it has arrived"
         return self._of(
-            call, "stub", text, since=call.asked_at,
+            call, "stub", text + _aside(call), since=call.asked_at,
             command=f"obelisk-ops execution stub {self._call_id(call)} JSON --db {self._db}",
         )  # fmt: skip
 
@@ -336,6 +336,10 @@ def _length(span_ms: int) -> str:
     """Write a span of time without more detail than anybody wants to read."""
     seconds = max(0, span_ms) / 1000
     return format_duration(round(seconds) if seconds >= 10 else round(seconds, 1))  # noqa: PLR2004
+
+
+def _aside(call: CallStory) -> str:
+    return f"; what came was set aside: {call.aside}" if call.aside else ""
 
 
 def _error(call: CallStory) -> str | None:

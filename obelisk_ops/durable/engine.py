@@ -243,7 +243,7 @@ class Engine(Scheduling, Housekeeping, Looking):
             body = requests.Answer(error=failures.record(error))
         else:
             body = requests.Answer(ok=Raw(to_json(value)))
-        return await self.ask("stub", call_id, requests.encode(body))
+        return await self.ask("stub", call_id, requests.encode(body), is_checked=False)
 
     async def fork(
         self,
@@ -275,13 +275,16 @@ class Engine(Scheduling, Housekeeping, Looking):
         await self.ask("fork", name, requests.encode(body))
         return Handle(name, True, self, self._codec_of(row.function))  # noqa: FBT003
 
-    async def ask(self, kind: str, target: str, body: str = "{}") -> bool:
+    async def ask(
+        self, kind: str, target: str, body: str = "{}", *, is_checked: bool = True
+    ) -> bool:
         """See Source.ask. Returns when it is durable; whether it changes anything."""
         if self._owner is not None:
             return await self._owner.ask(kind, target, body)
         is_news = self._post(kind, target, body)
-        if is_news and kind == "stub" and self._client is not None and self._client.has_owner:
-            # Whether it fits the stub's annotation only the owner knows.
+        has_owner = self._client is not None and self._client.has_owner
+        if is_news and has_owner and not is_checked:
+            # Whether it fits what the code waits for only the owner knows.
             await self.when_answered(requests.execution_of(kind, target), _ANSWER_S)
         await self._wait_for_bucket(None)
         return is_news

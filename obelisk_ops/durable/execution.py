@@ -18,6 +18,7 @@ from obelisk_ops.core import events, failures, retry
 from obelisk_ops.core.events import KINDS, Body, Event, encode_bytes
 from obelisk_ops.core.ports import InboxItem, LogRow, Result, State, StateChange, StateRow
 from obelisk_ops.core.requests import Signal as SignalBody
+from obelisk_ops.durable import outside
 from obelisk_ops.durable.flow.functions import Activity, Workflow
 from obelisk_ops.durable.flow.machine import Machine
 from obelisk_ops.durable.flow.pending import Pending
@@ -82,7 +83,7 @@ class Execution:
         self.machine.at = self._now  # for code that begins here, not for what has begun
         self.machine.replay(log[1:], inbox)
         self._owner.take_over(self)
-        self.inbox.load(inbox, self.machine.pending, self.machine.signals_taken)
+        self.inbox.load(inbox, self.machine)
         self._limit(deadline)
         self._go_on()
 
@@ -170,10 +171,10 @@ class Execution:
         self.machine.timer_fired(n, self._now)
         self._leave()
 
-    def child_finished(self, turn: Turn, n: int, outcome: str, now_ms: int) -> None:
-        """Record how a child workflow ended, and go on."""
+    def answered(self, turn: Turn, kind: str, n: int, outcome: str, now_ms: int) -> None:
+        """Record how a child workflow ended, or a result from outside, and go on."""
         self._enter(turn, now_ms)
-        self._receive("child", n, outcome)
+        self._receive(kind, n, outcome)
         self._deliver()
 
     def signalled(self, turn: Turn, body: SignalBody, now_ms: int) -> None:
@@ -182,12 +183,6 @@ class Execution:
         if not self.inbox.has_signal(body.id):
             self._receive("signal", 0, msgspec.json.encode(body).decode())
             self._deliver()
-
-    def stub_answered(self, turn: Turn, n: int, body: str, now_ms: int) -> None:
-        """Record a result from outside, and go on."""
-        self._enter(turn, now_ms)
-        self._receive("stub", n, body)
-        self._deliver()
 
     def later(self, call: Callable[..., None], *args: Any) -> None:  # noqa: ANN401
         """Do something once the turn is durable."""
@@ -315,6 +310,11 @@ class Execution:
 
     def _tell(self, seq: int, n: int, item: InboxItem) -> None:
         machine = self.machine
+        if why_not := outside.why_not(machine.pending[n], item):
+            self._append(events.SetAside(n=n, seq=seq, error=why_not))
+            self.inbox.forget(item)
+            self.later(outside.warn, self.id, n, item.kind, why_not)
+            return
         match item.kind:
             case "signal":
                 if machine.pending[n].due:

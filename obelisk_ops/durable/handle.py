@@ -38,8 +38,10 @@ class Source(Protocol):
         """Return the version of its log up to which the bucket is proven to hold it."""
         ...
 
-    async def ask(self, kind: str, target: str, body: str = "{}") -> bool:
-        """Ask for something to happen to it; see core.requests."""
+    async def ask(
+        self, kind: str, target: str, body: str = "{}", *, is_checked: bool = True
+    ) -> bool:
+        """Ask for something; see core.requests. Unless checked, its owner says if it fits."""
         ...
 
 
@@ -151,7 +153,10 @@ class Handle(Generic[R_co]):
         else:
             name, text = signal.name, signal.shape.encode(value)
         body = requests.Signal(name=name, value=Raw(text), id=id or "")
-        return await self._source.ask("signal", self.id, requests.encode(body))
+        is_checked = not isinstance(signal, str)
+        return await self._source.ask(
+            "signal", self.id, requests.encode(body), is_checked=is_checked
+        )
 
 
 _FAILED = {"cancelled": ExecutionCancelled, "timed_out": ExecutionTimedOut}

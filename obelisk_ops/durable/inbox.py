@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -15,6 +16,21 @@ Found = tuple[int, int, InboxItem]
 """seq of an item, number of the call that it answers, and itself"""
 
 
+class Code(Protocol):
+    """
+    What a machine knows of an inbox, when it has replayed its log.
+
+    Attributes:
+        pending: The calls without an answer.
+        signals_taken: Seqs of the signals that were received.
+        aside: Seqs of what did not fit, and is not told.
+    """
+
+    pending: dict[int, Pending]
+    signals_taken: set[int]
+    aside: set[int]
+
+
 class Inbox:
     """In the order of arrival. Ten thousand signals that nobody wants yet cost nothing."""
 
@@ -24,23 +40,22 @@ class Inbox:
         self._signals: dict[str, deque[tuple[int, InboxItem]]] = {}
         self._signal_ids: set[str] = set()
 
-    def load(
-        self, items: Mapping[int, InboxItem], pending: Mapping[int, Pending], taken: set[int]
-    ) -> None:
+    def load(self, items: Mapping[int, InboxItem], code: Code) -> None:
         """
         Begin with what is on disk.
 
         Args:
             items: By seq.
-            pending: The calls without an answer; answers to others were told.
-            taken: Seqs of the signals that were received.
+            code: What it was told, and what it waits for.
         """
         self.last_seq = max(items, default=0)
         for seq, item in sorted(items.items()):
+            if seq in code.aside:
+                continue
             if item.kind == "signal":
-                self._keep_signal(seq, item, is_taken=seq in taken)
-            elif item.kind != "timer" and item.ref in pending:
-                self._answers[seq] = item
+                self._keep_signal(seq, item, is_taken=seq in code.signals_taken)
+            elif item.kind != "timer" and item.ref in code.pending:
+                self._answers[seq] = item  # answers to other calls were told
 
     def add(self, item: InboxItem) -> int:
         """Take in something, and return its seq."""
@@ -61,6 +76,11 @@ class Inbox:
             item.body for item in self._answers.values() if (item.kind, item.ref) == (kind, n)
         )
         return next(found, None)
+
+    def forget(self, item: InboxItem) -> None:
+        """Let a signal that was set aside be sent again under its id."""
+        if item.kind == "signal":
+            self._signal_ids.discard(_signal(item).id)
 
     def signals(self) -> Iterator[SignalBody]:
         """Yield the signals that were not received."""

@@ -286,7 +286,7 @@ class Nursery:
 
 def _tell_live(parent: Execution, turn: Turn, n: int, outcome: str, now_ms: int) -> None:
     if n in parent.machine.pending:
-        parent.child_finished(turn, n, outcome, now_ms)
+        parent.answered(turn, "child", n, outcome, now_ms)
 
 
 def _cancel_live(child: Execution, turn: Turn, now_ms: int) -> None:

@@ -180,7 +180,7 @@ class Owner:
         Raises:
             Conflict: It contradicts what is; see ``core.requests``.
             NotFound: There is no such execution, or call.
-            InvalidInput: A stub's result does not fit.
+            InvalidInput: A signal, or a stub's result, does not fit.
         """
         with closing(open_mailbox(self._path)) as mailbox:
             is_news = mailbox.ask(kind, target, body, now_ms=self._clock.now_ms())

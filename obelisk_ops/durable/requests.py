@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from obelisk_ops.core import events
 from obelisk_ops.core.events import COMMANDS
+from obelisk_ops.core.facts import facts_of
 from obelisk_ops.core.ports import State, StateRow
 from obelisk_ops.core.requests import Signal as SignalBody
-from obelisk_ops.core.requests import execution_of, facts_of, is_news, split_call
+from obelisk_ops.core.requests import execution_of, is_news, split_call
+from obelisk_ops.durable import outside
 from obelisk_ops.durable.closing import Closing
 from obelisk_ops.durable.execution import START, Execution
 from obelisk_ops.durable.flow.functions import Stub
+from obelisk_ops.durable.flow.signals import Signal
 from obelisk_ops.durable.turn import Turn
 from obelisk_ops.errors import (
     ExecutionEnded,
     ExecutionNotFound,
-    InvalidInput,
     NotCancellable,
-    NotSerialisable,
     OpsError,
 )
 
@@ -49,7 +50,7 @@ class Requests:
         Raises:
             Conflict: It contradicts what is.
             NotFound: There is no such execution, or call.
-            InvalidInput: A stub's result does not fit.
+            InvalidInput: A signal, or a stub's result, does not fit.
             Later: Ask again after the next commit.
         """
         execution_id = execution_of(kind, target)
@@ -81,6 +82,8 @@ class Requests:
         if kind == "stub" and not self._is_open_stub(live, split_call(target)[1], body):
             is_news(kind, target, body, facts_of(self._engine.store, kind, target, body))
             return self._engine.open()
+        if kind == "signal":
+            outside.refuse_signal(live.id, self._awaited(live, body), body)
         turn = self._engine.open(live.key)
         self._engine.do(turn, self._do_live, kind, target, body, live, turn)
         return turn
@@ -91,13 +94,15 @@ class Requests:
             return False
         if live.inbox.answer("stub", n) is not None:
             return False
-        answer = msgspec.json.decode(body, type=events.Finished)
-        if answer.ok is not msgspec.UNSET:
-            try:
-                pending.function.codec.decode_result(answer.ok)
-            except NotSerialisable as misfit:
-                raise InvalidInput(misfit.message, hint="the call still waits") from misfit
+        outside.refuse_answer(pending.function, body)
         return True
+
+    def _awaited(self, live: Execution, body: str) -> list[Signal[Any]]:
+        """Return what its code waits for under a signal's name, or else may wait for."""
+        name, machine = msgspec.json.decode(body, type=SignalBody).name, live.machine
+        waiting = [n for n, wanted in machine.listening.items() if wanted == name]
+        now = [cast("Signal[Any]", machine.pending[n].function) for n in waiting]
+        return now or self._engine.registry.signals(live.function, name)
 
     def _do_live(self, kind: str, target: str, body: str, live: Execution, turn: Turn) -> None:
         now_ms = self._engine.now_ms()
@@ -114,7 +119,7 @@ class Requests:
             case "signal":
                 live.signalled(turn, msgspec.json.decode(body, type=SignalBody), now_ms)
             case "stub":
-                live.stub_answered(turn, split_call(target)[1], body, now_ms)
+                live.answered(turn, kind, split_call(target)[1], body, now_ms)
             case _:
                 pass
 
@@ -168,8 +173,12 @@ class Requests:
     def _write_down(self, kind: str, target: str, body: str, row: StateRow) -> Turn:
         """Append to one that is paused, parked, or whose workflow is not served here."""
         engine, cold = self._engine, self._engine.cold
+        served = engine.registry.get(row.function)
+        if kind == "signal" and served is not None:
+            name = msgspec.json.decode(body, type=SignalBody).name
+            outside.refuse_signal(row.id, engine.registry.signals(served, name), body)
         turn, now_ms = engine.open(row.key), engine.now_ms()
-        turn.waits = engine.waits(engine.registry.get(row.function))
+        turn.waits = engine.waits(served)
         match kind:
             case "pause":
                 cold.append(turn, row.key, events.Paused(), now_ms)

@@ -225,13 +225,15 @@ class EngineForTests(Engine):
             except Crashed:
                 await self._alive.wait()
 
-    async def ask(self, kind: str, target: str, body: str = "{}") -> bool:
+    async def ask(
+        self, kind: str, target: str, body: str = "{}", *, is_checked: bool = True
+    ) -> bool:
         """See Engine.ask."""
         if kind == "signal" and self._deaths.are_due:
             body = _with_id(body)  # sent again after a death, it must not count twice
         while True:
             try:
-                return await super().ask(kind, target, body)
+                return await super().ask(kind, target, body, is_checked=is_checked)
             except Crashed:
                 await self._alive.wait()
 

@@ -6,7 +6,9 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
+import msgspec
 import pytest
 
 from obelisk_ops import (
@@ -18,6 +20,10 @@ from obelisk_ops import (
     timeout,
     workflow,
 )
+from obelisk_ops.core.events import Event
+from obelisk_ops.core.history import History
+from obelisk_ops.core.ports import InboxItem
+from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.errors import (
     AlreadyAnswered,
     ExecutionEnded,
@@ -25,7 +31,8 @@ from obelisk_ops.errors import (
     InvalidInput,
     StubNotFound,
 )
-from tests.engines import kinds, read_log
+from obelisk_ops.testing import replay
+from tests.engines import bodies, kinds, read_log
 from tests.world import World, check_tables
 
 #: in memory while it waits, and on disk alone
@@ -77,6 +84,54 @@ def test_p29_a_signal_for_nobody_is_refused(world: World) -> None:
             assert await handle.result() == 1
 
     world.run(main())
+
+
+@pytest.mark.parametrize("flow", [waits_first, works_first])
+def test_p29_a_signal_of_a_wrong_type_is_refused(
+    world: World, flow: Workflow[[], int | None]
+) -> None:
+    """By the owner, who has the code, to a sender who has not; nothing of it is on record."""
+
+    async def main() -> int | None:
+        async with world.engine() as engine:
+            handle = await engine.submit(flow, id="f")
+            await asyncio.sleep(1)
+            with pytest.raises(InvalidInput, match="signal number, which is int"):
+                await handle.signal("number", "seven", id="s")
+            assert await handle.signal("number", 7, id="s")
+            return await handle.result()
+
+    assert world.run(main()) == 7
+    assert "set_aside" not in kinds(read_log(world.db, "f"))
+
+
+@workflow
+async def knows_late() -> list[int | None]:
+    await sleep(60)
+    odd = Signal("odd", int)
+    return [await odd.receive(), await odd.receive(timeout=60)]
+
+
+def test_p29_a_signal_that_turns_out_not_to_fit_is_set_aside(world: World) -> None:
+    """Its sender has gone: it is on record, the code goes on waiting, whatever crashes."""
+
+    async def main() -> tuple[Path, list[int | None]]:
+        async with world.engine() as engine:
+            handle = await engine.submit(knows_late, id="f")
+            await handle.signal("odd", "one", id="s")
+            await asyncio.sleep(70)
+            [aside] = bodies(handle.events(), "set_aside")
+            assert aside == {"n": 2, "seq": 1, "error": ANY}
+            assert "signal odd, which is int" in aside["error"]
+            assert await handle.signal("odd", 1, id="s")  # once more, and as it is meant
+            await handle.signal("odd", 2, id="s")
+            for left in world.every_crash():
+                check_tables(left)
+            return world.crash(), await handle.result()
+
+    left, value = world.run(main())
+    assert value == [1, None]
+    assert world.finish(left, knows_late) == [1, None]
 
 
 def test_p30_a_signal_for_what_has_ended_is_reported(world: World) -> None:
@@ -266,3 +321,53 @@ def test_p35_a_result_that_does_not_fit_is_refused(world: World) -> None:
             return await handle.result()
 
     assert world.run(main()) == "no"
+
+
+def test_p35_a_result_that_turns_out_not_to_fit_is_set_aside(world: World) -> None:
+    """Given while nobody had the code: the call waits for another one, also after a crash."""
+
+    async def begin() -> Path:
+        async with world.engine() as engine:
+            await engine.submit(asks, id="f")
+            return world.crash()
+
+    async def answer(db: Path) -> Path:
+        async with world.engine(db=db) as engine:  # it serves nothing
+            await engine.stub("f/1", 7)
+            with pytest.raises(AlreadyAnswered):
+                await engine.stub("f/1", "no")
+            return world.crash(db)
+
+    async def again(db: Path) -> Path:
+        async with world.engine(asks, db=db) as engine:
+            handle = engine.handle("f")
+            await asyncio.sleep(1)
+            assert kinds(handle.events())[-1] == "set_aside"
+            assert await engine.stub("f/1", "no")
+            assert not await engine.stub("f/1", "no")
+            return world.crash(db)
+
+    left = world.run(again(world.run(answer(world.run(begin())))))
+    check_tables(left)
+    assert world.finish(left, asks) == "no"
+
+
+def test_p29_what_an_earlier_version_gave_to_the_code_is_told_again(world: World) -> None:
+    """It gave it a signal that does not fit, as an error: a replay does the same."""
+    handled = [
+        ("created", {"fn": waits_first.name, "in": []}),
+        ("signal_awaited", {"n": 1, "name": "number"}),
+        ("signal_received", {"n": 1, "seq": 1}),
+    ]
+    log = [
+        Event(at, at, kind, msgspec.json.encode(body).decode())
+        for at, (kind, body) in enumerate(handled)
+    ]
+    arrived = InboxItem("signal", 0, 1, '{"name":"number","value":"seven"}')
+    history = History(
+        execution_id="f", function=waits_first.name, events=log, inbox={1: arrived}
+    )
+
+    replayed = replay(history, waits_first)
+
+    assert isinstance(replayed.error, InvalidInput)

@@ -131,6 +131,13 @@ async def signals() -> list[Any]:
     return [await go.receive(), await go.receive(timeout=60), await go.receive(timeout=60)]
 
 
+@workflow(name="golden.misfits")
+async def misfits() -> list[Any]:
+    odd = Signal("odd", int)  # not known before it is waited for
+    await sleep(1)
+    return [await odd.receive(), await odd.receive(timeout=60)]
+
+
 @workflow(name="golden.stubs")
 async def stubs() -> list[str]:
     out = [await decide("first?")]
@@ -223,6 +230,6 @@ FLOWS = {
     function.name: function
     for function in (
         activities, failure, instants, child, joins, parent, signals, stubs, cancelled, cancels,
-        late, side_by_side, plans, counts, changed, steps,
+        late, side_by_side, plans, counts, changed, steps, misfits,
     )
 }  # fmt: skip

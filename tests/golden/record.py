@@ -90,6 +90,15 @@ async def _signals(engine: EngineForTests) -> None:
     await engine.clock.advance(days=1)
 
 
+@scenario("misfits")
+async def _misfits(engine: EngineForTests) -> None:
+    handle = await engine.submit(flows.misfits, id="misfits")
+    await engine.settle()
+    for value in ("one", 1, [2]):
+        await handle.signal("odd", value)
+    await engine.clock.advance(days=1)
+
+
 @scenario("stubs")
 async def _stubs(engine: EngineForTests) -> None:
     await engine.submit(flows.stubs, id="stubs")

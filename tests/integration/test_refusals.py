@@ -12,6 +12,32 @@ from obelisk_ops.errors import InvalidInput
 from tests.integration.test_operating import Commands, until_it_waits, worker
 
 
+def test_who_sends_what_is_no_such_signal_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside = Commands(tmp_path / "runs.db", capsys)
+    beside.submit("approved", name="a")
+    beside.submit("approved", name="b", more=("--paused",))
+    with worker(beside.db):
+        until_it_waits(beside, "a", "signal")
+
+        for name in ("a", "b"):
+            refused = beside.run("signal", name, "approve", '"yes"')
+            assert (refused.status, refused.out) == (2, "")
+            assert refused.error["code"] == "invalid_input"
+            assert "signal approve, which is bool: Expected `bool`" in refused.error["message"]
+            assert "still waits" in refused.error["hint"]
+
+        async def from_python() -> bool:
+            async with Engine(beside.db, serve=False) as engine:
+                with pytest.raises(InvalidInput):
+                    await engine.handle("a").signal("approve", 7)
+                return await engine.handle("a").signal("approve", True)  # noqa: FBT003
+
+        assert asyncio.run(from_python()) is True
+        assert beside("result", "a", "--wait", "10") == "yes"
+
+
 def test_who_gives_a_stub_what_does_not_fit_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

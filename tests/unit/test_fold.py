@@ -66,6 +66,13 @@ LOGS: list[tuple[list[Any], dict[str, Any]]] = [
         {"outcome": "ok"},
     ),
     (
+        [
+            ("signal_awaited", {"n": 1, "name": "go"}),
+            ("set_aside", {"n": 1, "seq": 1, "error": "no int"}),
+        ],
+        {"outcome": None, "aside": "no int"},
+    ),
+    (
         [("stub_requested", {"n": 1, "fn": "m.s", "in": []})],
         {"kind": "stub", "function": "m.s", "outcome": None},
     ),

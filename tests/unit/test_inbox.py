@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.durable.flow.pending import Pending
@@ -70,17 +71,26 @@ def test_of_those_who_wait_for_one_name_the_first_is_told_first() -> None:
     assert taken(inbox, calls(2, 5, 8), {2: "a", 5: "a", 8: "a"}) == [(1, 2), (2, 5)]
 
 
+@dataclass
+class Told:
+    pending: dict[int, Pending]
+    signals_taken: set[int]
+    aside: set[int]
+
+
 def test_a_loaded_inbox_goes_on_where_it_was() -> None:
     items = {
         1: signal("a", 1, "x"), 2: answer("timer", 7), 3: signal("b", 2),
         4: signal("a", 3, "y"), 5: answer("child", 2), 6: answer("child", 3),
+        7: signal("a", 4, "z"), 8: answer("stub", 3),
     }  # fmt: skip
     inbox = Inbox()
-    inbox.load(items, calls(3), {1})
+    inbox.load(items, Told(pending=calls(3), signals_taken={1}, aside={7, 8}))
 
-    assert inbox.last_seq == 6
+    assert inbox.last_seq == 8
     assert inbox.has_signal("x")  # it was received, and counts
     assert not inbox.has_signal("")
+    assert not inbox.has_signal("z")  # it was set aside, and may be sent again
     assert [(one.name, bytes(one.value)) for one in inbox.signals()] == [
         ("b", b"2"),
         ("a", b"3"),

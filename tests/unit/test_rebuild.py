@@ -91,6 +91,8 @@ def row(**changed: Any) -> StateRow:
 BLOCKED = log_of(CREATED, TIMER)
 FIRED = log_of(CREATED, TIMER, events.TimerFired(n=1, seq=1))
 WAITING = log_of(CREATED, ENDLESS)
+ASIDE = log_of(CREATED, ENDLESS, events.SetAside(n=1, seq=1, error="no int"))
+TOLD = log_of(*[CREATED] * 3, events.SignalReceived(n=1, seq=1))[3:]
 RING = InboxItem("timer", 1, 102, "{}")
 SIGNAL = InboxItem("signal", 0, 102, '{"name":"go","value":1}')
 
@@ -104,6 +106,8 @@ SIGNAL = InboxItem("signal", 0, 102, '{"name":"go","value":1}')
         (row(), WAITING[:1], {}, {}, []),  # its code waits without a call
         (row(state=State.PENDING), WAITING, {1: SIGNAL}, {}, []),
         (row(), WAITING, {1: SIGNAL}, {}, ["waits for inbox row 1, which is there"]),
+        (row(), ASIDE, {1: SIGNAL}, {}, []),
+        (row(), [*ASIDE, *TOLD], {1: SIGNAL}, {}, ["inbox row 1 was told twice"]),
         (row(), [], {}, {}, ["it has no log"]),
         (row(state=State.PENDING), BLOCKED, {}, {1: 105}, ["its state is pending"]),
         (row(state=State.RUNNING), BLOCKED, {}, {1: 105}, ["its state is running"]),

@@ -10,8 +10,9 @@ import pytest
 
 from obelisk_ops.core import events
 from obelisk_ops.core.events import KINDS, Body, Event
+from obelisk_ops.core.facts import facts_from
 from obelisk_ops.core.ports import InboxItem, Letter, State
-from obelisk_ops.core.requests import Facts, facts_from, is_news, split_call
+from obelisk_ops.core.requests import Facts, is_news, split_call
 from obelisk_ops.errors import (
     AlreadyAnswered,
     Conflict,

@@ -45,6 +45,7 @@ def failed(retry_at: int, kind: str = "ValueError") -> events.AttemptFailed:
 
 
 SIGNAL = events.SignalAwaited(n=1, name="approve")
+ASIDE = events.SetAside(n=1, seq=1, error="no bool")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,8 @@ SIGNAL = events.SignalAwaited(n=1, name="approve")
          "signal", "signal 'approve'; given up in 1m (1970-01-01T00:17:40.000Z)"),
         (situation(CREATED, SIGNAL, arrived=(("signal", "aprove"), ("timer", "9"))), "signal",
          "signal 'approve'; others have arrived: aprove"),
+        (situation(CREATED, SIGNAL, ASIDE), "signal",
+         "signal 'approve'; what came was set aside: no bool"),
         (situation(CREATED, SIGNAL, arrived=(("signal", "approve"),)), "signal",
          "signal 'approve'; one has arrived"),
         (situation(CREATED, events.StubRequested(n=1, fn="m.ask", input=NONE)), "stub",

@@ -67,6 +67,7 @@ class Machine(Asking):
         self.successor: bytes | None = None  # the input of the execution that goes on
         self.cancelling: CancelRequested | None = None
         self.signals_taken: set[int] = set()
+        self.aside: set[int] = set()  # seqs of what did not fit
         self.function = function
         self._input = bytes(created.input)
         self._main: Task | None = None
@@ -330,6 +331,8 @@ class Machine(Asking):
         """Take in what happened meanwhile, and code cannot see."""
         if isinstance(body, events.AttemptStarted | events.AttemptFailed):
             self.pending[body.n].note(body)
+        elif isinstance(body, events.SetAside):
+            self.aside.add(body.seq)
 
 
 def ended_by(request: CancelRequested) -> Finished:

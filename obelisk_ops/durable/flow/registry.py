@@ -12,6 +12,7 @@ from msgspec import Raw
 from obelisk_ops.core import events
 from obelisk_ops.durable.flow.digests import is_full, names_in
 from obelisk_ops.durable.flow.functions import Activity, Workflow
+from obelisk_ops.durable.flow.signals import Signal
 from obelisk_ops.durable.flow.watch import Watch
 from obelisk_ops.errors import WorkflowMisuse
 
@@ -32,6 +33,7 @@ class Registry:
         self.watch = watch
         self._known: dict[str, Workflow[Any, Any] | Activity[Any, Any]] = {}
         self._looked_beside: dict[Workflow[Any, Any], int] = {}  # and how much was there
+        self._signals: dict[Workflow[Any, Any], tuple[int, list[Signal[Any]]]] = {}
         for item in items:
             self.add(item)
 
@@ -46,6 +48,13 @@ class Registry:
         if known is None:
             return events.Created(fn=function, input=given, **more)
         return created(known, given, **more)
+
+    def signals(self, workflow: Workflow[Any, Any], name: str) -> list[Signal[Any]]:
+        """Return the signals of this name that a workflow's code, or its module, knows."""
+        size = len(_globals(workflow))
+        if self._signals.get(workflow, (0, []))[0] != size:
+            self._signals[workflow] = (size, [*_signals(workflow)])
+        return [one for one in self._signals[workflow][1] if one.name == name]
 
     def add(self, item: Workflow[Any, Any] | Activity[Any, Any] | ModuleType) -> list[str]:
         """
@@ -104,9 +113,18 @@ def created(function: Workflow[Any, Any], given: Raw, **more: Any) -> events.Cre
 
 
 def _children(item: Workflow[Any, Any] | Activity[Any, Any]) -> Iterator[Workflow[Any, Any]]:
-    """Find ``child``, in the function's module or around it, and ``module.child``."""
-    if not isinstance(item, Workflow):
-        return
+    if isinstance(item, Workflow):
+        yield from (found for found in _named(item) if isinstance(found, Workflow))
+
+
+def _signals(item: Workflow[Any, Any]) -> Iterator[Signal[Any]]:
+    for found in (*_named(item), *_globals(item).values()):  # a helper may wait for it
+        if isinstance(found, Signal):
+            yield found
+
+
+def _named(item: Workflow[Any, Any]) -> Iterator[object]:
+    """Yield ``name``, in the function's module or around it, and ``module.name``."""
     code = getattr(item.function, "__code__", None)  # none, if it is a callable object
     names = set(names_in(code)) if code else set()
     cells = getattr(item.function, "__closure__", None) or ()
@@ -114,9 +132,8 @@ def _children(item: Workflow[Any, Any] | Activity[Any, Any]) -> Iterator[Workflo
     seen += [value for name, value in _globals(item).items() if name in names]
     for value in seen:
         inside = [getattr(value, name, None) for name in names]
-        for found in (value, *(inside if isinstance(value, ModuleType) else ())):
-            if isinstance(found, Workflow):
-                yield found
+        yield value
+        yield from inside if isinstance(value, ModuleType) else ()
 
 
 def _globals(item: Workflow[Any, Any]) -> dict[str, object]:

@@ -24,6 +24,7 @@ class Signal(Generic[T]):
 
     Sent from outside (``handle.signal``, ``obelisk-ops execution signal``), received in a
     workflow. A signal that comes before it is waited for is kept; each is received once.
+    One that does not fit the type is refused to its sender, or set aside: it is not received.
     """
 
     @overload
@@ -57,7 +58,6 @@ class Signal(Generic[T]):
 
         Raises:
             WorkflowMisuse: It is not called in a workflow.
-            InvalidInput: What was sent does not fit the type.
         """
         return Receipt(self, None if timeout is None else milliseconds(timeout))
 
