@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import apsw
@@ -30,8 +31,10 @@ from obelisk_ops.settings import load
 from obelisk_ops.supervise.report import report
 
 ONCE = True
-SIZES = {"full": (1000, 60.0), "tiny": (6, 3.0)}
+#: How many databases; for how many seconds they are left alone at first, and then watched.
+SIZES = {"full": (1000, 180.0, 600.0), "tiny": (6, 1.0, 3.0)}
 _HOST = "127.0.0.1"
+_HOUR_S = 3600.0
 _PATIENCE_S = 300.0
 _LOOK_S = 0.1
 
@@ -63,13 +66,16 @@ class Use:
     memory: int
 
 
-def measure(folder: Path, size: tuple[int, float]) -> dict[str, float]:
+def measure(folder: Path, size: tuple[int, float, float]) -> dict[str, float]:
     """
-    Return the figures of *size*: so many databases, watched at rest for so many seconds.
+    Return the figures of *size*: so many databases, left alone, and then watched at rest.
 
-    For as long it is left alone before: what is done once, soon after a start, is not rest.
+    Rest begins when what is due once after a start is over: what was shipped is compacted
+    after half a minute and at every fifth minute of the clock, and the oldest restore point
+    is looked up. It lasts for ten minutes, so that what comes round that often is in it. Once
+    more new objects are compacted at the full hour, which is waited for if it is near.
     """
-    databases, rest_s = size
+    databases, settle_s, rest_s = size
     meter = Meter(_free_port())
     with S3Server(folder / "s3", bucket="bench", options=meter.options) as server:
         config = _prepare(folder, server, databases)
@@ -80,9 +86,14 @@ def measure(folder: Path, size: tuple[int, float]) -> dict[str, float]:
         supervisor = psutil.Process(child.pid)
         try:
             _until(lambda: _safe(config) == databases)
-            found = {"all_safe_s": time.monotonic() - began}
-            time.sleep(rest_s)
+            found = {
+                "all_safe_s": time.monotonic() - began,
+                "start_requests_each": meter.read() / databases,
+            }
+            time.sleep(settle_s)
+            _pass_the_hour(settle_s, rest_s)
             found |= _at_rest(supervisor, meter, databases, rest_s)
+            found["planned_per_minute"] = _planned(config)
             found |= _reactions(folder, config, supervisor)
         finally:
             began = time.monotonic()
@@ -123,9 +134,8 @@ def _make(path: Path) -> None:
 def _at_rest(
     supervisor: psutil.Process, meter: Meter, databases: int, rest_s: float
 ) -> dict[str, float]:
-    ours, theirs, asked = _use([supervisor]), _use(_litestreams(supervisor)), meter.read()
-    time.sleep(rest_s)
-    requests = meter.read() - asked
+    ours, theirs = _use([supervisor]), _use(_litestreams(supervisor))
+    minutes = _watch(meter, rest_s)
     ours_after, theirs_after = _use([supervisor]), _use(_litestreams(supervisor))
     percent = 100 * (ours_after.cpu_s - ours.cpu_s) / rest_s
     return {
@@ -136,8 +146,30 @@ def _at_rest(
         "memory_mib_each": ours_after.memory / 2**20 / databases,
         "litestream_memory_mib": theirs_after.memory / 2**20,
         "processes": len(_litestreams(supervisor)),
-        "requests_per_minute": requests * 60 / rest_s,
+        "requests_per_minute": sum(minutes) * 60 / rest_s,
+        "requests_in_one_minute": max(minutes),
     }
+
+
+def _watch(meter: Meter, for_s: float) -> list[int]:
+    """Return how many requests there were in each minute; the last may be shorter."""
+    until, counts = time.monotonic() + for_s, [meter.read()]
+    while (left_s := until - time.monotonic()) > 0:
+        time.sleep(min(left_s, 60.0))
+        counts.append(meter.read())
+    return [after - before for before, after in pairwise(counts)]
+
+
+def _pass_the_hour(settle_s: float, rest_s: float) -> None:
+    left_s = _HOUR_S - time.time() % _HOUR_S
+    if left_s < rest_s:
+        time.sleep(left_s + settle_s)
+
+
+def _planned(config: Path) -> float:
+    """Return what ``status`` expects of all databases in a minute; the lease is not in it."""
+    rows, _ = report(load(config))
+    return sum(row.requests_per_day or 0 for row in rows) / 1440
 
 
 def _reactions(folder: Path, config: Path, supervisor: psutil.Process) -> dict[str, float]:

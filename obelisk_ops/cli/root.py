@@ -1,7 +1,7 @@
 """
 The root command, and the one place that turns an error into output and an exit status.
 
-Commands are imported when they are used: ``obelisk-ops run`` does not pay for boto3.
+Commands are imported when they are used: ``obelisk-ops run`` does not pay for botocore.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The port over boto3. Imported by the first ``open_store`` only."""
+"""The port over botocore. Imported by the first ``open_store`` only."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -11,11 +12,11 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import boto3
 from botocore import exceptions as driver
 from botocore.config import Config
+from botocore.loaders import create_loader
 from botocore.parsers import ResponseParserError
-from botocore.session import get_session
+from botocore.session import Session, get_session
 from botocore.utils import parse_timestamp
 
 from obelisk_ops.errors import (
@@ -53,6 +54,11 @@ _FAILURES = (driver.ClientError, driver.BotoCoreError, *_NOT_S3)
 _VERSIONING: dict[str, Versioning] = {"Enabled": "enabled", "Suspended": "suspended"}
 #: said of a bucket that has never been told anything of the kind
 _UNSET = frozenset({"ObjectLockConfigurationNotFoundError", "NoSuchLifecycleConfiguration"})
+
+#: What botocore reads of S3 in its own files: 15 MB once parsed, and the same for every client.
+_DESCRIPTIONS = create_loader()
+#: Six threads that read them at once would have them six times.
+_OPENING = threading.Lock()
 
 
 class S3Store:
@@ -273,20 +279,19 @@ class S3Store:
         return _local_error(failed, self._endpoint)
 
 
-def _session(replica: ReplicaSettings) -> boto3.Session:
+def _session(replica: ReplicaSettings) -> Session:
     pair = credentials(replica)
-    core = get_session()
-    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
-    return boto3.Session(
-        botocore_session=core,
-        aws_access_key_id=pair.access_key_id if pair else None,
-        aws_secret_access_key=pair.secret_access_key if pair else None,
-        aws_session_token=pair.session_token if pair else None,
-    )
+    session = get_session()
+    session.register_component("data_loader", _DESCRIPTIONS)
+    parsers = session.get_component("response_parser_factory")
+    parsers.set_parser_defaults(timestamp_parser=_moment)
+    if pair is not None:
+        session.set_credentials(pair.access_key_id, pair.secret_access_key, pair.session_token)
+    return session
 
 
 def _client(
-    session: boto3.Session, replica: ReplicaSettings, timeout_s: float, attempts: int
+    session: Session, replica: ReplicaSettings, timeout_s: float, attempts: int
 ) -> S3Client:
     config = Config(
         region_name=replica.region,
@@ -303,7 +308,9 @@ def _client(
         proxies={} if is_loopback(replica.endpoint) else None,
         user_agent_extra="obelisk-ops",
     )
-    client = session.client("s3", endpoint_url=replica.endpoint, config=config)
+    with _OPENING:
+        made: Any = session.create_client("s3", endpoint_url=replica.endpoint, config=config)
+    client: S3Client = made
     client.meta.events.register("before-send.s3", count_request)
     return client
 

@@ -20,6 +20,7 @@ from obelisk_ops.replica.layout import ReplicaKeys, epoch_of_marker
 from obelisk_ops.replica.reading import read_replica
 from obelisk_ops.replica.times import PointTimes
 from obelisk_ops.supervise.health import Problem
+from obelisk_ops.supervise.ownership import FIRST_EPOCH
 
 T = TypeVar("T")
 
@@ -97,7 +98,10 @@ class Scout:
             OpsError: The bucket does not answer.
         """
         now_ms, known = self._clock.elapsed_ms(), self._oldest
-        if known is not None and known.epoch == self._epoch and chain and chain.is_small:
+        listed = chain.oldest if chain and chain.is_small else None
+        if known is None and listed is not None and self._epoch == FIRST_EPOCH:
+            known = listed  # no epoch is before it: there is nothing else to list
+        elif known is not None and known.epoch == self._epoch and chain and chain.is_small:
             is_same = chain.oldest is not None and chain.oldest.file.key == known.file.key
             if is_same or chain is self._chain:
                 return

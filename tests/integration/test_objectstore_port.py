@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 
 from obelisk_ops.errors import (
@@ -277,7 +278,27 @@ def test_a_web_page_is_no_empty_bucket(s3: S3, web_page: str) -> None:
             attempt()
 
 
-def test_importing_the_room_does_not_load_boto3() -> None:
-    code = "import sys, obelisk_ops.objectstore.embedded; sys.exit('boto3' in sys.modules)"
+def test_importing_the_room_does_not_load_its_client() -> None:
+    code = "import sys, obelisk_ops.objectstore.embedded; sys.exit('botocore' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_many_clients_cost_hardly_more_memory_than_one(replica: ReplicaSettings) -> None:
+    """A supervisor whose keys are refused makes one after the other, in several threads."""
+    code = (
+        "import sys; from concurrent.futures import ThreadPoolExecutor\n"
+        "import msgspec, psutil\n"
+        "from obelisk_ops.objectstore import open_store\n"
+        "from obelisk_ops.settings import ReplicaSettings\n"
+        "replica = msgspec.json.decode(sys.argv[1], type=ReplicaSettings)\n"
+        "used = psutil.Process().memory_info\n"
+        "open_store(replica); before = used().rss\n"
+        "with ThreadPoolExecutor(6) as pool: list(pool.map(open_store, [replica] * 24))\n"
+        "print(used().rss - before >> 20)\n"
+    )
+    argv = [sys.executable, "-c", code, msgspec.json.encode(replica).decode()]
+
+    grown = subprocess.run(argv, check=True, capture_output=True, text=True)
+
+    assert int(grown.stdout) < 24

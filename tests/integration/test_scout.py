@@ -12,6 +12,7 @@ import pytest
 from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.core.when import At
 from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.objectstore.meter import METER, Meter
 from obelisk_ops.replica.chain import examine, read_files
 from obelisk_ops.replica.epochs import Parent
 from obelisk_ops.replica.reading import read_replica
@@ -42,11 +43,13 @@ class Looking:
 
     def __init__(self, database: ReplicatedDatabase) -> None:
         self._database, self.clock, self.calls = database, Later(), 0
+        self.meter = Meter()
         self._scout = Scout(database.keys, database.epoch, clock=self.clock, call=self._call)
 
     async def _call(self, request: Callable[[ObjectStore], T], *, is_write: bool = False) -> T:
         assert not is_write
         self.calls += 1
+        METER.set(self.meter)
         return request(self._database.store)
 
     def look(self) -> int | None:
@@ -88,6 +91,7 @@ def test_the_oldest_point_follows_the_listings_of_the_epoch(
     for _ in range(2):
         looking.look()
     assert looking.calls == 1, "what the listing shows is not asked for"
+    assert looking.meter.sent == 1, "of a first epoch the header of that point is read alone"
 
     for info in list(database.store.list(database.keys.epoch(1))):
         if info.key not in (database.ltx(0, 3, 3), database.ltx(9, 1, 3)):
