@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from obelisk_ops.durable.mailroom import wake_owner
 from obelisk_ops.storage.sqlite import beside
+from tests.support import PATIENCE_S
 
 
 class FakeSupervisor:
@@ -93,6 +94,6 @@ class FakeSupervisor:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Wait until something holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not holds():  # noqa: ASYNC110 - it may change in any thread
             await asyncio.sleep(0.005)

@@ -11,7 +11,7 @@ from contextlib import closing
 from datetime import timedelta
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
@@ -22,8 +22,10 @@ from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import ExecutionFilter, LogStore, State, StateRow
 from obelisk_ops.core.rebuild import differences
 from obelisk_ops.storage import open_reader
+from tests.support import PATIENCE_S
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 NEVER = Retry(max_attempts=1)
 QUICK = Retry(max_attempts=3, initial=timedelta(milliseconds=10), jitter=0)
@@ -64,7 +66,17 @@ def looped(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     return run
 
 
-async def until(probe: Any, what: str, timeout_s: float = 10) -> Any:
+def soon(main: Coroutine[Any, Any, T]) -> T:
+    """Run what must not hang."""
+
+    async def limited() -> T:
+        async with asyncio.timeout(PATIENCE_S):
+            return await main
+
+    return asyncio.run(limited())
+
+
+async def until(probe: Any, what: str, timeout_s: float = PATIENCE_S) -> Any:
     """Wait on the loop for *probe* to return something true."""
     async with asyncio.timeout(timeout_s):
         while not (seen := probe()):  # noqa: ASYNC110 - any condition

@@ -20,9 +20,12 @@ import yaml
 from obelisk_ops.settings import ReplicaSettings, load
 from obelisk_ops.supervise.report import report
 from obelisk_ops.supervise.status import Row
-from tests.support import wait_until
+from tests.support import PATIENCE_S, wait_until, within
 
 PROGRAM = Path(sys.executable).with_name("obelisk-ops")
+#: What is safe by then was never called late: three sync intervals, without the time between
+#: two looks.
+IN_TIME_S = 2.4
 
 
 class Plain:
@@ -174,8 +177,13 @@ class Supervised:
     def until(
         self, name: str, holds: Callable[[Row], object], timeout_s: float, what: str
     ) -> Row:
-        """Wait until something holds of a database's status."""
+        """Wait until something holds of a database's status; see ``wait_until``."""
+        return self.within(max(timeout_s, PATIENCE_S), name, holds, what)
 
+    def within(
+        self, limit_s: float, name: str, holds: Callable[[Row], object], what: str
+    ) -> Row:
+        """Return a database's status of which something holds, which has to be by then."""
         last: list[Row | None] = [None]
 
         def probe() -> bool:
@@ -183,7 +191,7 @@ class Supervised:
             return last[0] is not None and bool(holds(last[0]))
 
         try:
-            wait_until(probe, timeout_s, f"{name}: {what}")
+            within(limit_s, probe, f"{name}: {what}")
         except AssertionError as late:
             raise AssertionError(f"{late}\n{last[0]}\n{self.log_text()}") from None
         assert last[0] is not None

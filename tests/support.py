@@ -8,14 +8,27 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+#: A machine that has other things to do is no failure: so long a condition is always given.
+PATIENCE_S = 45.0
+
 
 def wait_until(probe: Callable[[], T], timeout_s: float, what: str) -> T:
-    """Call *probe* until it returns something true, and return that."""
-    deadline = time.monotonic() + timeout_s
+    """
+    Call *probe* until it returns something true, and return that.
+
+    For what comes in the end; it is given PATIENCE_S at least. Where the time is what a test
+    proves, see ``within``.
+    """
+    return within(max(timeout_s, PATIENCE_S), probe, what)
+
+
+def within(limit_s: float, probe: Callable[[], T], what: str) -> T:
+    """Call *probe* until it returns something true, which has to be by then; return that."""
+    deadline = time.monotonic() + limit_s
     while True:
         seen = probe()
         if seen:
             return seen
         if time.monotonic() > deadline:
-            raise AssertionError(f"after {timeout_s} s still not: {what} (last saw {seen!r})")
+            raise AssertionError(f"after {limit_s:g} s still not: {what} (last saw {seen!r})")
         time.sleep(0.02)

@@ -25,7 +25,7 @@ from obelisk_ops.durable.work.attempts import Attempts
 from obelisk_ops.errors import OpsError, StorageUnavailable, VersionConflict
 from obelisk_ops.storage import open_mailbox
 from obelisk_ops.storage.sqlite.store import SqliteStore
-from tests.engines import Gate, kinds, read_log, the_tables_fit_the_logs
+from tests.engines import Gate, kinds, read_log, soon, the_tables_fit_the_logs
 
 T = TypeVar("T")
 
@@ -46,16 +46,6 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Callable[[], SqliteStore]:
 
     monkeypatch.setattr(owner, "open_store", make)
     return lambda: made[-1]
-
-
-def soon(main: Coroutine[Any, Any, T]) -> T:
-    """Run what must not hang."""
-
-    async def limited() -> T:
-        async with asyncio.timeout(5):
-            return await main
-
-    return asyncio.run(limited())
 
 
 @workflow

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from obelisk_ops.core.ports import State
 from obelisk_ops.errors import DatabaseLocked, ExecutionNotFound
 from obelisk_ops.storage import open_mailbox, open_reader
 from tests.engines import until
+from tests.support import PATIENCE_S
 
 
 @pytest.fixture
@@ -66,18 +66,18 @@ def test_others_ask_through_the_mailbox(db: Path, tmp_path: Path) -> None:
             handle = await engine.submit(flows.steps, side, 3, id=name)
             again = await engine.submit(flows.steps, side, 3, id=name)
             assert (handle.created, again.created) == (True, False)
-            return await asyncio.wait_for(handle.result(), 10) if name != "before" else None
+            if name == "before":
+                return None
+            return await asyncio.wait_for(handle.result(), PATIENCE_S)
 
     run(flow, 1, db=db)  # so that there is a database
     asyncio.run(ask("before"))
-    started = time.monotonic()
     with worker(db) as process:
         assert process.pid
         assert asyncio.run(ask("while")) == 3
         with pytest.raises(DatabaseLocked):
             run(flow, 1, db=db)
 
-    assert time.monotonic() - started < 10
     with closing(open_reader(db)) as reader:
         row = reader.find("before")
         assert row is not None
@@ -98,7 +98,7 @@ def test_many_ask_beside_a_busy_owner(db: Path, tmp_path: Path) -> None:
             handles = [
                 await engine.submit(flows.steps, side, 5, id=f"n-{n}") for n in range(100)
             ]
-            return [await asyncio.wait_for(handle.result(), 20) for handle in handles]
+            return [await asyncio.wait_for(handle.result(), PATIENCE_S) for handle in handles]
 
     with worker(db):
         assert asyncio.run(ask()) == [10] * 100

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from obelisk_ops.durable.nursery import Nursery
 from obelisk_ops.durable.turn import Turn
 from obelisk_ops.errors import ExecutionFailed
 from obelisk_ops.storage import open_mailbox
-from tests.engines import until
+from tests.engines import soon, until
 
 T = TypeVar("T")
 
@@ -26,16 +24,6 @@ T = TypeVar("T")
 @pytest.fixture
 def db(tmp_path: Path) -> Path:
     return tmp_path / "runs.db"
-
-
-def soon(main: Coroutine[Any, Any, T]) -> T:
-    """Run what must not hang."""
-
-    async def limited() -> T:
-        async with asyncio.timeout(5):
-            return await main
-
-    return asyncio.run(limited())
 
 
 @workflow

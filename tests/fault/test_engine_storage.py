@@ -29,6 +29,7 @@ from obelisk_ops.errors import (
 from obelisk_ops.storage import open_mailbox, open_reader, open_store
 from obelisk_ops.storage.sqlite import beside
 from tests.engines import bodies, kinds, read_log, until
+from tests.support import PATIENCE_S
 
 FULL = StorageUnavailable("the disk is full", hint="free some space")
 
@@ -147,11 +148,11 @@ def test_when_it_does_not_end_everybody_is_told(
             with pytest.raises(type(error)):
                 await waiting
             with pytest.raises(type(error)):  # and everybody who comes later
-                await asyncio.wait_for(engine.submit(flow, 1, id="g"), 2)
+                await asyncio.wait_for(engine.submit(flow, 1, id="g"), PATIENCE_S)
             with pytest.raises(type(error)):
-                await asyncio.wait_for(waits.result(), 2)
+                await asyncio.wait_for(waits.result(), PATIENCE_S)
             with pytest.raises(type(error)):  # a worker ends
-                await asyncio.wait_for(engine.failed(), 2)
+                await asyncio.wait_for(engine.failed(), PATIENCE_S)
             faulty().refuses = None
         assert ran == []
 
@@ -168,7 +169,7 @@ def test_what_is_not_durable_when_leaving_is_told(
             asking = asyncio.create_task(engine.submit(flow, 1, id="f"))
             await until(lambda: faulty().refused, "the commit fails")
         with pytest.raises(StorageUnavailable, match="closed before"):
-            await asyncio.wait_for(asking, 2)
+            await asyncio.wait_for(asking, PATIENCE_S)
 
     asyncio.run(main())
 

@@ -128,7 +128,7 @@ def test_a_stop_without_s3_says_what_is_unsent(
 
         assert entry.ended() == 4, "the command has ended with 0, but --strict wants a proof"
         assert entry.logged("command_ended")[0]["status"] == 0
-        assert time.monotonic() - began < 4 + 5
+        assert time.monotonic() - began < 4 + 20
         assert "warning: not everything is proven to be in the bucket\n  orders: " in entry.said
 
 
@@ -146,7 +146,7 @@ def test_a_second_signal_ends_everything_at_once(
         entry.process.send_signal(signal.SIGINT)
 
         assert entry.ended() == 137
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
 
 
 def test_a_command_that_does_not_end_is_ended(tmp_path: Path, replica: ReplicaSettings) -> None:

@@ -22,15 +22,13 @@ from obelisk_ops.supervise.status import Row
 from tests.conftest import S3
 from tests.faults import Refused, Slow, SwallowedDelete
 from tests.proxy import Proxy
-from tests.supervised import Plain, Supervised, is_safe
+from tests.supervised import IN_TIME_S, Plain, Supervised, is_safe
 from tests.support import wait_until
 
 pytestmark = pytest.mark.xdist_group("line-and-disk")
 
 #: Of a slow line, in bytes a second.
 RATE = 100_000
-#: Three sync intervals, without the time between two looks.
-IN_TIME_S = 2.4
 #: Everything that Litestream does in minutes, in a second.
 HURRY: dict[str, Any] = {
     "sync_interval": "100ms", "list_interval": "1s", "levels": ["1s"],

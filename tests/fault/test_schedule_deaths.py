@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -248,10 +247,9 @@ async def test_many_schedules_at_one_moment(db: Path, clock: MovableClock) -> No
     async with serving(db, clock) as engine:
         for n in range(100):
             await engine.schedule(quick, n, cron=HOURLY, id=f"s{n}")
-        before, begun = engine.commits, time.monotonic()
+        before = engine.commits
         await clock.advance(hours=1)
 
         assert len(engine.list(limit=1000)) == 100
         assert engine.commits - before < 20
-        assert time.monotonic() - begun < 10
         assert {row.state for row in engine.list(limit=1000)} == {State.FINISHED}

@@ -25,7 +25,6 @@ pytestmark = pytest.mark.xdist_group("supervise-outage")
 
 #: The promise of the contract.
 SEEN_WITHIN_S = 15.0
-LEASE_S = 30
 
 
 @pytest.fixture
@@ -72,8 +71,12 @@ class Writing:
 )
 @pytest.mark.fault(1, 2)
 def test_an_outage_is_seen_said_and_survived(
-    mode: Mode, why: str, outage_s: float, supervised: Supervised, proxy: Proxy
-) -> None:
+    mode: Mode, why: str, outage_s: float, supervised: Supervised, proxy: Proxy,
+    replica: ReplicaSettings,
+) -> None:  # fmt: skip
+    lease_s = 30 if outage_s > 30 else 120  # far from either, however busy the machine is
+    place = replace(replica, endpoint=proxy.endpoint)
+    supervised.configure(place, lease={"ttl": f"{lease_s}s"})
     busy = supervised.database("busy")
     supervised.database("idle").write()
     supervised.start()
@@ -83,35 +86,35 @@ def test_an_outage_is_seen_said_and_survived(
         supervised.until("busy", lambda row: row.state == "ok", 10, "ok while it writes")
         began = time.monotonic()
         proxy.set(mode)
-        row = supervised.until("busy", lambda row: row.state != "ok", SEEN_WITHIN_S, "not ok")
-        supervised.until(
-            "idle", lambda row: row.state == "unknown",
-            SEEN_WITHIN_S - (time.monotonic() - began), "not ok either",
+        supervised.within(SEEN_WITHIN_S, "busy", lambda row: row.state != "ok", "not ok")
+        supervised.within(
+            SEEN_WITHIN_S - (time.monotonic() - began), "idle",
+            lambda row: row.state == "unknown", "not ok either",
         )  # fmt: skip
         row = supervised.until("busy", lambda row: why in row.detail, 6, "says why")
         assert row.detail.startswith("S3 does not answer since ")
         assert supervised.status()[1] == 6
         _wait(began + outage_s)
-        assert_lagging(supervised, outage_s)
+        assert_lagging(supervised, outage_s, began)
         proxy.set("pass")
     for name in ("busy", "idle"):
         supervised.until(name, is_safe, 45, "caught up without help")
 
     lapsed = len(supervised.logged("lease_lapsed"))
-    assert lapsed == (outage_s > LEASE_S), "what the lease does not cover is ended"
+    assert lapsed == (outage_s > lease_s), "what the lease does not cover is ended"
     started = supervised.logged("litestream_started")
     assert len(started) == 2 + 2 * lapsed, "and nothing else was restarted"
     epochs = {supervised.row(name).epoch for name in ("busy", "idle")}  # type: ignore[union-attr]
     assert epochs == {1}
 
 
-def assert_lagging(supervised: Supervised, outage_s: float) -> None:
+def assert_lagging(supervised: Supervised, least_s: float, began: float) -> None:
     row = supervised.row("busy")
     assert row is not None
     assert row.state == "lagging"
     assert row.unsent_transactions
     assert row.rpo_seconds is not None
-    assert outage_s - 4 < row.rpo_seconds < outage_s + 5
+    assert least_s - 4 < row.rpo_seconds < time.monotonic() - began + 5
 
 
 @pytest.mark.fault(5)
@@ -177,7 +180,7 @@ def test_a_stop_has_a_limit_and_then_says_what_is_unsent(
         assert status == 4
         assert said.startswith(("a: 1 transaction", "a: 3 transactions"))
         assert said.endswith(" not proven; the time to stop is over\n")
-        assert time.monotonic() - began < 2 + 5
+        assert time.monotonic() - began < 2 + 15
         assert not child.is_running()
 
 
@@ -203,7 +206,7 @@ def test_a_second_signal_stops_at_once(
     assert status == 4
     assert said.startswith("a: ")
     assert said.endswith(" not proven; stopped at once\n")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert not child.is_running()
 
 
@@ -224,7 +227,7 @@ def test_keys_that_may_no_longer_write_are_seen(
         supervised.tell(signal.SIGHUP)
         wait_until(lambda: len(supervised.logged("litestream_started")) == 2, 10, "new keys")
         database.write()
-        row = supervised.until("a", _blames_keys, SEEN_WITHIN_S, "blames the keys")
+        row = supervised.within(SEEN_WITHIN_S, "a", _blames_keys, "blames the keys")
         assert row.unsent_transactions
         assert supervised.status()[1] == 11
 

@@ -129,10 +129,11 @@ def test_a_supervisor_without_s3_ends_its_litestreams_and_goes_on_in_its_epoch(
     only.start()
     only.until_safe("a")
     pid = only.litestreams["a"]
+    assert not only.logged("lease_lapsed")
 
     machines.lines["only"].set("refuse")
     database.write(2)
-    wait_until(lambda: only.litestreams == {}, TTL_S + 1, "ended before its time is over")
+    wait_until(lambda: only.litestreams == {}, RUN_OUT_S, "ended as its time is over")
     killed = only.logged("lease_lapsed")
     assert len(killed) == 1
     database.write(2)
@@ -202,7 +203,7 @@ def test_a_takeover_from_a_dead_machine_waits_and_orphans_what_comes_late(
     taken, said = take_over(new)
 
     assert taken["from"]["ended"] == "ran out"
-    assert TTL_S < taken["from"]["waited_seconds"] < RUN_OUT_S + 3
+    assert TTL_S < taken["from"]["waited_seconds"] < RUN_OUT_S + 20
     assert "waiting for old to let go" in said
     before = taken["parent"]["txid"]
     child.resume()

@@ -231,7 +231,7 @@ def test_a_command_that_hangs_is_ended_with_all_it_has_started(
     with pytest.raises(Undelivered, match="took too long"):
         asyncio.run(Command([command]).send(b"{}"))
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     found = [int(pid) for pid in pids.read_text().split()]
     wait_until(lambda: not any(_runs(pid) for pid in found), 5, "both are gone")
 

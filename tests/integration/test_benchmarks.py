@@ -29,7 +29,7 @@ GUARDS = {
     "idle.cpu_percent": (None, 20),
     "idle.writes": (None, 0),
     "memory.unloaded_bytes": (None, 100_000),
-    "fleet.restart_s": (None, 10),
+    "fleet.restart_s": (None, 30),
     "fleet.new_database_s": (None, 20),
     "restore.of_litestream": (0.2, 100),
     "search.again_s": (None, 20),

@@ -27,7 +27,16 @@ from obelisk_ops.core.ports import State
 from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.errors import NotFinished
 from obelisk_ops.storage.sqlite.store import SqliteStore
-from tests.engines import NEVER, Gate, bodies, kinds, read_log, the_tables_fit_the_logs, until
+from tests.engines import (
+    NEVER,
+    Gate,
+    bodies,
+    kinds,
+    read_log,
+    soon,
+    the_tables_fit_the_logs,
+    until,
+)
 from tests.support import wait_until
 
 T = TypeVar("T")
@@ -36,16 +45,6 @@ T = TypeVar("T")
 @pytest.fixture
 def db(tmp_path: Path) -> Path:
     return tmp_path / "runs.db"
-
-
-def soon(main: Coroutine[Any, Any, T]) -> T:
-    """Run what must not hang."""
-
-    async def limited() -> T:
-        async with asyncio.timeout(5):
-            return await main
-
-    return asyncio.run(limited())
 
 
 def check_tables(database: Path) -> None:

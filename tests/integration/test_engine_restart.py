@@ -32,19 +32,19 @@ from obelisk_ops.core.ports import State
 from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.errors import ExecutionNotFound, FunctionNotFound, NotFinished
 from obelisk_ops.storage.sqlite.store import SqliteStore
-from tests.engines import (
-    Gate,
-    crash,
-    kinds,
-    read_log,
-    the_tables_fit_the_logs,
-    until,
-)
+from tests.engines import Gate, crash, kinds, read_log, the_tables_fit_the_logs, until
+from tests.support import PATIENCE_S
+from tests.world import World
 
 
 @pytest.fixture
 def db(tmp_path: Path) -> Path:
     return tmp_path / "runs.db"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
 
 
 @pytest.fixture
@@ -62,29 +62,25 @@ def check_tables(database: Path) -> None:
         the_tables_fit_the_logs(store)
 
 
-def test_a_sleep_goes_on_with_what_is_left_of_it(db: Path, after: Path) -> None:
+def test_a_sleep_goes_on_with_what_is_left_of_it(world: World) -> None:
     @workflow
     async def flow() -> str:
-        await sleep(0.6)
+        await sleep(60)
         return "awake"
 
-    async def main() -> tuple[Any, float]:
-        async with Engine(db, grace=0) as engine:
+    async def begin() -> Path:
+        async with world.engine() as engine:
             await engine.submit(flow, id="f")
-            started = time.monotonic()
-            await asyncio.sleep(0.3)
-            copy = crash(db, after)
-        check_tables(copy)
-        return await finish(copy, flow), time.monotonic() - started
+            await asyncio.sleep(30)
+            return world.crash()
 
-    value, waited = asyncio.run(main())
+    copy = world.run(begin())
+    check_tables(copy)
 
-    assert value == "awake"
-    assert 0.55 < waited < 0.95
-    assert kinds(read_log(after / db.name, "f")) == [
-        "created", "timer_set", "timer_fired", "finished",
-    ]  # fmt: skip
-    check_tables(after / db.name)
+    assert world.finish(copy, flow) == "awake"
+    assert world.passed_s == pytest.approx(60, abs=1)
+    assert kinds(read_log(copy, "f")) == ["created", "timer_set", "timer_fired", "finished"]
+    check_tables(copy)
 
 
 def test_a_timer_that_came_due_meanwhile_fires_once_and_at_once(db: Path, after: Path) -> None:
@@ -104,12 +100,12 @@ def test_a_timer_that_came_due_meanwhile_fires_once_and_at_once(db: Path, after:
     assert kinds(read_log(after / db.name, "f")).count("timer_fired") == 1
 
 
-def test_a_backoff_goes_on_with_what_is_left_of_it(db: Path, after: Path) -> None:
+def test_a_backoff_goes_on_with_what_is_left_of_it(world: World) -> None:
     attempts: list[float] = []
 
-    @activity(retry=Retry(max_attempts=2, initial=timedelta(seconds=0.6), jitter=0))
+    @activity(retry=Retry(max_attempts=2, initial=timedelta(seconds=60), jitter=0))
     async def flaky() -> str:
-        attempts.append(time.monotonic())
+        attempts.append(world.passed_s)
         if len(attempts) == 1:
             raise ConnectionError
         return f"attempt {activity.attempt()}"
@@ -118,16 +114,15 @@ def test_a_backoff_goes_on_with_what_is_left_of_it(db: Path, after: Path) -> Non
     async def flow() -> str:
         return await flaky()
 
-    async def main() -> Any:
-        async with Engine(db, grace=0) as engine:
+    async def begin() -> Path:
+        async with world.engine() as engine:
             await engine.submit(flow, id="f")
             await until(lambda: attempts, "the first attempt")
-            await asyncio.sleep(0.3)
-            copy = crash(db, after)
-        return await finish(copy, flow)
+            await asyncio.sleep(30)
+            return world.crash()
 
-    assert asyncio.run(main()) == "attempt 2"
-    assert 0.55 < attempts[1] - attempts[0] < 0.95
+    assert world.finish(world.run(begin()), flow) == "attempt 2"
+    assert attempts[1] - attempts[0] == pytest.approx(60, abs=1)
 
 
 def test_an_attempt_cut_short_is_made_again_and_is_no_failure(db: Path, after: Path) -> None:
@@ -193,17 +188,20 @@ def test_a_crash_with_a_family_in_the_middle(db: Path, after: Path) -> None:
 
 
 def test_the_order_of_ends_is_the_same_after_a_crash(db: Path, after: Path) -> None:
+    ended: list[int] = []
+
     @activity
-    async def wait(ms: int) -> int:
-        await asyncio.sleep(ms / 1000)
-        return ms
+    async def wait(place: int) -> int:
+        await until(lambda: len(ended) == place, "those before it have ended")
+        ended.append(place)
+        return place
 
     @workflow
     async def flow() -> list[int]:
         async with join_set() as calls:
-            for ms in (60, 20, 1):
-                calls.submit(wait, ms)
-            order = [ms async for ms in calls]
+            for place in (2, 1, 0):
+                calls.submit(wait, place)
+            order = [place async for place in calls]
         await sleep(0.2)
         return order
 
@@ -214,7 +212,7 @@ def test_the_order_of_ends_is_the_same_after_a_crash(db: Path, after: Path) -> N
             copy = crash(db, after)
         return await finish(copy, flow)
 
-    assert asyncio.run(main()) == [1, 20, 60]
+    assert asyncio.run(main()) == [0, 1, 2]
 
 
 def test_a_child_that_ended_while_its_parent_was_not_served(db: Path) -> None:
@@ -256,7 +254,7 @@ def test_a_child_that_was_never_served_is_begun_later(db: Path) -> None:
         async with Engine(db, grace=0) as engine:
             await engine.submit(parent, id="f")
             assert engine.handle("f/1").status().state is State.PENDING
-        return await asyncio.wait_for(finish(db, child, parent), 5)
+        return await asyncio.wait_for(finish(db, child, parent), PATIENCE_S)
 
     assert asyncio.run(main()) == 5
     check_tables(db)
@@ -370,8 +368,8 @@ def test_a_long_log_is_replayed_soon(db: Path) -> None:
             await until(
                 lambda: engine.handle("f").status().state is State.BLOCKED, "the pause", 60
             )
-        started = time.monotonic()
-        return await finish(db, flow), time.monotonic() - started
+        started = time.process_time()
+        return await finish(db, flow), time.process_time() - started
 
     value, took = asyncio.run(main())
 

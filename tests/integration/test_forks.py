@@ -24,6 +24,7 @@ from obelisk_ops.core.ports import State
 from obelisk_ops.errors import Conflict, ExecutionExists, InvalidInput
 from obelisk_ops.storage import open_reader
 from tests.engines import bodies, kinds, until
+from tests.support import PATIENCE_S
 
 go = Signal("go", int)
 seen: list[tuple[str, object]] = []
@@ -144,7 +145,7 @@ def test_a_timer_of_the_prefix_fires(db: Path) -> None:
         async with Engine(db, workflows=WORKFLOWS) as engine:
             await (await engine.submit(naps, id="a")).result()
             fork = await engine.fork("a", from_version=2, id="b")
-            assert await asyncio.wait_for(fork.result(), 5) == "b/2"
+            assert await asyncio.wait_for(fork.result(), PATIENCE_S) == "b/2"
             log = fork.events()
             assert kinds(log)[:3] == ["created", "timer_set", "timer_fired"]
             assert bodies(log, "created")[0]["forked_from"] == {"id": "a", "version": 2}

@@ -244,7 +244,7 @@ def test_a_hostile_backup_is_harmless(tmp_path: Path, name: str, sizes: Sizes) -
     except OpsError as error:
         assert error.exit_status in {4, 10}  # noqa: PT017 - an answer is as good
 
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 30
     assert prints(tmp_path) == before
 
 
@@ -297,14 +297,14 @@ def test_no_statement_outlives_its_time(tmp_path: Path) -> None:
 def test_a_bucket_that_is_slow_ends_in_time(
     backup: ReplicatedDatabase, embedded_s3: S3Server
 ) -> None:
-    with Proxy(embedded_s3.port) as proxy, proxy.fault(Slow(latency_s=0.02, rate=200_000)):
+    with Proxy(embedded_s3.port) as proxy, proxy.fault(Slow(latency_s=0.02, rate=40_000)):
         store = open_store(replace(backup.place, endpoint=proxy.endpoint))
         with Image(store, backup.keys, 1, 2, sizes=Sizes(replica=0)) as image:
             began = time.monotonic()
             with pytest.raises(Unproven, match="within 1 s"):
                 read(image, EVERYTHING, limit_s=1)
 
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.fault(2)

@@ -114,7 +114,7 @@ def test_a_bucket_that_falls_silent_is_an_error_and_soon(
             list(listed)
 
         assert len(first) == 5
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
 
 
 def test_no_bucket_is_told_from_no_object(place: ReplicaSettings) -> None:

@@ -229,7 +229,7 @@ def test_a_broken_line_is_an_error_in_time_and_passes_when_mended(
         with pytest.raises(S3Unavailable, match="does not answer"):
             attempt()
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     proxy.set("pass")
     assert store.look(key).body in {b"1", b"2"}  # the refused write may have arrived
 

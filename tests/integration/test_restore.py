@@ -247,7 +247,7 @@ def test_wrong_places_are_named_at_once(
 
             assert (ran.status, ran.error["code"]) == (status, code), arguments
             assert "wrong" not in ran.err
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
     assert files(tmp_path) == ["keys", "obelisk-ops.yml"]
 
 

@@ -61,7 +61,7 @@ def test_a_change_of_the_set_restarts_only_the_process_concerned(
     assert [before[name].pid for name in "abcde"] == [after[name].pid for name in "abcde"]
     assert after["f"].pid == after["g"].pid not in {row.pid for row in before.values()}
     assert {row.epoch for row in after.values()} == {1}
-    assert took_s < 3
+    assert took_s < 10
     # One start of each group, and one for each newcomer.
     assert len(supervised.logged("litestream_started")) == 4
     assert not supervised.logged("litestream_killed")

@@ -76,7 +76,7 @@ async def test_what_lived_for_a_moment_is_in_the_bucket_when_its_worker_has_ende
     lived_s = await asyncio.gather(*living)
     runs.rename(tmp_path / "lost")
 
-    assert statistics.median(lived_s) < 2, "one look of the supervisor, and a Litestream"
+    assert statistics.median(lived_s) < 8, "one look of the supervisor, and a Litestream"
     copies = await asyncio.gather(
         *[asyncio.to_thread(copy, replica, name, tmp_path) for name in names]
     )
@@ -118,7 +118,7 @@ async def test_without_a_supervisor_or_for_what_it_does_not_know_nobody_waits(
     assert left_behind, "a supervisor that was killed leaves it"
     alone = tmp_path / "runs" / "alone.db"
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(12):
         await live_briefly(alone, 1)
 
     for database in (stranger, alone):

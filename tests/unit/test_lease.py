@@ -30,6 +30,7 @@ from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.party import Party
 from obelisk_ops.supervise.rivals import FORGOTTEN_MS
 from tests.buckets import MemoryStore
+from tests.support import PATIENCE_S
 from tests.unit.test_supervise_parts import HandClock
 
 TTL_MS = 30_000
@@ -102,7 +103,7 @@ def scenario(test: Callable[[World], Coroutine[None, None, None]]) -> Callable[[
 
 
 async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not holds():  # noqa: ASYNC110 - of what others do, in threads
             await asyncio.sleep(0.001)
 
