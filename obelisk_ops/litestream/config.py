@@ -77,6 +77,7 @@ class Config:
         l0_check_s: Time between looks for such files that are old enough to go. Each lists
             the bucket twice for each database, busy or not.
         shutdown_sync_s: How long it tries to ship the rest when it is told to stop.
+        deletes: Whether it deletes in the bucket at all.
     """
 
     databases: tuple[Database, ...]
@@ -88,6 +89,7 @@ class Config:
     l0_retention_s: float = 600
     l0_check_s: float = 600
     shutdown_sync_s: float = 10
+    deletes: bool = True
 
 
 def to_yaml(config: Config) -> str:
@@ -106,6 +108,7 @@ def to_yaml(config: Config) -> str:
             "interval": duration(config.snapshot_interval_s),
             "retention": duration(config.snapshot_retention_s),
         },
+        "retention": {"enabled": config.deletes},
         "l0-retention": duration(config.l0_retention_s),
         "l0-retention-check-interval": duration(config.l0_check_s),
         "verify-compaction": True,

@@ -114,6 +114,14 @@ LEASE = Metric(
     "lease_deadline_timestamp_seconds",
     "When the right to write ends if it is not renewed.",
 )
+SKEW = Metric(
+    "clock_skew_seconds",
+    "How far this machine's clock is ahead of the bucket's; 0 if they agree within a second.",
+)
+RETENTION = Metric(
+    "retention_enabled",
+    "1 if Litestream deletes what is old enough, 0 while the clocks disagree.",
+)
 REQUESTS = Metric(
     "bucket_requests_total",
     "Requests of the supervisor itself, without Litestream's.",
@@ -131,6 +139,6 @@ WARNINGS = Metric("warnings_total", "Warnings in the log, by event.", ("event",)
 METRICS: tuple[Metric, ...] = (
     STATE, RPO, UNSENT, UNSENT_BYTES, WAL, LOCAL_TXID, REPLICA_TXID, EPOCH, PROOF, OLDEST,
     NEWEST, DRILL, DRILL_GOOD, DRILL_OUTCOME, REQUESTS_PER_DAY,
-    INFO, STARTED, DATABASES, BUCKET_UP, BUCKET_ANSWER, LEASE, REQUESTS, STARTS, CRASHES,
-    WARNINGS,
+    INFO, STARTED, DATABASES, BUCKET_UP, BUCKET_ANSWER, LEASE, SKEW, RETENTION, REQUESTS,
+    STARTS, CRASHES, WARNINGS,
 )  # fmt: skip

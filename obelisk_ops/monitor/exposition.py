@@ -113,6 +113,8 @@ def _of_supervisor(snapshot: Snapshot) -> Iterator[Sample]:
     yield named.BUCKET_UP, (), float(not facts.bucket_problem)
     yield named.BUCKET_ANSWER, (), _moment(facts.answered_ms)
     yield named.LEASE, (), _moment(facts.lease_until_ms)
+    yield named.SKEW, (), _moment(facts.skew_ms)
+    yield named.RETENTION, (), float(facts.deletes)
     yield named.REQUESTS, (), facts.requests
     yield named.STARTS, (), snapshot.starts
     yield named.CRASHES, (), warnings.get("litestream_ended", 0)

@@ -16,6 +16,7 @@ from botocore import exceptions as driver
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest, AWSResponse
 
+from obelisk_ops.objectstore.hearing import hear
 from obelisk_ops.objectstore.meter import count_request
 
 if TYPE_CHECKING:
@@ -57,5 +58,6 @@ class Lean:
             raise
         except driver.HTTPClientError:
             return None  # a connection that the server had closed
+        hear(answer.headers)
         is_s3 = "etag" in answer.headers and "last-modified" in answer.headers
         return answer if answer.status_code == _OK and is_s3 else None

@@ -29,6 +29,7 @@ from obelisk_ops.errors import (
     S3Unavailable,
 )
 from obelisk_ops.objectstore.failures import Answer, translate
+from obelisk_ops.objectstore.hearing import hear_answer
 from obelisk_ops.objectstore.lean import Lean
 from obelisk_ops.objectstore.meter import count_request
 from obelisk_ops.objectstore.port import Fetched, ObjectInfo
@@ -312,6 +313,7 @@ def _client(
         made: Any = session.create_client("s3", endpoint_url=replica.endpoint, config=config)
     client: S3Client = made
     client.meta.events.register("before-send.s3", count_request)
+    client.meta.events.register("response-received.s3", hear_answer)
     return client
 
 

@@ -25,8 +25,10 @@ from obelisk_ops.errors import (
     S3Unavailable,
 )
 from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.objectstore.hearing import HEARD, Heard
 from obelisk_ops.objectstore.meter import METER, Meter
 from obelisk_ops.supervise.health import Problem
+from obelisk_ops.supervise.skew import Time, time_of
 
 T = TypeVar("T")
 
@@ -52,6 +54,7 @@ class Bucket:
     Attributes:
         problem: What is wrong with it now, for everybody.
         answered_ms: When the request began that it last answered.
+        time: What time it has, as it last told.
         meter: Counts all requests that are sent.
         answers_ms: How long the last ones that read something took.
     """
@@ -67,6 +70,7 @@ class Bucket:
         self._tried_ms: int | None = None
         self.problem: Problem | None = None
         self.answered_ms: int | None = None
+        self.time: Time | None = None
         self.meter = Meter()
         self.answers_ms: deque[int] = deque(maxlen=9)
 
@@ -151,9 +155,16 @@ class Bucket:
 
     def _request(self, request: Callable[[ObjectStore], T], meter: Meter) -> T:
         METER.set(meter)
+        heard, began_ms = Heard(), self._clock.elapsed_ms()
+        HEARD.set(heard)
         if self._store is None:
             self._store = self._open_store()
-        return request(self._store)
+        try:
+            return request(self._store)
+        finally:
+            if heard.at_ms is not None:
+                ended_ms = self._clock.elapsed_ms()
+                self.time = time_of(heard.at_ms, began_ms=began_ms, ended_ms=ended_ms)
 
     def _answered(self, began_ms: int) -> None:
         self.problem = None

@@ -27,6 +27,8 @@ class Facts:
         bucket_problem: Code of what is wrong with the bucket; empty if nothing is.
         answered_ms: When the request began that the bucket last answered; None if none was.
         lease_until_ms: When the right to write ends if it is not renewed; None without one.
+        skew_ms: How far this clock is ahead of the bucket's; None if that is not known.
+        deletes: Whether Litestream may delete by this clock.
     """
 
     litestream: str
@@ -35,6 +37,8 @@ class Facts:
     bucket_problem: str
     answered_ms: int | None
     lease_until_ms: int | None
+    skew_ms: int | None
+    deletes: bool
 
 
 class View(Protocol):
@@ -69,6 +73,8 @@ def facts_of(fleet: Fleet, *, litestream: str, started_ms: int) -> Facts:
         bucket_problem=bucket.problem.code if bucket.problem else "",
         answered_ms=None if bucket.answered_ms is None else bucket.answered_ms + past_ms,
         lease_until_ms=lease.deadline_ms + past_ms if lease.id else None,
+        skew_ms=fleet.retention.skew_ms,
+        deletes=fleet.retention.may_delete(),
     )
 
 

@@ -16,6 +16,7 @@ from obelisk_ops.supervise.descriptors import Descriptors, most_in_one_process
 from obelisk_ops.supervise.drillbook import Drillbook
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.plan import Limits
+from obelisk_ops.supervise.retention import Retention
 
 _SEEKERS = 8
 
@@ -53,6 +54,7 @@ class Fleet:
         files: How many may be open.
         census: Which replicas there are.
         drills: What drills have found.
+        retention: Whether Litestream may delete.
     """
 
     replica: ReplicaSettings
@@ -71,9 +73,11 @@ class Fleet:
     files: Descriptors = field(default_factory=Descriptors)
     census: Census = field(init=False)
     drills: Drillbook | None = None
+    retention: Retention = field(init=False)
 
     def __post_init__(self) -> None:
         self.census = Census(self.replica.prefix, self.bucket, self.clock)
+        self.retention = Retention(self.bucket, self.clock)
 
     @property
     def sync_interval_ms(self) -> int:

@@ -66,7 +66,9 @@ def replicated(
     )
 
 
-def litestream_config(databases: Iterable[Database], litestream: LitestreamSettings) -> Config:
+def litestream_config(
+    databases: Iterable[Database], litestream: LitestreamSettings, *, deletes: bool = True
+) -> Config:
     """Return the configuration of one process; socket and port are filled in at the start."""
     chosen = tuple(databases)
     return Config(
@@ -79,6 +81,7 @@ def litestream_config(databases: Iterable[Database], litestream: LitestreamSetti
         snapshot_interval_s=litestream.snapshot_interval_s,
         snapshot_retention_s=litestream.snapshot_retention_s,
         shutdown_sync_s=_shutdown_sync_s(litestream.shutdown_sync_s, len(chosen)),
+        deletes=deletes,
     )
 
 

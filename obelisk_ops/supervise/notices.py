@@ -55,6 +55,7 @@ class Surroundings:
         answer_ms: How long S3 takes to answer.
         waiting: Bytes on this disk that are not in the bucket, as files to be shipped.
         rate: Bytes a second that arrived in the bucket of late.
+        clock: Why Litestream deletes nothing, if it does not.
         files: Why files may not be opened, if too few may be, and what to do about it.
     """
 
@@ -67,6 +68,7 @@ class Surroundings:
     answer_ms: int | None = None
     waiting: int = 0
     rate: int | None = None
+    clock: str = ""
     files: str = ""
 
     @property
@@ -87,7 +89,7 @@ def notices(around: Surroundings) -> tuple[Notice, ...]:
     """Return what somebody should know, the most urgent first."""
     found = (
         (code, text)
-        for look in (_disk, _files, _wal, _objects, _line)
+        for look in (_disk, _files, _clock, _wal, _objects, _line)
         for code, text in look(around)
     )
     return tuple(Notice(code=code, text=text) for code, text in found)
@@ -111,6 +113,11 @@ def _disk(around: Surroundings) -> Iterator[tuple[str, str]]:
 def _files(around: Surroundings) -> Iterator[tuple[str, str]]:
     if around.files:
         yield "open_files", around.files
+
+
+def _clock(around: Surroundings) -> Iterator[tuple[str, str]]:
+    if around.clock:
+        yield "clock", around.clock
 
 
 def _wal(around: Surroundings) -> Iterator[tuple[str, str]]:

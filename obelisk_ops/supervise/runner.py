@@ -231,9 +231,10 @@ class Runner:
     def _wish(self) -> tuple[Wanted | None, Config | None]:
         if not self._members or self._env is None:
             return None, None
-        if self._wanted is None:
+        deletes = self.fleet.retention.may_delete()
+        if self._wanted is None or self._wanted[1].deletes != deletes:
             ready = {n: m.database for n, m in sorted(self._members.items()) if m.database}
-            config = litestream_config(ready.values(), self.fleet.litestream)
+            config = litestream_config(ready.values(), self.fleet.litestream, deletes=deletes)
             inodes = {
                 name: member.inode if name in ready else None
                 for name, member in self._members.items()

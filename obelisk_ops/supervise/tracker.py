@@ -135,7 +135,7 @@ class Tracker:
     @property
     def undeleted(self) -> int:
         """How many objects should have been deleted long ago, and were listed."""
-        if self.chain is None:
+        if self.chain is None or not self._fleet.retention.may_delete():
             return 0
         litestream = self._fleet.litestream
         # It looks for them now and then; by the bucket's clock, which may differ from ours.

@@ -34,6 +34,8 @@ FACTS = Facts(
     bucket_problem="",
     answered_ms=2_500,
     lease_until_ms=33_000,
+    skew_ms=-61_000,
+    deletes=False,
 )
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
@@ -83,6 +85,8 @@ def test_every_metric_is_published_and_no_other(tmp_path: Path) -> None:
     assert told["obelisk_ops_database_rpo_seconds", ("a",)] == 2.5
     assert told["obelisk_ops_database_wal_bytes", ("a",)] == 100
     assert told["obelisk_ops_database_proof_timestamp_seconds", ("a",)] == 2.5
+    assert told["obelisk_ops_clock_skew_seconds", ()] == -61
+    assert told["obelisk_ops_retention_enabled", ()] == 0
     assert told["obelisk_ops_litestream_crashes_total", ()] == 1
     assert told["obelisk_ops_warnings_total", ("state",)] == 4
     for metric in METRICS:
@@ -93,7 +97,11 @@ def test_every_metric_is_published_and_no_other(tmp_path: Path) -> None:
 def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
     row = Row(name="a", path=str(tmp_path / "a.db"), state="unknown")
     facts = replace(
-        FACTS, answered_ms=None, bucket_problem="s3_unavailable", lease_until_ms=None
+        FACTS,
+        answered_ms=None,
+        bucket_problem="s3_unavailable",
+        lease_until_ms=None,
+        skew_ms=None,
     )
 
     told = parsed(render(Snapshot(rows=[row], facts=facts))[0].decode())
@@ -102,6 +110,7 @@ def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
     assert {name for name in names if "database_" in name} == {"obelisk_ops_database_state"}
     assert told["obelisk_ops_bucket_up", ()] == 0
     assert "obelisk_ops_bucket_answer_timestamp_seconds" not in names
+    assert "obelisk_ops_clock_skew_seconds" not in names
 
 
 def test_it_is_also_told_as_openmetrics(tmp_path: Path) -> None:
