@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
+import weakref
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
 
-from obelisk_ops.durable.work.begin import begin
+from obelisk_ops.durable.work.begin import Beginning
 
 told: list[object] = []
 number: ContextVar[int] = ContextVar("number", default=0)
@@ -18,9 +21,14 @@ number: ContextVar[int] = ContextVar("number", default=0)
 Code = Callable[[], Awaitable[object]]
 
 
-@pytest.fixture(autouse=True)
-def _nothing_told() -> None:
+#: how many rounds of the loop ago other code was begun by the same; none if it was not
+before: list[int] = []
+
+
+@pytest.fixture(autouse=True, params=[(), (0,), (2,)], ids=["first", "next", "later"])
+def _place(request: pytest.FixtureRequest) -> None:
     told.clear()
+    before[:] = request.param
 
 
 async def _noted(code: Code) -> None:
@@ -33,14 +41,26 @@ async def _noted(code: Code) -> None:
         told.append(type(error).__name__)
 
 
-def begun(code: Code) -> asyncio.Task[None] | None:
-    loop = asyncio.get_running_loop()
-    return begin(_noted(code), loop, "code", copy_context())
+async def begins() -> Beginning:
+    beginning = Beginning(asyncio.get_running_loop())
+    for rounds in before:
+        assert beginning.begin(_nothing(), "other code", copy_context()) is None
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+    return beginning
+
+
+async def begun(code: Code) -> asyncio.Task[None] | None:
+    beginning = await begins()
+    try:
+        return beginning.begin(_noted(code), "code", copy_context())
+    finally:
+        beginning.close()
 
 
 def run(code: Code, then: Callable[[asyncio.Task[None]], Any] | None = None) -> list[object]:
     async def main() -> None:
-        task = begun(code)
+        task = await begun(code)
         if task is not None:
             if then is not None:
                 then(task)
@@ -49,6 +69,10 @@ def run(code: Code, then: Callable[[asyncio.Task[None]], Any] | None = None) -> 
 
     asyncio.run(main())
     return told
+
+
+async def _nothing() -> None:
+    return
 
 
 async def _instantly() -> str:
@@ -180,7 +204,7 @@ def test_asyncio_finds_what_it_finds_in_any_task(code: Code, expected: object) -
 
 def test_what_waits_for_nothing_is_over_at_once() -> None:
     async def main() -> None:
-        assert begun(_instantly) is None
+        assert await begun(_instantly) is None
         assert told == ["done"]
 
     asyncio.run(main())
@@ -188,7 +212,7 @@ def test_what_waits_for_nothing_is_over_at_once() -> None:
 
 def test_before_it_waits_it_is_a_whole_task_and_its_end_is_told() -> None:
     async def main() -> None:
-        assert begun(_is_as_any) is None
+        assert await begun(_is_as_any) is None
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert [*asyncio.all_tasks()] == [asyncio.current_task()]
@@ -216,7 +240,7 @@ def test_another_task_is_not_mistaken_for_it() -> None:
         async def code() -> bool:
             return asyncio.current_task() is outer
 
-        begun(code)
+        await begun(code)
         assert told == [False]
         assert asyncio.current_task() is outer
 
@@ -259,3 +283,77 @@ def test_a_loop_that_is_interrupted_is_told() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(code)
+
+
+class _Known:
+    """Ways to know a task, or to leave something in it."""
+
+    def __init__(self) -> None:
+        self.left: list[object] = []
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        self.left.append(task)
+
+    def watch(self, task: asyncio.Task[None]) -> None:
+        self.left.append(weakref.ref(task))
+
+    def hear(self, task: asyncio.Task[None]) -> None:
+        task.add_done_callback(lambda _: told.append("its end"))
+
+    def mark(self, task: asyncio.Task[None]) -> None:
+        task.mark = 1  # type: ignore[attr-defined]
+
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        task.uncancel()
+
+    def call(self, _task: asyncio.Task[None]) -> None:
+        number.set(7)
+
+
+@pytest.mark.parametrize("way", ["keep", "watch", "hear", "mark", "cancel", "call"])
+def test_who_knows_the_task_of_other_code_does_not_meet_it(way: str) -> None:
+    known = _Known()
+
+    async def one() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        getattr(known, way)(task)
+
+    async def other() -> list[object]:
+        task = asyncio.current_task()
+        assert task is not None
+        found = [one() if isinstance(one, weakref.ref) else one for one in known.left]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return [task in found, hasattr(task, "mark"), number.get(), "its end" in told]
+
+    async def main() -> None:
+        beginning = await begins()
+        assert beginning.begin(one(), "one", copy_context()) is None
+        task = beginning.begin(_noted(other), "other", copy_context())
+        beginning.close()
+        assert task is not None
+        await task
+
+    asyncio.run(main())
+    assert told[-1] == [False, False, 0, way == "hear"]
+
+
+def test_a_task_that_waits_for_code_is_there_for_nobody() -> None:
+    async def main() -> None:
+        beginning = Beginning(asyncio.get_running_loop())
+        beginning.begin(_nothing(), "code", copy_context())
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())  # and nobody is told that it is left
+
+
+def test_what_code_raises_later_has_nothing_to_do_with_what_it_was_told() -> None:
+    async def code() -> str:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return str(sys.exc_info()[1])
+
+    assert run(code, lambda task: task.cancel()) == ["None"]

@@ -13,7 +13,7 @@ from typing import Any
 from obelisk_ops.durable.flow.attempt import Attempt, Key, current, unknown
 from obelisk_ops.durable.flow.functions import Activity
 from obelisk_ops.durable.work import isolated
-from obelisk_ops.durable.work.begin import begin
+from obelisk_ops.durable.work.begin import Beginning
 from obelisk_ops.durable.work.threads import Threads
 from obelisk_ops.errors import ActivityTimedOut, HeartbeatTimedOut, OutcomeUnknown
 
@@ -54,7 +54,7 @@ class Attempts:
         self._report = report
         self._left = left
         self._freed = freed
-        self._pool = Threads(threads)
+        self._pool, self._coroutines = Threads(threads), Beginning(loop)
         self._from_threads: deque[tuple[Attempt, bytes | None, BaseException | None]] = deque()
         self._is_woken = False
         self._running: dict[Key, Attempt] = {}  # whose outcome counts
@@ -141,6 +141,7 @@ class Attempts:
                     attempt.task.cancel()
                     tasks.append(attempt.task)
             self._pool.stop()
+            self._coroutines.close()
         if tasks:
             await asyncio.wait(tasks, timeout=clean_up_s)
 
@@ -151,7 +152,7 @@ class Attempts:
         code, name = self._run_async(attempt), attempt.function.name
         self.is_starting = True
         try:
-            attempt.task = begin(code, self._loop, name, self._context.copy())
+            attempt.task = self._coroutines.begin(code, name, self._context.copy())
         except BaseException as error:  # noqa: BLE001 - it is the loop's, as of any task
             # Not from here: the others that begin in this round are on record as begun.
             attempt.task = asyncio.Task(_raise(error), loop=self._loop)

@@ -3,7 +3,8 @@ Many rows with few statements.
 
 A statement gives up the interpreter lock once, however many rows it has; and rows bound
 as values cost half of the same rows read out of one JSON argument. Statements of a
-thousand lengths would all have to be prepared, so lengths are powers of two.
+thousand lengths would all have to be prepared, so lengths are powers of two. To prepare one
+takes time with the square of its rows: 0.6 ms for 128, 12 ms for 512, which are no faster.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
-_ROWS_MAX = 512
+_ROWS_MAX = 128
 
 
 def repeated(statement: str, rows: int) -> str:

@@ -328,6 +328,9 @@ class SqliteStore(SqliteReader):
     def _write(self, writes: Sequence[Write]) -> None:
         """Write the rows of all writes, one statement for each table that is touched."""
         self._log.insert([row for write in writes for row in write.log])
+        writes = [write for write in writes if not write.is_log_only]
+        if not writes:
+            return
         self._states.insert([astuple(row) for w in writes for row in w.created])
         changed = {change.key: astuple(change) for w in writes for change in w.changed}
         self._many("change_states", list(changed.values()))
