@@ -19,6 +19,7 @@ Every error this package raises on purpose.
     │   ├── S3Unavailable               s3_unavailable       6
     │   ├── ReplicationTimeout          replication_timeout  6   not in the bucket in time
     │   ├── BucketMissing               bucket_missing       6
+    │   ├── TooManyProcesses            too_many_processes   6   no process or thread to be had
     │   └── ProgramMissing              program_missing      6   no Litestream, or one too old
     ├── NotFound                        not_found            7
     │   ├── ExecutionNotFound           execution_not_found  7
@@ -153,6 +154,10 @@ class ReplicationTimeout(Unavailable, code="replication_timeout"):
 
 class BucketMissing(Unavailable, code="bucket_missing"):
     """The bucket does not exist."""
+
+
+class TooManyProcesses(Unavailable, code="too_many_processes"):
+    """The system starts no more processes or threads for this user or service."""
 
 
 class ProgramMissing(Unavailable, code="program_missing"):

@@ -9,6 +9,7 @@ in order) and, on Linux, is killed by the kernel when its parent dies.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -31,6 +32,9 @@ FORWARDED = (
     signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1,
     signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT,
 )  # fmt: skip
+
+#: What to do where no more processes or threads can be started.
+MORE_PROCESSES = "raise TasksMax= of the service, ulimit -u, or the pids of the container"
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -228,6 +232,11 @@ def run(
         timeout=timeout_s,
         check=False,
     )
+
+
+def is_exhausted(error: OSError) -> bool:
+    """Tell whether a program was not started because too many processes and threads run."""
+    return error.errno == errno.EAGAIN
 
 
 def find_program(name: str) -> Path | None:

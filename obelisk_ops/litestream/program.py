@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from obelisk_ops import process
-from obelisk_ops.errors import ProgramMissing
+from obelisk_ops.errors import ProgramMissing, TooManyProcesses
 
 #: Older ones stall without a word or carry an SQLite with the WAL-reset bug.
 MINIMUM = (0, 5, 17)
 
 _VERSION_TIMEOUT_S = 10.0
 _INSTALL = "install it with: pip install 'obelisk-ops[litestream]'"
+
+#: How a Go program says, in a report of its own death, that it got no thread.
+_NO_THREAD = "failed to create new OS thread"
 
 
 def find() -> Path:
@@ -36,8 +39,11 @@ def check_version(program: Path, env: Mapping[str, str]) -> str:
 
     Raises:
         ProgramMissing: It does not run, or is older than MINIMUM.
+        TooManyProcesses: The system starts no more of them, or no thread for it.
     """
     said = _ask_version(program, env)
+    if _NO_THREAD in said:
+        raise TooManyProcesses(f"{program} gets no thread", hint=process.MORE_PROCESSES)
     version = parse_version(said)
     if version is None:
         raise ProgramMissing(
@@ -65,5 +71,8 @@ def _ask_version(program: Path, env: Mapping[str, str]) -> str:
     try:
         done = process.run([program, "version"], env=env, timeout_s=_VERSION_TIMEOUT_S)
     except (OSError, subprocess.SubprocessError) as error:
+        if isinstance(error, OSError) and process.is_exhausted(error):
+            why = f"{program} cannot be started: too many processes or threads run"
+            raise TooManyProcesses(why, hint=process.MORE_PROCESSES) from None
         raise ProgramMissing(f"{program} does not run: {error}", hint=_INSTALL) from None
     return done.stdout or done.stderr

@@ -29,6 +29,7 @@ from obelisk_ops.objectstore.hearing import HEARD, Heard
 from obelisk_ops.objectstore.meter import METER, Meter
 from obelisk_ops.supervise.health import Problem
 from obelisk_ops.supervise.skew import Time, time_of
+from obelisk_ops.supervise.threads import started_pool
 
 T = TypeVar("T")
 
@@ -82,6 +83,15 @@ class Bucket:
         is_young = now_ms - self.problem.since_ms < _SOON_MS
         rest_ms = _RETRY_MS if is_young else _RETRY_LATER_MS
         return self._in_flight == 0 and now_ms - self._tried_ms >= rest_ms
+
+    def start_threads(self) -> None:
+        """
+        Have the threads that a lease is renewed by from now on.
+
+        Raises:
+            TooManyProcesses: The system starts no more threads.
+        """
+        self._urgent = started_pool(_URGENT_AT_ONCE, "urgent")
 
     @property
     def is_busy(self) -> bool:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from obelisk_ops import process
 from obelisk_ops.errors import CredentialsError, OpsError, Unavailable
 from obelisk_ops.litestream.config import Config, Database
 from obelisk_ops.supervise.bucket import problem_of
@@ -339,7 +340,7 @@ class Runner:
             )
             self._process = Litestream(ready, on_line=self._heard, on_end=self._wake.set)
         except (OpsError, OSError) as error:
-            self._crash = f"Litestream cannot be started: {error}"
+            self._crash = f"Litestream cannot be started: {_why(error)}"
             now_ms = fleet.clock.elapsed_ms()
             self.child = exited(self.child, now_ms=now_ms, limits=fleet.limits)
         else:
@@ -362,3 +363,9 @@ class Runner:
     def _tell(self) -> None:
         for on_news in self._listeners.values():
             on_news()
+
+
+def _why(error: OpsError | OSError) -> str:
+    if isinstance(error, OSError) and process.is_exhausted(error):
+        return f"too many processes or threads run; {process.MORE_PROCESSES}"
+    return str(error)

@@ -48,8 +48,11 @@ from obelisk_ops.supervise.rights import Rights
 from obelisk_ops.supervise.roster import Roster
 from obelisk_ops.supervise.signposts import Signposts
 from obelisk_ops.supervise.status import Row, row_of, summary, with_drill
+from obelisk_ops.supervise.threads import started_pool
 
 _RESCAN_S = 0.2
+#: More than there are requests at once: notes are written besides, and ends waited for.
+_THREADS = 8
 #: Behind the stop of all databases: requests that are under way end, and the process.
 _AFTER_STOP_S = 4.0
 _GIVE_BACK_S = 2.0
@@ -104,6 +107,7 @@ class Supervisor:
         Raises:
             ConfigError: There is no replica, or a database cannot be named.
             ProgramMissing: There is no Litestream, or one too old.
+            TooManyProcesses: The system starts no more processes or threads.
             DatabaseLocked: Another supervisor has the state folder.
         """
         found = program.find()
@@ -111,7 +115,11 @@ class Supervisor:
         replica_of(self._settings)
         expand_databases(self._settings)
         places = self._places = Places(self._settings.state_dir)
+        threads = started_pool(_THREADS, "work")
+        asyncio.get_running_loop().set_default_executor(threads)
         with ExitStack() as leaving:
+            # asyncio needs a thread to come to its end, and there may be none but these.
+            leaving.callback(threads.shutdown)
             # However it comes to the end, nothing is left running: another one may follow here.
             leaving.callback(self._notifier.close)
             leaving.callback(places.release)
@@ -260,7 +268,9 @@ class Supervisor:
 
     def _open_bucket(self, settings: Settings) -> Bucket:
         replica = replica_of(settings)
-        return Bucket(lambda: self._open_store(replica), self._clock)
+        bucket = Bucket(lambda: self._open_store(replica), self._clock)
+        bucket.start_threads()
+        return bucket
 
     def _halt(self, lease: Holder) -> None:
         self._roster.halt(lease)
