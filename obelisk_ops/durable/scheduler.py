@@ -241,15 +241,14 @@ class Scheduler:
         if not self._ended:
             self._arrivals.append((self._record_attempts, ()))
         self._ended.append((attempt, result, error))
-        if self._rounds.is_going:  # its end looks whether something is left
-            self._rounds.collector.arrived()
-        else:
+        if not self._rounds.is_going:  # else its end looks whether something is left
             # If nothing else runs nobody would share this commit.
             is_alone = self.workshop.is_idle and not self.workshop.is_starting
             self._rounds.hurry(is_alone=is_alone)
 
     def _record_attempts(self) -> None:
         """Record how attempts ended, and go on with their workflows, one after the other."""
+        self._rounds.collector.arrived(len(self._ended))
         self.guard.lower()
         try:
             while self._ended:

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from obelisk_ops.durable.collector import MANY, REST_S, Collector
+from obelisk_ops.durable import collector as module
+from obelisk_ops.durable.collector import MANY, REST_S, RESTS_MAX, Collector
 
 
 class Loop:
@@ -23,6 +24,11 @@ class Loop:
 
     def cancel(self) -> None:
         self.alarms.clear()
+
+    def ring(self) -> None:
+        [(_, call)] = self.alarms
+        self.alarms.clear()
+        call()
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +64,42 @@ def test_arrivals_of_several_rounds_are_no_burst(loop: Any) -> None:
         arrive(collector, MANY - 1)
         collector.round_begins()
     assert gc.isenabled()
+
+
+def test_it_rests_as_long_as_the_burst_goes_on(loop: Any) -> None:
+    collector = Collector(loop)
+    arrive(collector, MANY)
+    for _ in range(3):
+        collector.round_begins()
+        arrive(collector, MANY)
+        loop.ring()
+        assert not gc.isenabled()
+    loop.ring()
+    assert gc.isenabled()
+
+
+def test_of_a_burst_that_does_not_end_it_gets_its_turn(loop: Any) -> None:
+    collector = Collector(loop)
+    rings = 0
+    collector.arrived(MANY)
+    while not gc.isenabled():
+        collector.round_begins()
+        collector.arrived(MANY)
+        loop.ring()
+        rings += 1
+    assert rings == RESTS_MAX
+
+
+def test_it_works_once_much_is_made_and_kept(
+    loop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector = Collector(loop)
+    collector.arrived(MANY)
+    monkeypatch.setattr(module, "OBJECTS_MAX", gc.get_count()[0] + 100)
+    kept: list[list[int]] = [[] for _ in range(200)]
+    loop.ring()
+    assert gc.isenabled()
+    assert kept
 
 
 def test_an_engine_that_is_closed_leaves_it_at_work(loop: Any) -> None:

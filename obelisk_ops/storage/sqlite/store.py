@@ -327,31 +327,31 @@ class SqliteStore(SqliteReader):
 
     def _write(self, writes: Sequence[Write]) -> None:
         """Write the rows of all writes, one statement for each table that is touched."""
-        self._log.insert([row for write in writes for row in write.log])
-        writes = [write for write in writes if not write.is_log_only]
-        if not writes:
-            return
-        self._states.insert([astuple(row) for w in writes for row in w.created])
-        changed = {change.key: astuple(change) for w in writes for change in w.changed}
+        self._log.insert(list(chain.from_iterable([write.log for write in writes])))
+        others = [write for write in writes if not write.is_log_only]
+        if others:
+            self._write_others(_gathered(others))
+
+    def _write_others(self, rows: Mapping[str, list[Any]]) -> None:
+        self._states.insert([astuple(row) for row in rows["created"]])
+        changed = {change.key: astuple(change) for change in rows["changed"]}
         self._many("change_states", list(changed.values()))
-        self._many("add_inbox", [row for write in writes for row in write.inbox])
-        self._many("arm_timers", [row for write in writes for row in write.timers])
-        self._many("disarm_timers", [row for write in writes for row in write.timers_done])
-        self._many("drop_letters", list(chain.from_iterable(w.letters_done for w in writes)))
-        refusals = list(chain.from_iterable(w.refusals for w in writes))
-        self._many("put_refusals", refusals)
-        self._many("forget_refusals", refusals)
-        crons = {row.id: _columns(row) for write in writes for row in write.crons}
+        self._many("add_inbox", rows["inbox"])
+        self._many("arm_timers", rows["timers"])
+        self._many("disarm_timers", rows["timers_done"])
+        self._many("drop_letters", rows["letters_done"])
+        self._many("put_refusals", rows["refusals"])
+        self._many("forget_refusals", rows["refusals"])
+        crons = {row.id: _columns(row) for row in rows["crons"]}
         self._many("put_crons", list(crons.values()))
-        self._many("drop_crons", list(chain.from_iterable(w.crons_gone for w in writes)))
-        self._many("put_beats", [row for write in writes for row in write.beats])
-        self._many("drop_beats", [row for write in writes for row in write.beats_done])
-        self._many("add_outputs", [row for write in writes for row in write.outputs])
-        self._many("put_starts", [row for write in writes for row in write.starts])
-        self._many("drop_starts", [row for write in writes for row in write.starts_gone])
-        pruned = list(chain.from_iterable(w.pruned for w in writes))
+        self._many("drop_crons", rows["crons_gone"])
+        self._many("put_beats", rows["beats"])
+        self._many("drop_beats", rows["beats_done"])
+        self._many("add_outputs", rows["outputs"])
+        self._many("put_starts", rows["starts"])
+        self._many("drop_starts", rows["starts_gone"])
         for name in PRUNING:
-            self._many(name, pruned)
+            self._many(name, rows["pruned"])
 
     def _many(self, name: str, rows: list[Any]) -> None:
         if rows:
@@ -363,6 +363,12 @@ class SqliteStore(SqliteReader):
                 self._execute("ROLLBACK")
         except apsw.Error as error:
             raise translate(error, self.path) from error
+
+
+def _gathered(writes: Sequence[Write]) -> dict[str, list[Any]]:
+    """Return the rows of all writes by field; not in Python, for most of them have none."""
+    fields = zip(Write.__struct_fields__, zip(*map(astuple, writes), strict=True), strict=True)
+    return {name: list(chain.from_iterable(rows)) for name, rows in list(fields)[1:]}
 
 
 def _casefold(*texts: Any) -> Any:  # noqa: ANN401 - as SQLite calls it, with one or NULL
