@@ -11,7 +11,9 @@ Every error this package raises on purpose.
     │   └── CommandNotFound             command_not_found    127
     ├── ConfigError                     config               3
     ├── Unproven                        unknown              4
-    │   └── NotFinished                 not_finished         4
+    │   ├── NotFinished                 not_finished         4
+    │   ├── LimitExceeded               limit_exceeded       4   of time or memory
+    │   └── ReaderCrashed               reader_crashed       4   of what a database holds
     ├── Degraded                        degraded             5   lagging, or data unsent
     ├── Unavailable                     unavailable          6
     │   ├── StorageUnavailable          storage_unavailable  6   disk full, locked, I/O error
@@ -126,6 +128,14 @@ class Unproven(OpsError, code="unknown", exit_status=4):
 
 class NotFinished(Unproven, code="not_finished"):
     """The execution has no result yet."""
+
+
+class LimitExceeded(Unproven, code="limit_exceeded"):
+    """To read a database takes more time or memory than reading may."""
+
+
+class ReaderCrashed(Unproven, code="reader_crashed"):
+    """The process that read a database died of it; nobody else was harmed."""
 
 
 class Degraded(OpsError, code="degraded", exit_status=5):

@@ -40,10 +40,12 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def start(*argv: str | Path, cwd: Path | None = None) -> subprocess.Popen[str]:
+def start(
+    *argv: str | Path, cwd: Path | None = None, as_group: bool = False
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [PROGRAM, *map(str, argv)], cwd=cwd, env=environment(), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0 if as_group else None,
     )  # fmt: skip
 
 

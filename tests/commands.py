@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import pytest
 
@@ -46,10 +48,20 @@ class Commands:
     def run(self, *arguments: str | Path) -> Ran:
         """Run one command to its end."""
         self._capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main(["-c", str(self._config), *map(str, arguments)])
-        out, err = self._capsys.readouterr()
-        return Ran(int(left.value.code or 0), out, err)
+        return run_here("-c", self._config, *arguments)
+
+
+def run_here(*arguments: str | Path) -> Ran:
+    """Run a command, and what it goes on with in a child: both print into the same files."""
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as left:
+            main([*map(str, arguments)])
+        return Ran(int(left.value.code or 0), _written(out), _written(err))
+
+
+def _written(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()
 
 
 def commands_for(

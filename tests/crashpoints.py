@@ -25,11 +25,13 @@ REFUSABLE = ("open", "write", "fsync", "link", "replace", "mkdir", "chmod")
 
 @contextmanager
 def watched(before: Callable[[str, tuple[Any, ...]], None]) -> Iterator[None]:
-    """Call *before* with the name and the arguments of each call, in this process."""
+    """Call *before* with the name and the arguments of each call, in this process alone."""
+    here = os.getpid()
 
     def wrapped(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **more: Any) -> Any:
-            before(name, arguments)
+            if os.getpid() == here:  # and not in a child, which has a count of its own
+                before(name, arguments)
             return real(*arguments, **more)
 
         return call

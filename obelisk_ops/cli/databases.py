@@ -7,13 +7,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import click
 from rich.filesize import decimal
 
-from obelisk_ops import process, settings
+from obelisk_ops import settings
 from obelisk_ops.cli.output import waiting
 from obelisk_ops.core import when
 from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.restore.databases import (
+    BACKUP_S,
+    FILE_S,
     Backup,
     BackupInPlace,
     FileHere,
@@ -25,26 +28,36 @@ from obelisk_ops.restore.databases import (
 )
 from obelisk_ops.restore.source import open_source, replica_settings
 
-#: What a command may use more than at its start while it reads.
-_MEMORY_BYTES = 2 * 1024 * 1024 * 1024
+_WITHIN = "obelisk_ops.within"
+
+
+def allow(within_s: float | None) -> None:
+    """Let this command read for so many seconds, instead of as long as is usual."""
+    click.get_current_context().meta[_WITHIN] = within_s
+
+
+def usual_limit_s(database: str) -> float:
+    """Return how long reading what *database* names may usually take."""
+    return BACKUP_S if is_backup(database) else FILE_S
 
 
 @contextmanager
 def readable(database: str, config: Path | None, *, restored: bool = False) -> Iterator[Place]:
     """
-    Give what *database* names, to be read; what it holds may not take all memory.
+    Give what *database* names, to be read for as long as the command may.
 
     A backup is read where it is; with *restored* from a copy, which lies in a private folder
     for as long as the block runs.
     """
     meant = parse_database(database, exists=lambda text: Path(text).exists())
-    with process.memory_limit(_MEMORY_BYTES):
-        if isinstance(meant, LocalFile):
-            path = meant.path.absolute()
-            yield FileHere(name=str(path), path=path)
-            return
-        with _backup(meant, database, config, restored=restored) as place:
-            yield place
+    context = click.get_current_context(silent=True)
+    within_s = context.meta.get(_WITHIN) if context else None
+    if isinstance(meant, LocalFile):
+        path = meant.path.absolute()
+        yield FileHere(name=str(path), path=path, limit_s=within_s or FILE_S)
+        return
+    with _backup(meant, database, config, restored=restored) as place:
+        yield replace(place, limit_s=within_s) if within_s else place
 
 
 @contextmanager

@@ -43,6 +43,7 @@ from obelisk_ops.durable.handle import ending, outcome
 from obelisk_ops.durable.supervised import prove
 from obelisk_ops.errors import Nondeterminism, NotFinished
 from obelisk_ops.inspect.situation import situation_of
+from obelisk_ops.process import apart
 
 _POLL_S = 0.05
 _PROOF_S = 2.0
@@ -199,6 +200,7 @@ def result(
     """Print the value of a finished execution as one line of JSON."""
     with open_reader_of(config, database, follow=wait_s is not None) as reader:
         if wait_s is not None:
+            apart.lift()  # it may take days
             limit_s = None if wait_s < 0 else wait_s
             asyncio.run(_wait(reader, execution_id, database, limit_s))
         row = find(reader, execution_id, database)

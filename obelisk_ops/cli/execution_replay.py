@@ -19,6 +19,7 @@ from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.durable.flow.loader import load_named
 from obelisk_ops.errors import InvalidInput
 from obelisk_ops.inspect.histories import history_in
+from obelisk_ops.process import apart
 
 _HELP = "n next, p previous, NUMBER that version, l locals, w where it is, q quit"
 
@@ -56,6 +57,7 @@ def replay(  # noqa: PLR0913 - one for each option
     with open_reader_of(config, database) as reader:
         row = find(reader, execution_id, database)
         history = history_in(reader, row)
+    apart.lift()  # from here on it is the user's code
     function = load_named(target, history.function)
     last = len(history.events) - 1
     if until is not None and not 0 <= until <= last:

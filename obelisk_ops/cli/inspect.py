@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.filesize import decimal
 
+from obelisk_ops.cli.confined import confined
 from obelisk_ops.cli.databases import readable
 from obelisk_ops.cli.others import overview_json, show_executions, show_steps
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
@@ -37,6 +38,7 @@ from obelisk_ops.restore.service import Plan
 )
 @json_option
 @click.pass_obj
+@confined
 def inspect(  # noqa: PLR0913 - what a command line has
     config: Path | None, database: str, *, as_list: bool, execution_id: str | None,
     state: str | None, limit: int, restored: bool, as_json: bool,

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
 from click.shell_completion import CompletionItem
 
+from obelisk_ops.cli.confined import confined
 from obelisk_ops.cli.databases import readable
 from obelisk_ops.core.clock import SystemClock, iso
 from obelisk_ops.core.ports import ExecutionFilter, LogReader, StateRow
 from obelisk_ops.core.when import At, parse
 from obelisk_ops.errors import CorruptDatabase, ExecutionNotFound, InvalidWhen
+from obelisk_ops.inspect.apart import read_apart
+from obelisk_ops.process.apart import Limits
 from obelisk_ops.report.model import RestorePoint
 from obelisk_ops.restore.databases import FileHere
 from obelisk_ops.restore.service import Plan
@@ -24,24 +27,52 @@ from obelisk_ops.storage.unbegun import WholeReader
 from obelisk_ops.supervise.sidecar import Sidecar
 
 _COMPLETED_MAX = 1000
+_OFFERED = msgspec.json.Decoder(list[tuple[str, str]])
+_SHELL_WAITS = Limits(time_s=2.0)
+#: What is raised by a row of another form than any that was ever written, or is nested without
+#: end. A database may hold anything.
+_MEANINGLESS = (
+    msgspec.DecodeError, RecursionError, LookupError, TypeError, ValueError, AttributeError,
+)  # fmt: skip
 
-readable_option = click.option(
+F = TypeVar("F", bound=Callable[..., Any])
+
+_database_option = click.option(
     "--db", "database", required=True, metavar="DB",
     help="A file, or a backup: NAME, NAME@WHEN, s3://…",
 )  # fmt: skip
 
 
-def _complete(ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem]:
-    """Offer the ids of a database that was named before: ``--db runs.db <TAB>``."""
-    database = ctx.params.get("database")
+def readable_option(command: F) -> F:
+    """Give a command ``--db`` to read from, in a process with limits; see ``confined``."""
+    return _database_option(confined(command))
+
+
+def offered(
+    database: str, read: Callable[[LogReader], Sequence[tuple[str, str]]]
+) -> list[CompletionItem]:
+    """Offer what *read* finds, a name and what it is: ``--db runs.db <TAB>``."""
+
+    def look() -> list[tuple[str, str]]:
+        with open_reader_of(None, database) as reader:
+            return list(read(reader))
+
     with suppress(Exception):  # a shell has no use for an error
-        with open_reader_of(None, str(database)) as reader:
-            rows = reader.executions(ExecutionFilter(limit=_COMPLETED_MAX))
-        return [
-            CompletionItem(row.id, help=f"{row.function}, {row.state}")
-            for row in rows if row.id.startswith(typed)
-        ]  # fmt: skip
+        found = read_apart(look, _OFFERED, name=database, limits=_SHELL_WAITS)
+        return [CompletionItem(name, help=about) for name, about in found]
     return []
+
+
+def _complete(ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Offer the ids of a database that was named before."""
+    wanted = ExecutionFilter(limit=_COMPLETED_MAX)
+    return offered(
+        str(ctx.params.get("database")),
+        lambda reader: [
+            (row.id, f"{row.function}, {row.state}")
+            for row in reader.executions(wanted) if row.id.startswith(typed)
+        ],
+    )  # fmt: skip
 
 
 id_argument = click.argument("execution_id", metavar="ID", shell_complete=_complete)
@@ -109,9 +140,9 @@ def damage_named(database: str) -> Iterator[None]:
     """
     try:
         yield
-    except (msgspec.DecodeError, RecursionError) as error:  # or nested without end
+    except _MEANINGLESS as error:
         raise CorruptDatabase(
-            f"{database} holds an event that cannot be read: {error}",
+            f"{database} holds an event that cannot be read: {type(error).__name__}: {error}",
             hint="look at an older state: --db NAME@WHEN, or restore NAME --at WHEN",
         ) from error
 

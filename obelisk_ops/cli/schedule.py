@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 from msgspec import Raw
 
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
-from obelisk_ops.cli.reading import moment, open_reader_of, readable_option
+from obelisk_ops.cli.reading import moment, offered, open_reader_of, readable_option
 from obelisk_ops.cli.run import TakesJson, database_option, target_argument
 from obelisk_ops.core import cron, ids, schedules
 from obelisk_ops.core.clock import SystemClock, iso
@@ -36,11 +36,10 @@ _SHOWN_TIMES = 3
 
 def _complete(ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem]:
     """Offer the ids of a database that was named before: ``--db runs.db <TAB>``."""
-    try:
-        with open_reader_of(None, str(ctx.params.get("database"))) as reader:
-            return [CompletionItem(r.id) for r in reader.crons() if r.id.startswith(typed)]
-    except Exception:  # noqa: BLE001 - a shell has no use for an error
-        return []
+    return offered(
+        str(ctx.params.get("database")),
+        lambda reader: [(row.id, "") for row in reader.crons() if row.id.startswith(typed)],
+    )
 
 
 id_argument = click.argument("schedule_id", metavar="ID", shell_complete=_complete)

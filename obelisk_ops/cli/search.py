@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,9 @@ def search(
     folder = settings.cache_folder() / "search"
     with Catalogue(folder, f"{place.endpoint or 'AWS'} {place.url}") as catalogue:
         if not no_refresh:
-            store = open_store(place, in_bulk=True)
+            opener = partial(open_store, place, in_bulk=True)
             with _progress() as progress:
-                refresh(store, place.prefix, catalogue, SystemClock(), progress)
+                refresh(opener, place.prefix, catalogue, SystemClock(), progress)
         columns, rows = _answer(catalogue, sql, query)
         failures = catalogue.failures()
         backups, executions = catalogue.counts()

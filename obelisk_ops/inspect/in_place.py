@@ -20,8 +20,6 @@ from obelisk_ops.replica.image import Image
 
 _SECTOR_BYTES = 4096
 _CACHE_KIB = 16 * 1024
-#: in memory, or sorting a lot of rows would look for a place on a disk
-_TEMPORARY_IN_MEMORY = 2
 
 _numbers = itertools.count(1)
 
@@ -50,7 +48,7 @@ def open_in_place(image: Image, name: str, *, limit_s: float) -> Iterator[apsw.C
             raise Unproven(
                 f"{name} could not be read within {limit_s:g} s",
                 hint="the bucket is slow, or much of it was read: restore it, and look into "
-                "the copy",
+                "the copy, or allow more time with --within",
             )
 
     with translated(name, limit_s), _file_system(image) as vfs:
@@ -62,7 +60,6 @@ def open_in_place(image: Image, name: str, *, limit_s: float) -> Iterator[apsw.C
         )
         try:
             harden(connection)
-            connection.pragma("temp_store", _TEMPORARY_IN_MEMORY)
             connection.pragma("cache_size", -_CACHE_KIB)
             deadline(connection, ends_at)
             yield connection

@@ -29,9 +29,9 @@ import apsw
 from obelisk_ops.errors import (
     CorruptDatabase,
     DatabaseNotFound,
+    LimitExceeded,
     OpsError,
     StorageUnavailable,
-    Unproven,
     VerificationFailed,
 )
 from obelisk_ops.storage.sqlite.errors import translate
@@ -66,6 +66,11 @@ _LIMITS = {
     apsw.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
     apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1_000,
 }
+_PRAGMAS = {
+    "query_only": 1, "cell_size_check": 1, "mmap_size": 0,
+    # in memory, or sorting a lot of rows would look for a place on a disk
+    "temp_store": 2,
+}  # fmt: skip
 
 
 class View(StrEnum):
@@ -103,7 +108,7 @@ def open_read_only(path: Path, *, limit_s: float) -> Iterator[apsw.Connection]:
     Raises:
         DatabaseNotFound: There is no such file.
         CorruptDatabase: It is damaged, or no database.
-        Unproven: The time was over.
+        LimitExceeded: The time was over, or it holds too much.
         StorageUnavailable: It cannot be read now.
     """
     ends_at = time.monotonic() + limit_s
@@ -122,7 +127,7 @@ def harden(connection: apsw.Connection) -> None:
         connection.config(switch, setting)
     for limit, most in _LIMITS.items():
         connection.limit(limit, most)
-    for name, value in (("query_only", 1), ("cell_size_check", 1), ("mmap_size", 0)):
+    for name, value in _PRAGMAS.items():
         connection.pragma(name, value)
 
 
@@ -139,12 +144,25 @@ def translated(name: Path | str, limit_s: float) -> Iterator[None]:
     try:
         yield
     except (MemoryError, apsw.NoMemError):
-        raise VerificationFailed(
-            f"{name} holds more than fits into the memory that a reader may use",
-            hint="look at a part of it with sqlite3",
-        ) from None
+        raise too_much_memory(name) from None
     except apsw.Error as error:
         raise _translate(error, name, limit_s) from error
+
+
+def too_much_memory(name: Path | str) -> LimitExceeded:
+    """Return what is said of a database that holds more than a reader may keep in memory."""
+    return LimitExceeded(
+        f"{name} holds more than fits into the memory that a reader may use",
+        hint="it is large, or made to be: commands that read allow more with --memory",
+    )
+
+
+def too_much_time(name: Path | str, limit_s: float) -> LimitExceeded:
+    """Return what is said of a database that takes longer than *limit_s*."""
+    return LimitExceeded(
+        f"{name} could not be read within {limit_s:g} s",
+        hint="it is large, or made to be slow: commands that read take longer with --within",
+    )
 
 
 def find_view(path: Path) -> View:
@@ -197,10 +215,7 @@ def _connect(path: Path, view: View) -> apsw.Connection:
 def _translate(error: apsw.Error, path: Path | str, limit_s: float) -> OpsError:
     match error:
         case apsw.InterruptError():
-            return Unproven(
-                f"{path} could not be read within {limit_s:g} s",
-                hint="it is large, or made to be slow; look at it with sqlite3",
-            )
+            return too_much_time(path, limit_s)
         case apsw.SQLError() | apsw.TooBigError():
             return VerificationFailed(f"{path} does not hold what its schema says: {error}")
         case apsw.ReadOnlyError():

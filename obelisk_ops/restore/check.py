@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from obelisk_ops.errors import CorruptDatabase, VerificationFailed
 from obelisk_ops.inspect import summary
+from obelisk_ops.inspect.apart import read_apart
 from obelisk_ops.inspect.opening import open_read_only
 from obelisk_ops.inspect.summary import InFlight
+from obelisk_ops.process.apart import Limits
 
 #: bytes that are checked per second at the very least; below that something is wrong
 _SLOWEST_BYTES_PER_S = 1_000_000
@@ -30,15 +34,26 @@ class Checked:
     in_flight: tuple[InFlight, ...] = ()
 
 
+_CHECKED = msgspec.json.Decoder(Checked)
+
+
 def check_copy(path: Path) -> Checked:
     """
-    Check a file that nobody else can have open.
+    Check a file that nobody else can have open, in a process of its own.
 
     Raises:
         CorruptDatabase: SQLite finds it damaged.
         VerificationFailed: A log of a workflow database has a hole.
+        LimitExceeded: That takes too long, or too much memory.
+        ReaderCrashed: The process that read it crashed.
     """
     limit_s = _PATIENCE_S + path.stat().st_size / _SLOWEST_BYTES_PER_S
+    return read_apart(
+        lambda: _check(path, limit_s), _CHECKED, name=path, limits=Limits(time_s=limit_s)
+    )
+
+
+def _check(path: Path, limit_s: float) -> Checked:
     with open_read_only(path, limit_s=limit_s) as connection, connection:
         damage = summary.quick_check(connection)
         if damage:

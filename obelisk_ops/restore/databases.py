@@ -22,8 +22,8 @@ from obelisk_ops.inspect.summary import Summary, summarise, summarise_in_place
 from obelisk_ops.replica.image import Image
 from obelisk_ops.restore.service import Plan, Restored, Source, make_plan, restore
 
-#: How long a command reads at most: what is here, and what has to come from the bucket.
-_FILE_S, _BACKUP_S = 60.0, 600.0
+#: How long a command usually reads at most: what is here, and what has to come from the bucket.
+FILE_S, BACKUP_S = 60.0, 600.0
 
 _NAMED_EPOCH = re.compile(r"([^/@]+)@(e[0-9]+/txid:.*)")
 
@@ -63,14 +63,15 @@ class FileHere:
     name: str
     path: Path
     plan: Plan | None = None
+    limit_s: float = FILE_S
 
     def open(self) -> AbstractContextManager[apsw.Connection]:
         """See ``open_read_only``."""
-        return open_read_only(self.path, limit_s=_FILE_S)
+        return open_read_only(self.path, limit_s=self.limit_s)
 
     def summarise(self) -> Summary:
         """See ``summarise``."""
-        return summarise(self.path, limit_s=_FILE_S)
+        return summarise(self.path, limit_s=self.limit_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,14 +81,15 @@ class BackupInPlace:
     name: str
     plan: Plan
     image: Image
+    limit_s: float = BACKUP_S
 
     def open(self) -> AbstractContextManager[apsw.Connection]:
         """See ``open_in_place``."""
-        return open_in_place(self.image, self.name, limit_s=_BACKUP_S)
+        return open_in_place(self.image, self.name, limit_s=self.limit_s)
 
     def summarise(self) -> Summary:
         """See ``summarise_in_place``."""
-        return summarise_in_place(self.image, self.name, limit_s=_BACKUP_S)
+        return summarise_in_place(self.image, self.name, limit_s=self.limit_s)
 
 
 Place: TypeAlias = FileHere | BackupInPlace

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+
+import msgspec
 
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.errors import (
     ConfigError,
     CorruptDatabase,
     DamagedObject,
+    LimitExceeded,
     OpsError,
+    ReaderCrashed,
     ReplicaNotFound,
     RestorePointNotFound,
     Unproven,
@@ -25,13 +30,15 @@ from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.replica.survey import Listed, read_listed, survey
 from obelisk_ops.search.catalogue import Catalogue
 from obelisk_ops.search.contents import Contents, read_contents
+from obelisk_ops.search.crew import Crew
 
-#: Waiting for the bucket is most of it, so more than there are processors.
-_THREADS = 8
 _ONE_S = 60.0
 
 #: What is wrong with a backup itself: it is not tried again until it changes.
-_WRONG = (ConfigError, CorruptDatabase, DamagedObject, VerificationFailed)
+_WRONG = (
+    ConfigError, CorruptDatabase, DamagedObject, LimitExceeded, ReaderCrashed,
+    VerificationFailed,
+)  # fmt: skip
 #: What may be otherwise the next time.
 _PASSING = (RestorePointNotFound, ReplicaNotFound, Unproven)
 
@@ -42,8 +49,11 @@ class _Read:
     contents: Contents
 
 
+_READ = msgspec.json.Decoder(_Read)
+
+
 def refresh(
-    store: ObjectStore,
+    open_store: Callable[[], ObjectStore],
     prefix: str,
     catalogue: Catalogue,
     clock: Clock,
@@ -55,7 +65,7 @@ def refresh(
     Each is kept as soon as it is read: what is interrupted goes on from there.
 
     Args:
-        store: The bucket.
+        open_store: Opens the bucket; every process that reads needs connections of its own.
         prefix: Where the backups are.
         catalogue: What is known.
         clock: For the moment at which a backup was read.
@@ -66,18 +76,14 @@ def refresh(
         CredentialsError: It may not be read.
     """
     known = catalogue.marks()
-    listed = list(survey(store, prefix))
+    listed = list(survey(open_store(), prefix))
     catalogue.forget(known.keys() - {one.name for one in listed})
     changed = [one for one in listed if known.get(one.name) != one.mark]
-    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        work = {pool.submit(_read, store, prefix, one): one for one in changed}
-        try:
-            for done, future in enumerate(as_completed(work), 1):
-                _keep(catalogue, work[future], future, clock.now_ms())
-                progress(done, len(changed))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    crew = Crew(lambda: partial(_read, open_store(), prefix), _READ, one_s=_ONE_S)
+    with closing(crew.read({one.name: one for one in changed})) as found:
+        for done, (one, read) in enumerate(found, 1):
+            _keep(catalogue, one, read, clock.now_ms())
+            progress(done, len(changed))
     return len(changed)
 
 
@@ -96,15 +102,13 @@ def _read(store: ObjectStore, prefix: str, listed: Listed) -> _Read:
         return _Read((point.epoch, point.txid), read_contents(connection))
 
 
-def _keep(catalogue: Catalogue, listed: Listed, future: Future[_Read], now_ms: int) -> None:
-    try:
-        read = future.result()
-    except (*_WRONG, *_PASSING) as error:
-        mark = listed.mark if isinstance(error, _WRONG) else ""
-        catalogue.put_failure(listed.name, mark, _said(error), now_ms)
-        return
-    catalogue.put(listed.name, listed.mark, read.point, read.contents, now_ms)
-
-
-def _said(error: OpsError) -> str:
-    return error.message
+def _keep(catalogue: Catalogue, listed: Listed, read: _Read | OpsError, now_ms: int) -> None:
+    match read:
+        case _Read():
+            catalogue.put(listed.name, listed.mark, read.point, read.contents, now_ms)
+        case OpsError() if isinstance(read, _WRONG):
+            catalogue.put_failure(listed.name, listed.mark, read.message, now_ms)
+        case OpsError() if isinstance(read, _PASSING):
+            catalogue.put_failure(listed.name, "", read.message, now_ms)
+        case _:
+            raise read

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import resource
 import shutil
 import signal
 import subprocess
@@ -312,19 +311,18 @@ def test_a_missing_version_is_found(workflow: Path) -> None:
 @pytest.mark.fault(34)
 @pytest.mark.skipif(sys.platform != "linux", reason="not on this platform: limits of memory")
 def test_a_value_that_is_too_large_does_not_take_all_memory(
-    workflow: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    workflow: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     connection = new_database(workflow)
     connection.pragma("application_id", APPLICATION_ID)
     connection.execute("UPDATE log SET body = replace(hex(zeroblob(50000000)), '0', 'x')"
                        " WHERE execution = 3 AND version = 0")  # fmt: skip
     connection.close()
-    monkeypatch.setattr("obelisk_ops.cli.databases._MEMORY_BYTES", 150_000_000)
-    before = resource.getrlimit(resource.RLIMIT_DATA)
     commands = Commands(workflow.parent / "no.yml", capsys)
 
-    ran = commands.run("execution", "show", "busy", "--db", workflow, "--json")
+    ran = commands.run(
+        "execution", "show", "busy", "--db", workflow, "--memory", "150MiB", "--json"
+    )
 
-    assert (ran.status, ran.error["code"]) == (10, "verification_failed")
-    assert "memory" in ran.error["message"]
-    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+    assert (ran.status, ran.error["code"]) == (4, "limit_exceeded")
+    assert "--memory" in ran.error["hint"]

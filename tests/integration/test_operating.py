@@ -17,7 +17,7 @@ from click.shell_completion import ShellComplete
 from obelisk_ops.cli import main
 from obelisk_ops.process import boot_id
 from obelisk_ops.storage.sqlite.beside import folder
-from tests.commands import Ran
+from tests.commands import Ran, run_here
 from tests.support import wait_until
 
 CODE = Path(__file__).with_name("operated.py")
@@ -36,10 +36,7 @@ class Commands:
     def run(self, *argv: str | Path, json: bool = True) -> Ran:
         self._capsys.readouterr()
         more = ("--json",) if json else ()
-        with pytest.raises(SystemExit) as left:
-            main(["execution", *map(str, argv), "--db", str(self.db), *more])
-        out, err = self._capsys.readouterr()
-        return Ran(int(left.value.code or 0), out, err)
+        return run_here("execution", *argv, "--db", self.db, *more)
 
     def __call__(self, *argv: str | Path) -> Any:
         return self.run(*argv).told

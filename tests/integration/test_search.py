@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -40,9 +41,9 @@ class Bucket:
 
     def refresh(self) -> int:
         """Bring the catalogue up to date; return how many backups were read."""
-        store = open_store(self.place)
+        opener = partial(open_store, self.place)
         with Catalogue(self.cache, self.place.url) as catalogue:
-            return refresh(store, self.place.prefix, catalogue, SystemClock(), _ignore)
+            return refresh(opener, self.place.prefix, catalogue, SystemClock(), _ignore)
 
     def ids(self, query: Query) -> list[str]:
         with Catalogue(self.cache, self.place.url) as catalogue:

@@ -6,10 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
+from obelisk_ops.errors import LimitExceeded
 from obelisk_ops.inspect import summary
+from obelisk_ops.inspect.apart import read_apart
 from obelisk_ops.inspect.meaning import FAILED, OK, SKIPPED, Code, Meaning, read_meaning
 from obelisk_ops.inspect.opening import open_read_only
 from obelisk_ops.litestream.ltx import Header
+from obelisk_ops.process.apart import Limits
 from obelisk_ops.replica.catalogue import LtxFile
 from obelisk_ops.replica.line import breaks
 
@@ -37,15 +42,30 @@ class Looked:
     database_id: str | None = None
 
 
+_LOOKED = msgspec.json.Decoder(Looked)
+_MORE = "raise drill.timeout; or restore it, and inspect the copy with more --memory"
+
+
 def look_at(path: Path, expected: Expected, *, code: Code | None, limit_s: float) -> Looked:
     """
-    Check a copy that nobody else has open.
+    Check a copy that nobody else has open, in a process of its own.
 
     Raises:
         CorruptDatabase: It is no database.
         VerificationFailed: It does not hold what its schema says.
-        Unproven: It could not be read in *limit_s*.
+        LimitExceeded: It could not be read in *limit_s*, or in the memory for it.
+        ReaderCrashed: The process that read it crashed.
     """
+    try:
+        return read_apart(
+            lambda: _look(path, expected, code, limit_s), _LOOKED, name=path,
+            limits=Limits(time_s=limit_s),
+        )  # fmt: skip
+    except LimitExceeded as error:
+        raise LimitExceeded(error.message, hint=_MORE) from None
+
+
+def _look(path: Path, expected: Expected, code: Code | None, limit_s: float) -> Looked:
     checks = {"txid": OK, "line": _line(expected), "size": _size(path, expected)}
     with open_read_only(path, limit_s=limit_s) as connection, connection:
         damage = summary.quick_check(connection)

@@ -48,10 +48,13 @@ _AUTOCHECKPOINT_PAGES = 1000
 class SqliteReader(Archive):
     """See LogReader. One connection, for one thread at a time."""
 
+    _is_lent = False
+
     def __init__(self, path: Path, connection: apsw.Connection | None = None) -> None:
         self.path = path
         self._connection = connection or open_shared(path, readonly=True)
         if connection is not None:
+            self._is_lent = True
             refuse_foreign(connection, path)
         # SQLite's lower() knows no letters but A to Z.
         self._connection.create_scalar_function("casefold", _casefold, 1, deterministic=True)
@@ -96,11 +99,12 @@ class SqliteReader(Archive):
 
     def crons(self) -> list[CronRow]:
         """See LogReader.crons."""
-        return [_cron_row(row) for row in self._rows("list_crons")]
+        rows = self._rows("list_crons") if self._has("cron") else []
+        return [_cron_row(row) for row in rows]
 
     def cron(self, schedule_id: str) -> CronRow | None:
         """See LogReader.cron."""
-        rows = self._rows("find_cron", (schedule_id,))
+        rows = self._rows("find_cron", (schedule_id,)) if self._has("cron") else []
         return _cron_row(rows[0]) if rows else None
 
     def beats(self, key: int) -> dict[int, Beat]:
@@ -166,13 +170,17 @@ class SqliteReader(Archive):
         try:
             return list(starmap(Event, self._connection.execute(QUERIES[name], values)))
         except apsw.Error as error:
-            raise translate(error, self.path) from error
+            raise self._in_words(error) from error
 
     def _rows(self, name: str, values: Any = None) -> list[Any]:  # noqa: ANN401
         try:
             return self._connection.execute(QUERIES[name], values).fetchall()
         except apsw.Error as error:
-            raise translate(error, self.path) from error
+            raise self._in_words(error) from error
+
+    def _in_words(self, error: apsw.Error) -> Exception:
+        # Whoever has lent a connection knows its limits, and says when one was exceeded.
+        return error if self._is_lent else translate(error, self.path)
 
 
 class SqliteMailbox(SqliteReader):

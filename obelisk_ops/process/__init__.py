@@ -3,29 +3,29 @@ Starting other programs: no shell, a chosen environment, and no orphan.
 
 The only place that calls subprocess, and that forks. A child is put in its own session (so a
 Ctrl-C on the terminal reaches the parent alone, which then stops its children
-in order) and, on Linux, is killed by the kernel when its parent dies.
+in order) and, on Linux, is killed by the kernel when its parent dies. What reads a database
+that may be hostile does so in ``apart``.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO
 
+from obelisk_ops.process.nature import adopt_orphans, die_with_parent
+
 #: a started program, for the annotations of those who started it
 Child = subprocess.Popen[bytes]
 
-_STATM = Path("/proc/self/statm")
-_DATA_FIELD = 5
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 #: what a program in front of another one passes on to it
 FORWARDED = (
@@ -35,10 +35,6 @@ FORWARDED = (
 
 #: What to do where no more processes or threads can be started.
 MORE_PROCESSES = "raise TasksMax= of the service, ulimit -u, or the pids of the container"
-
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def spawn(
@@ -68,7 +64,7 @@ def spawn(
     def prepare() -> None:
         if niceness:
             os.nice(niceness)
-        _die_with_parent()
+        die_with_parent()
 
     return subprocess.Popen(
         [str(part) for part in argv],
@@ -104,7 +100,7 @@ def converse(
         stderr=subprocess.PIPE,
         pass_fds=(keep,),
         start_new_session=True,
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call
+        preexec_fn=die_with_parent,  # noqa: PLW1509 - it makes one system call
     )
 
 
@@ -123,7 +119,7 @@ def start_in_front(argv: Sequence[str | Path], *, env: Mapping[str, str]) -> Chi
     def prepare() -> None:
         if gets_terminal:
             _take_terminal()
-        _die_with_parent(signal.SIGTERM)
+        die_with_parent(signal.SIGTERM)
 
     return subprocess.Popen(
         [str(part) for part in argv],
@@ -148,13 +144,12 @@ def stay_as_init() -> None:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    if _libc is not None:
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans()
     gets_terminal = _has_terminal()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
     child = os.fork()
     if child == 0:
-        _die_with_parent()
+        die_with_parent()
         os.setpgid(0, 0)
         if gets_terminal:
             _take_terminal()
@@ -268,12 +263,6 @@ def raise_file_limit(wanted: int) -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def _die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
-    # Runs between fork and exec: one system call on a library loaded before.
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
-
-
 @cache
 def boot_id() -> str:
     """Return which run of the machine this process lives in; empty where nothing tells."""
@@ -281,23 +270,3 @@ def boot_id() -> str:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
         return ""
-
-
-@contextmanager
-def memory_limit(more: int) -> Iterator[None]:
-    """
-    Let this process have so many bytes more than now, and get MemoryError beyond (Linux).
-
-    Whoever reads what others have written is stopped before the machine is out of memory.
-    """
-    if _libc is None:
-        yield
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = int(_STATM.read_text().split()[_DATA_FIELD]) * resource.getpagesize() + more
-    bounds = [bound for bound in (limit, soft, hard) if bound != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_DATA, (min(bounds), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
