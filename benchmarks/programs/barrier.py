@@ -3,7 +3,7 @@ What it costs that the bucket must hold it, with a real Litestream and a real S3
 
 The server is on this machine, so nothing of it is the network; a real one is slower by its
 round trips, of which a barrier makes as many as the PUT and the GET it is compared with. These
-are made by botocore, as ``ObjectStore.put`` and ``get`` make them, while nothing else goes on:
+are made by boto3, as ``ObjectStore.put`` and ``get`` make them, while nothing else goes on:
 barriers and requests take turns, in blocks, so that a busy machine hurts both.
 """
 

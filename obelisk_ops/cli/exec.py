@@ -96,7 +96,7 @@ def exec_(  # noqa: PLR0913 - one for each option
     """
     if init or (init is None and os.getpid() == _INIT):
         process.stay_as_init()
-    # botocore is slow to import, and what stays behind as init has no need of it.
+    # boto3 is slow to import, and what stays behind as init has no need of it.
     from obelisk_ops.app import restore_before_start, run_command  # noqa: PLC0415
     from obelisk_ops.supervise.boot import discard  # noqa: PLC0415
     from obelisk_ops.supervise.command import find  # noqa: PLC0415

@@ -56,7 +56,7 @@ def rollback(
     back. Refused while an engine, a supervisor or any other program has the database open. The
     next supervisor opens a new epoch from the state that was chosen; old points stay.
     """
-    from obelisk_ops.restore import service  # noqa: PLC0415 - botocore is slow to import
+    from obelisk_ops.restore import service  # noqa: PLC0415 - boto3 is slow to import
     from obelisk_ops.restore.afterwards import ran_after  # noqa: PLC0415
     from obelisk_ops.restore.source import open_source, replica_settings  # noqa: PLC0415
     from obelisk_ops.supervise.rollback import Rollback, refuse_if_held  # noqa: PLC0415

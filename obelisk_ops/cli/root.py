@@ -1,7 +1,7 @@
 """
 The root command.
 
-Commands are imported when they are used: ``obelisk-ops run`` does not pay for botocore.
+Commands are imported when they are used: ``obelisk-ops run`` does not pay for boto3.
 """
 
 from __future__ import annotations

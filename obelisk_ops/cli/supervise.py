@@ -27,7 +27,7 @@ def supervise(ctx: click.Context, once: bool, as_json: bool) -> None:  # noqa: F
     Logs JSON lines on stderr. SIGHUP reads the configuration again. SIGTERM ships
     the rest and says what is unsent; a second one stops at once.
     """
-    from obelisk_ops.app import supervisor  # noqa: PLC0415 - botocore is slow to import
+    from obelisk_ops.app import supervisor  # noqa: PLC0415 - boto3 is slow to import
 
     outcome = supervisor(ctx.obj)(once)
     if as_json:

@@ -43,7 +43,7 @@ def takeover(
     Its old owner is told to stop, or its lease runs out; then the newest state is restored
     to PATH. What the old owner still ships is not a part of the new history.
     """
-    from obelisk_ops.app import open_takeover  # noqa: PLC0415 - botocore is slow to import
+    from obelisk_ops.app import open_takeover  # noqa: PLC0415 - boto3 is slow to import
     from obelisk_ops.restore import service  # noqa: PLC0415
     from obelisk_ops.supervise.takeover import left_behind, look  # noqa: PLC0415
 

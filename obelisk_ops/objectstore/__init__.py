@@ -1,7 +1,7 @@
 """
 Object storage behind one small port; nothing else here knows an S3 client.
 
-Importing this is cheap: botocore is loaded by the first ``open_store``.
+Importing this is cheap: boto3 is loaded by the first ``open_store``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def open_store(
     Raises:
         CredentialsError: There are none.
     """
-    # botocore takes 0.2 s to import
+    # boto3 takes 0.2 s to import
     if in_bulk:
         from obelisk_ops.objectstore.bulk import BulkStore  # noqa: PLC0415
 

@@ -1,9 +1,9 @@
 """
 Thousands of objects at once, through obstore, whose requests are made outside of Python.
 
-The beginnings of 10,000 objects cost botocore 15 s of processor time, which Python spends one
+The beginnings of 10,000 objects cost boto3 15 s of processor time, which Python spends one
 after the other, and this 2 s; a listing of as many costs 0.6 s and 0.06 s. It only makes
-things quick: what fails here is asked again through botocore, whose errors are told apart.
+things quick: what fails here is asked again through boto3, whose errors are told apart.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class BulkStore(S3Store):
         self._timeout_s = timeout_s
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
-        """See ObjectStore.list. The first page comes from botocore: most need no other."""
+        """See ObjectStore.list. The first page comes from boto3: most need no other."""
         seen, last = 0, after
         for info in islice(super().list(prefix, after=after), _PAGE):
             yield info

@@ -1,8 +1,8 @@
 """
-Small questions without what botocore does around each request.
+Small questions without what boto3 does around each request.
 
 A barrier ends with a small GET, and somebody waits for it: of the time that a local server
-takes, botocore adds two thirds. Here a request is signed by botocore, and sent over the
+takes, boto3 adds two thirds. Here a request is signed by botocore, and sent over the
 connections that the client keeps open; nothing else. What is not plainly answered is asked
 again through the client, which knows of redirects, refusals and what they are called.
 """

@@ -1,4 +1,4 @@
-"""The port over botocore. Imported by the first ``open_store`` only."""
+"""The port over boto3. Imported by the first ``open_store`` only."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import boto3
 from botocore import exceptions as driver
 from botocore.config import Config
-from botocore.loaders import create_loader
+from botocore.loaders import Loader
 from botocore.parsers import ResponseParserError
-from botocore.session import Session, get_session
+from botocore.session import get_session
 from botocore.utils import parse_timestamp
 
 from obelisk_ops.errors import (
@@ -56,8 +57,17 @@ _VERSIONING: dict[str, Versioning] = {"Enabled": "enabled", "Suspended": "suspen
 #: said of a bucket that has never been told anything of the kind
 _UNSET = frozenset({"ObjectLockConfigurationNotFoundError", "NoSuchLifecycleConfiguration"})
 
-#: What botocore reads of S3 in its own files: 15 MB once parsed, and the same for every client.
-_DESCRIPTIONS = create_loader()
+
+class _Descriptions(Loader):
+    """What botocore reads of S3 in its own files: 15 MB once parsed, for all clients."""
+
+    @property
+    def search_paths(self) -> list[str]:
+        """Return a copy of where it reads: each session of boto3 adds its own folder."""
+        return list(super().search_paths)
+
+
+_DESCRIPTIONS = _Descriptions()
 #: Six threads that read them at once would have them six times.
 _OPENING = threading.Lock()
 
@@ -280,19 +290,21 @@ class S3Store:
         return _local_error(failed, self._endpoint)
 
 
-def _session(replica: ReplicaSettings) -> Session:
+def _session(replica: ReplicaSettings) -> boto3.Session:
     pair = credentials(replica)
-    session = get_session()
-    session.register_component("data_loader", _DESCRIPTIONS)
-    parsers = session.get_component("response_parser_factory")
-    parsers.set_parser_defaults(timestamp_parser=_moment)
-    if pair is not None:
-        session.set_credentials(pair.access_key_id, pair.secret_access_key, pair.session_token)
-    return session
+    core = get_session()
+    core.register_component("data_loader", _DESCRIPTIONS)
+    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
+    return boto3.Session(
+        botocore_session=core,
+        aws_access_key_id=pair.access_key_id if pair else None,
+        aws_secret_access_key=pair.secret_access_key if pair else None,
+        aws_session_token=pair.session_token if pair else None,
+    )
 
 
 def _client(
-    session: Session, replica: ReplicaSettings, timeout_s: float, attempts: int
+    session: boto3.Session, replica: ReplicaSettings, timeout_s: float, attempts: int
 ) -> S3Client:
     config = Config(
         region_name=replica.region,
@@ -310,8 +322,7 @@ def _client(
         user_agent_extra="obelisk-ops",
     )
     with _OPENING:
-        made: Any = session.create_client("s3", endpoint_url=replica.endpoint, config=config)
-    client: S3Client = made
+        client = session.client("s3", endpoint_url=replica.endpoint, config=config)
     client.meta.events.register("before-send.s3", count_request)
     client.meta.events.register("response-received.s3", hear_answer)
     return client

@@ -229,7 +229,7 @@ def test_a_broken_line_is_an_error_in_time_and_passes_when_mended(
         with pytest.raises(S3Unavailable, match="does not answer"):
             attempt()
 
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 5
     proxy.set("pass")
     assert store.look(key).body in {b"1", b"2"}  # the refused write may have arrived
 
@@ -279,7 +279,7 @@ def test_a_web_page_is_no_empty_bucket(s3: S3, web_page: str) -> None:
 
 
 def test_importing_the_room_does_not_load_its_client() -> None:
-    code = "import sys, obelisk_ops.objectstore.embedded; sys.exit('botocore' in sys.modules)"
+    code = "import sys, obelisk_ops.objectstore.embedded; sys.exit('boto3' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

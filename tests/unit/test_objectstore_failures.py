@@ -1,4 +1,4 @@
-"""What an answer of the store means, and what botocore's own failures mean."""
+"""What an answer of the store means, and what boto3's own failures mean."""
 
 from __future__ import annotations
 
