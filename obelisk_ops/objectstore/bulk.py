@@ -22,9 +22,10 @@ import obstore.store
 from obstore.exceptions import BaseError
 
 from obelisk_ops.core.clock import SystemClock
+from obelisk_ops.objectstore.client import is_loopback
 from obelisk_ops.objectstore.meter import count_request
 from obelisk_ops.objectstore.port import ObjectInfo
-from obelisk_ops.objectstore.s3 import S3Store, is_loopback
+from obelisk_ops.objectstore.s3 import S3Store
 from obelisk_ops.settings import Credentials, ReplicaSettings, variable
 
 if TYPE_CHECKING:

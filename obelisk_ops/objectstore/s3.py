@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
-import boto3
 from botocore import exceptions as driver
-from botocore.config import Config
-from botocore.loaders import Loader
 from botocore.parsers import ResponseParserError
-from botocore.session import get_session
-from botocore.utils import parse_timestamp
 
 from obelisk_ops.errors import (
     ConfigError,
@@ -29,21 +22,14 @@ from obelisk_ops.errors import (
     PreconditionFailed,
     S3Unavailable,
 )
+from obelisk_ops.objectstore.client import open_client, open_session
 from obelisk_ops.objectstore.failures import Answer, translate
-from obelisk_ops.objectstore.hearing import hear_answer
 from obelisk_ops.objectstore.lean import Lean
-from obelisk_ops.objectstore.meter import count_request
 from obelisk_ops.objectstore.port import Fetched, ObjectInfo
 from obelisk_ops.objectstore.rules import LifecycleRule, Lock, Versioning, lifecycle_rules
-from obelisk_ops.settings import Credentials, ReplicaSettings, credentials
+from obelisk_ops.settings import Credentials, ReplicaSettings
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-_CONNECT_TIMEOUT_S = 3.0
-_CONNECTIONS_MAX = 32
 _READS_AT_ONCE = 16
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _NO_CREDENTIALS = (
     driver.NoCredentialsError, driver.PartialCredentialsError, driver.CredentialRetrievalError,
@@ -58,20 +44,6 @@ _VERSIONING: dict[str, Versioning] = {"Enabled": "enabled", "Suspended": "suspen
 _UNSET = frozenset({"ObjectLockConfigurationNotFoundError", "NoSuchLifecycleConfiguration"})
 
 
-class _Descriptions(Loader):
-    """What botocore reads of S3 in its own files: 15 MB once parsed, for all clients."""
-
-    @property
-    def search_paths(self) -> list[str]:
-        """Return a copy of where it reads: each session of boto3 adds its own folder."""
-        return list(super().search_paths)
-
-
-_DESCRIPTIONS = _Descriptions()
-#: Six threads that read them at once would have them six times.
-_OPENING = threading.Lock()
-
-
 class S3Store:
     """See ObjectStore and BucketRules. One bucket at one endpoint."""
 
@@ -80,8 +52,8 @@ class S3Store:
         self._prefix = replica.prefix
         self._endpoint = replica.endpoint or "AWS"
         with self._translated():
-            self._session = _session(replica)
-            self._client = _client(self._session, replica, timeout_s, attempts)
+            self._session = open_session(replica)
+            self._client = open_client(self._session, replica, timeout_s, attempts)
             self._lean = Lean(self._client, replica.bucket, self._session.get_credentials())
 
     def __repr__(self) -> str:
@@ -290,44 +262,6 @@ class S3Store:
         return _local_error(failed, self._endpoint)
 
 
-def _session(replica: ReplicaSettings) -> boto3.Session:
-    pair = credentials(replica)
-    core = get_session()
-    core.register_component("data_loader", _DESCRIPTIONS)
-    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
-    return boto3.Session(
-        botocore_session=core,
-        aws_access_key_id=pair.access_key_id if pair else None,
-        aws_secret_access_key=pair.secret_access_key if pair else None,
-        aws_session_token=pair.session_token if pair else None,
-    )
-
-
-def _client(
-    session: boto3.Session, replica: ReplicaSettings, timeout_s: float, attempts: int
-) -> S3Client:
-    config = Config(
-        region_name=replica.region,
-        connect_timeout=min(_CONNECT_TIMEOUT_S, timeout_s),
-        read_timeout=timeout_s,
-        retries={"mode": "standard", "total_max_attempts": attempts},
-        max_pool_connections=_CONNECTIONS_MAX,
-        s3={"addressing_style": "path" if replica.endpoint else "auto"},
-        # The newer default trailers are not understood by every compatible server.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        ignore_configured_endpoint_urls=True,  # type: ignore[call-arg]  # settings decide
-        # Like Litestream's, our requests to this machine itself pass by any proxy.
-        proxies={} if is_loopback(replica.endpoint) else None,
-        user_agent_extra="obelisk-ops",
-    )
-    with _OPENING:
-        client = session.client("s3", endpoint_url=replica.endpoint, config=config)
-    client.meta.events.register("before-send.s3", count_request)
-    client.meta.events.register("response-received.s3", hear_answer)
-    return client
-
-
 def _local_error(failed: Exception, endpoint: str) -> OpsError:
     """Say what *failed* means where no answer of the store was understood."""
     kind = type(failed).__name__
@@ -362,11 +296,6 @@ def _was_refused_again(failed: Exception, error: OpsError) -> bool:
     return failed.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
 
 
-def is_loopback(endpoint: str | None) -> bool:
-    """Tell whether an address is that of this machine itself."""
-    return endpoint is not None and urlsplit(endpoint).hostname in _LOOPBACK
-
-
 def _info(key: str, size: int, answer: Any) -> ObjectInfo:  # noqa: ANN401 — two answers share it
     modified_ms = _ms(answer["LastModified"])
     return ObjectInfo(key=key, size=size, modified_ms=modified_ms, etag=_etag(answer["ETag"]))
@@ -385,16 +314,6 @@ def _code(failed: Exception) -> str:
 def _date(answer: Mapping[str, Any]) -> str:
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return str(headers.get("date", ""))
-
-
-def _moment(text: str) -> datetime:
-    # In listings it is ISO 8601. botocore tries every form there is for each object, which
-    # takes most of reading a listing.
-    with suppress(ValueError):
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            return moment
-    return parse_timestamp(text)
 
 
 def _ms(moment: datetime) -> int:
