@@ -170,8 +170,12 @@ class Codec:
         return self.encode_input(args, kwargs)
 
     def encode_result(self, value: object) -> bytes:
+        """See ``read_back``; return only what is written."""
+        return self.read_back(value)[0]
+
+    def read_back(self, value: object) -> tuple[bytes, Any]:
         """
-        Write a result.
+        Write a result; return that, and what is read of it.
 
         Raises:
             NotSerialisable: JSON has no form for it, or it does not fit the annotation.
@@ -182,8 +186,7 @@ class Codec:
             raise NotSerialisable(
                 f"{self._name} returned what cannot be stored: {error.message}", hint=error.hint
             ) from error
-        self.decode_result(text)
-        return text
+        return text, self.decode_result(text)
 
     def decode_result(self, text: bytes | str) -> Any:  # noqa: ANN401
         """

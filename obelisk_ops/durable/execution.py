@@ -13,15 +13,17 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from obelisk_ops.core import events, failures, retry
-from obelisk_ops.core.events import KINDS, Body, Event, encode_bytes
+from obelisk_ops.core.events import KINDS, Body, Event, Returned, encode_bytes
 from obelisk_ops.core.ports import InboxItem, LogRow, Result, State, StateChange, StateRow
 from obelisk_ops.core.requests import Signal as SignalBody
 from obelisk_ops.durable import outside
 from obelisk_ops.durable.flow.functions import Activity, Workflow
 from obelisk_ops.durable.flow.machine import Machine
 from obelisk_ops.durable.flow.pending import Pending
+from obelisk_ops.durable.flow.promise import UNKNOWN
 from obelisk_ops.durable.inbox import Inbox
 from obelisk_ops.durable.ports import Owner
 from obelisk_ops.durable.turn import Turn
@@ -116,8 +118,8 @@ class Execution:
             self.machine.cancel_requested(body, self._now)
             self._leave()
 
-    def returned(self, turn: Turn, body: events.Returned, now_ms: int) -> None:
-        """Record how an activity ended, and go on."""
+    def returned(self, turn: Turn, body: Returned, now_ms: int, told: object = UNKNOWN) -> None:
+        """Record how an activity ended, and go on; *told* as in ``Machine.returned``."""
         pending = self.machine.pending[body.n]
         assert isinstance(pending.function, Activity)
         self._enter(turn, now_ms, replicated=pending.function.replicated)
@@ -126,7 +128,7 @@ class Execution:
             self._receive("result", body.n, events.encode(body))
             return
         self._append(body)
-        self.machine.returned(body, self._now)
+        self.machine.returned(body, self._now, told)
         self._leave()
 
     def failed(
@@ -139,7 +141,7 @@ class Execution:
         wait = retry.wait_ms(policy, pending.failures + 1, error, draw)
         told = failures.record(error)
         if wait is None:
-            self.returned(turn, events.Returned(n=n, error=told), now_ms)
+            self.returned(turn, Returned(n=n, error=told), now_ms)
             return
         self._enter(turn, now_ms, replicated=pending.function.replicated)
         pending.failures += 1
@@ -204,7 +206,7 @@ class Execution:
         pending.is_new = True
         if self.waits or function.replicated is not None:
             self._mind(turn, replicated=function.replicated)
-        return starting.admit(self, self._owner, turn, n, pending)
+        return starting.admit(self, self._owner, turn, n, pending, function)
 
     def record(self, body: Body) -> None:
         """See Host.record."""
@@ -265,11 +267,9 @@ class Execution:
         finished_at = self._now if state is State.FINISHED else None
         if self._is_new:
             self._is_new = False
-            self.row = StateRow(
-                key=self.key, id=self.id, parent=self.row.parent, parent_n=self.row.parent_n,
-                function=self.row.function, state=state, result=result,
-                created_at=self.row.created_at, finished_at=finished_at, error=error,
-            )  # fmt: skip
+            self.row = replace(
+                self.row, state=state, result=result, finished_at=finished_at, error=error
+            )
             self._turn.write.created = [*self._turn.write.created, self.row]
         elif state is not self.state:
             change = StateChange(
@@ -328,7 +328,7 @@ class Execution:
                 self._append(events.ChildFinished(n=n, seq=seq))
                 machine.child_finished(n, item.body, self._now)
             case _:
-                body = msgspec.json.decode(item.body, type=events.Returned)
+                body = msgspec.json.decode(item.body, type=Returned)
                 self._append(body)
                 machine.returned(body, self._now)
 

@@ -249,15 +249,16 @@ class Scheduler:
     def _record_attempts(self) -> None:
         """Record how attempts ended, and go on with their workflows, one after the other."""
         self._rounds.collector.arrived(len(self._ended))
+        now_ms = self.clock.now_ms()
         self.guard.lower()
         try:
             while self._ended:
-                self._record_attempt(*self._ended.popleft())
+                self._record_attempt(*self._ended.popleft(), now_ms)
         finally:
             self.guard.lift()
 
     def _record_attempt(
-        self, attempt: Attempt, result: bytes | None, error: BaseException | None
+        self, attempt: Attempt, result: bytes | None, error: BaseException | None, now_ms: int
     ) -> None:
         key, n = attempt.key
         execution = self.roster.get(key)
@@ -267,10 +268,10 @@ class Scheduler:
         if pending.attempt != attempt.number or not pending.running:
             return  # a late result of an attempt that timed out: its place was taken
         turn = self.commits.open(key)
-        now_ms = self.clock.now_ms()
         if error is None:
             assert result is not None
-            execution.returned(turn, events.Returned(n=n, ok=Raw(result)), now_ms)
+            body = events.Returned(n=n, ok=Raw(result))
+            execution.returned(turn, body, now_ms, attempt.told)
         else:
             execution.failed(turn, n, error, self._jitter.random(), now_ms)
         self.workshop.ended(attempt, turn.write, is_open=pending.retry_at is not None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
-from typing import Any
+from typing import Any, NoReturn
 
 from msgspec import Raw
 
@@ -66,12 +66,13 @@ class Asking:
 
     def issue(self, call: Call[Any], *, into: str = "", promise: Promise) -> int:
         """See Driver.issue."""
-        self._use(call)
+        if self._made.pop(call, None) is None:
+            self._refuse(call)
         function = call.function
         text = function.codec.encode_input(call.args, call.kwargs)
-        n = self._next_number(promise)
+        promise.n = self._n = n = self._n + 1
         pending = Pending(promise, function, text)
-        if isinstance(function, Activity):
+        if type(function) is Activity:
             self._intend(n, pending, function, text, into)
         elif isinstance(function, Workflow):
             created = ChildCreated(
@@ -111,6 +112,15 @@ class Asking:
         self._n += 1
         self.at = max(self.at, at)
         return codec.decode_result(ok)
+
+    def told_again(self, call: Call[Any]) -> Generator[Promise, None, Any]:
+        """See Driver.told_again."""
+        value = self.retell(call)
+        if value is UNKNOWN:
+            promise = Promise()
+            self.issue(call, promise=promise)
+            value = yield from self.wait_for(promise)
+        return value
 
     def _intend(
         self, n: int, pending: Pending, function: Activity[Any, Any], text: bytes, into: str
@@ -266,10 +276,12 @@ class Asking:
         return pending
 
     def _use(self, made: object) -> None:
-        if made not in self._made:
-            self.record.check()
-            raise WorkflowMisuse(f"{made!r} was awaited or submitted before")
-        del self._made[made]
+        if self._made.pop(made, None) is None:
+            self._refuse(made)
+
+    def _refuse(self, made: object) -> NoReturn:
+        self.record.check()
+        raise WorkflowMisuse(f"{made!r} was awaited or submitted before")
 
     def _next_number(self, promise: Promise) -> int:
         promise.n = self._n = n = self._n + 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import Struct
 
 from obelisk_ops.core import ids, values
+from obelisk_ops.durable.flow.promise import UNKNOWN
 from obelisk_ops.errors import OutcomeUnknown, WorkflowMisuse
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Attempt(Struct, eq=False):
         execution_id: Whose call it is.
         function: The activity.
         input: Its arguments, a JSON array.
+        told: What code is told of its result, where that was read back in this process.
         last_details: Of the last heartbeat of the attempt before, JSON.
         on_beat: Told of a heartbeat, in any thread.
         over: Why its outcome does not count any more; empty while it does.
@@ -65,6 +67,7 @@ class Attempt(Struct, eq=False):
     execution_id: str
     function: Activity[Any, Any]
     input: bytes
+    told: Any = UNKNOWN
     last_details: bytes | None = None
     on_beat: Callable[[Attempt], None] | None = None
     over: str = ""

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from datetime import timedelta
 from functools import cached_property, update_wrapper
 from threading import Lock
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from msgspec import Struct
 
@@ -22,8 +22,11 @@ from obelisk_ops.core.retry import Retry, as_duration
 from obelisk_ops.core.values import Codec
 from obelisk_ops.durable.flow.digests import digest
 from obelisk_ops.durable.flow.options import DEFAULT_QUEUE, ActivityOptions, Given, Isolation
-from obelisk_ops.durable.flow.promise import UNKNOWN, Promise
+from obelisk_ops.durable.flow.promise import Promise
 from obelisk_ops.errors import WorkflowMisuse
+
+if TYPE_CHECKING:
+    from obelisk_ops.durable.flow.record import Record
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,7 +34,14 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Driver(Protocol):
-    """What a call needs of the machine that drives the workflow around it."""
+    """
+    What a call needs of the machine that drives the workflow around it.
+
+    Attributes:
+        record: What the log says comes next.
+    """
+
+    record: Record
 
     def note_call(self, call: object, name: str) -> None:
         """Remember that a call was made; it must be awaited or submitted."""
@@ -41,8 +51,8 @@ class Driver(Protocol):
         """Ask for a call, and return its number."""
         ...
 
-    def retell(self, call: Call[Any]) -> object:
-        """Return the answer of a call that is on record and comes next, or UNKNOWN."""
+    def told_again(self, call: Call[Any]) -> Generator[Promise, None, Any]:
+        """Wait for the answer of a call while there is history."""
         ...
 
     def wait_for(self, promise: Promise) -> Generator[Promise, None, Any]:
@@ -75,14 +85,13 @@ class Call(Struct, Generic[R_co], eq=False):
     kwargs: dict[str, Any]
 
     def __await__(self) -> Generator[Promise, None, R_co]:
+        # No generator itself: one within another would cost as much as asking does.
         machine = driver.get() or current_driver(self.function.name)
-        value: Any = machine.retell(self)
-        if value is UNKNOWN:
-            promise = Promise()
-            machine.issue(self, promise=promise)
-            value = yield from machine.wait_for(promise)
-        answer: R_co = value
-        return answer
+        if machine.record.has_history:
+            return machine.told_again(self)
+        promise = Promise()
+        machine.issue(self, promise=promise)
+        return machine.wait_for(promise)
 
     def __repr__(self) -> str:
         return f"<call of {self.function.name}>"
@@ -143,6 +152,7 @@ class Activity(_Function[P, R]):
         queue: Which queue they wait in.
         priority: Who goes first there.
         is_limited: Whether an attempt may take, or be silent, only so long.
+        at_most_once: Whether it is never run again where its outcome is not known.
         queue_on_record: The same for the log, where the default is left out.
         replicated: Whether what is known of its attempts waits for the bucket; None where
             its workflow says.
@@ -167,6 +177,7 @@ class Activity(_Function[P, R]):
         self.queue, self.priority = changed.queue, changed.priority
         limits = changed.timeout, changed.heartbeat_timeout
         self.is_limited = limits != (None, None)
+        self.at_most_once = changed.at_most_once
         self.replicated = read_durability(changed.durability)
         self.queue_on_record = "" if self.queue == DEFAULT_QUEUE else self.queue
 

@@ -37,7 +37,7 @@ from obelisk_ops.durable.flow.functions import Activity, Workflow, driver
 from obelisk_ops.durable.flow.guard import Guard, Nothing, closes, misuse
 from obelisk_ops.durable.flow.lines import Line
 from obelisk_ops.durable.flow.pending import ContinueAsNew, Halt, Host, Pending
-from obelisk_ops.durable.flow.promise import Promise
+from obelisk_ops.durable.flow.promise import UNKNOWN, Promise
 from obelisk_ops.durable.flow.record import Record
 from obelisk_ops.durable.flow.rng import ReplayRandom
 from obelisk_ops.durable.flow.signals import Signal
@@ -124,10 +124,15 @@ class Machine(Asking):
         if self.record.broken is not None:
             raise self.record.broken
 
-    def returned(self, body: Returned, at: int) -> None:
-        """Tell the code how an activity ended."""
+    def returned(self, body: Returned, at: int, told: object = UNKNOWN) -> None:
+        """Tell the code how an activity ended: *told*, where that was read of *body* before."""
         pending = self._answered(body.n, at)
-        if pending is not None:
+        if pending is None:
+            return
+        if told is not UNKNOWN:
+            self.resolve(pending.promise, told)
+            self._advance()
+        else:
             assert isinstance(pending.function, Activity)
             decode = pending.function.codec.decode_result
             self._tell(pending.promise, body.ok, body.error, decode)

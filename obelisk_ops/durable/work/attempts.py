@@ -165,7 +165,7 @@ class Attempts:
         try:
             args, kwargs = function.codec.decode_input(attempt.input)
             value = await function.function(*args, **kwargs)
-            result = function.codec.encode_result(value)
+            result, attempt.told = function.codec.read_back(value)
         except asyncio.CancelledError as error:
             if self._closing or not self._end_async(attempt, None, error):
                 raise
@@ -198,7 +198,8 @@ class Attempts:
                 result = isolated.call(attempt)
             else:
                 args, kwargs = function.codec.decode_input(attempt.input)
-                result = function.codec.encode_result(function.function(*args, **kwargs))
+                value = function.function(*args, **kwargs)
+                result, attempt.told = function.codec.read_back(value)
         except BaseException as error:  # noqa: BLE001 - recorded as the outcome
             caught = error
         self._from_threads.append((attempt, result, caught))

@@ -71,15 +71,16 @@ class ByHand:
         """See ``Eager.begin``."""
         loop, spare = self._loop, self._spare or _Spare(self._loop)
         self._spare = None
-        task, wanted = spare.task, _OVER
+        task = spare.task
         task.set_name(name)
         before = _traces(task)
         outer = _current.get(loop)
         _current[loop] = task
         _listed.add(spare.mark)
         try:
-            with suppress(StopIteration, asyncio.CancelledError):
-                wanted = context.run(code.send, None)
+            wanted = context.run(code.send, None)
+        except (StopIteration, asyncio.CancelledError):
+            wanted = _OVER
         except BaseException:
             spare.end()
             raise

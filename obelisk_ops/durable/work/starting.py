@@ -10,7 +10,7 @@ is known at its end, or else once the bucket holds the call.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from obelisk_ops.durable.flow.functions import Activity
 from obelisk_ops.durable.flow.pending import Pending
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from obelisk_ops.durable.execution import Execution
 
 
-def admit(execution: Execution, owner: Owner, turn: Turn, n: int, pending: Pending) -> int:
+def admit(
+    execution: Execution, owner: Owner, turn: Turn, n: int, pending: Pending,
+    function: Activity[Any, Any],
+) -> int:  # fmt: skip
     """Let the first attempt of a new call start, or wait; return 1 if it starts, else 0."""
-    function = pending.function
-    assert isinstance(function, Activity)
-    if function.activity_options.at_most_once:
+    if function.at_most_once:
         turn.last.append((_start_once, (execution, owner, turn, n)))
         return 0
     if owner.reserve_slot(function, (execution.key, n)):
