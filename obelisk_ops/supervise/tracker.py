@@ -285,6 +285,8 @@ class Tracker:
         try:
             await self.ask_now()
             await self._look_around()
+            # At rest nothing else moves: what that costs is counted from look to look.
+            self.account.sample(self._clock.elapsed_ms(), self._said)
         except OpsError:
             # The bucket keeps what is wrong with it; the verdict takes it from there.
             return

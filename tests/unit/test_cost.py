@@ -48,6 +48,7 @@ class Small:
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         self.asked += 1
+        count_request()
         for key in self.keys:
             if key.startswith(prefix) and key > after:
                 yield ObjectInfo(key=key, size=self.size, modified_ms=5, etag="")
@@ -95,6 +96,10 @@ def test_a_database_at_rest_costs_two_requests_a_minute_at_most(
 
     theirs = MINUTES * 60 / litestream.l0_check_s * 2
     assert MINUTES * 0.5 < store.asked + theirs <= MINUTES * 2
+    pace = tracker.account.pace(clock.ms, 2)
+    assert pace is not None
+    planned = requests_per_day(pace, litestream) / 1440
+    assert planned == pytest.approx((store.asked + theirs) / MINUTES, rel=0.1)
 
 
 @pytest.mark.parametrize(
