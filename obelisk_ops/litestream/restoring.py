@@ -81,15 +81,24 @@ class Summary(msgspec.Struct):
 _decode_summary = msgspec.json.Decoder(Summary).decode
 
 
-def to_yaml(source: Target, database: Path) -> str:
+def to_yaml(source: Target | Path, database: Path) -> str:
     """Return a configuration in which *database* is replicated at *source*."""
+    replica = _in_folder(source) if isinstance(source, Path) else _in_bucket(source)
+    settings = {"dbs": [{"path": str(database), "replica": replica}]}
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+def _in_folder(source: Path) -> dict[str, object]:
+    return {"type": "file", "path": str(source)}
+
+
+def _in_bucket(source: Target) -> dict[str, object]:
     replica: dict[str, object] = {
         "type": "s3", "bucket": source.bucket, "path": source.path, "region": source.region,
     }  # fmt: skip
     if source.endpoint:
         replica |= {"endpoint": source.endpoint, "force-path-style": True}
-    settings = {"dbs": [{"path": str(database), "replica": replica}]}
-    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    return replica
 
 
 def argv(program: Path, *, config: Path, database: Path, txid: int, output: Path) -> list[str]:

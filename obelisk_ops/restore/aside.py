@@ -37,14 +37,14 @@ class Job:
     One run of Litestream.
 
     Attributes:
-        source: The epoch in the bucket.
+        source: The epoch in the bucket, or a folder that holds what it needs of it.
         txid: The transaction to restore to.
         plan: The files it will read, in its order.
         environment: The whole environment of the child, with the credentials.
         stall_s: It is given up when it has written nothing for so long.
     """
 
-    source: Target
+    source: Target | Path
     txid: int
     plan: Sequence[LtxFile]
     environment: Mapping[str, str] = field(repr=False)
@@ -146,7 +146,7 @@ def _refuse(failure: Failure, job: Job) -> NoReturn:
                 f"the copy cannot be written: {said}", hint="free some space, or choose --to"
             )
         case Trouble.BUCKET:
-            raise BucketMissing(f"there is no bucket '{job.source.bucket}'")
+            raise BucketMissing(f"there is no such bucket: {said}")
         case Trouble.CREDENTIALS:
             raise CredentialsError(f"the bucket refuses the credentials: {said}")
         case Trouble.UNREACHABLE:

@@ -3,8 +3,8 @@ Where a restored file appears: only where nothing is, and only when it is comple
 
 The work is done in ``.NAME.restoring-…`` beside the target, a folder that its
 process holds locked. Whoever restores next to it removes such folders of
-processes that died. A hard link publishes the file: unlike a rename it never
-replaces anything.
+processes that died, and goes on with what they had fetched. A hard link
+publishes the file: unlike a rename it never replaces anything.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from obelisk_ops.storage.sqlite import beside
 
 SIDECARS = ("-wal", "-shm", "-journal")
 NOTE = beside.RESTORED
+#: in such a folder: the objects that were fetched, good for whoever restores there next
+FETCHED = "fetched"
 
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK)
 
@@ -77,8 +79,8 @@ def workspace(target: Path) -> Iterator[Path]:
     """
     try:
         with alone_in(target.parent):
-            sweep(target)
             folder, lock = _make_locked(target)
+            sweep(target, heir=folder)
     except OSError as error:
         raise refusal(target.parent, error) from None
     try:
@@ -127,11 +129,14 @@ def _prefix(target: Path) -> str:
     return f".{target.name}.restoring-"
 
 
-def sweep(target: Path) -> None:
-    """Remove the private folders beside *target* whose process has died."""
+def sweep(target: Path, *, heir: Path | None = None) -> None:
+    """Remove the private folders beside *target* whose process has died; one may inherit."""
     for folder in target.parent.glob(f"{glob.escape(_prefix(target))}*"):
         with suppress(OSError):
             handle = _lock(folder)
+            if heir is not None:
+                with suppress(OSError):  # it has fetched nothing, or another one more
+                    (folder / FETCHED).rename(heir / FETCHED)
             shutil.rmtree(folder, ignore_errors=True)
             os.close(handle)
 

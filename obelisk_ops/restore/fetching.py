@@ -1,0 +1,163 @@
+"""
+The objects of a restore, fetched before Litestream reads them: by several lines, once each.
+
+Litestream reads them one behind the other. That is as quick as it gets where the bucket is
+near, for a processor is the limit. Where it is far each object costs a way there and back,
+and one line carries only so much. So there they are read into a folder first, in parts,
+several at a time; a part whose line breaks is read again. A journal tells which parts are
+there, so that a restore that was killed is gone on with by the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from obelisk_ops.errors import ObjectNotFound, S3Unavailable, StorageUnavailable
+from obelisk_ops.litestream import ltx
+from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.replica.catalogue import LtxFile
+
+#: A bucket that takes so long for a small answer is far. A near one takes half of it at most.
+FAR_MS = 40
+#: Less than this is there at once, by whatever way.
+_WORTH_BYTES = 4 << 20
+_WORTH_OBJECTS = 8
+
+_PART_BYTES = 4 << 20
+_AT_ONCE = 8
+_TRIES = 4
+_JOURNAL = "parts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Bytes of an object, from ``first`` up to but not including ``end``."""
+
+    file: LtxFile
+    first: int
+    end: int
+
+    @property
+    def label(self) -> str:
+        """What it is called in the journal: nothing else in the world has this content."""
+        return f"{self.file.key} {self.file.etag} {self.first}-{self.end}"
+
+
+def pays(answer_ms: int, files: Sequence[LtxFile]) -> bool:
+    """Tell whether a restore gains by fetching its objects first."""
+    size = sum(file.size for file in files)
+    return answer_ms >= FAR_MS and (size >= _WORTH_BYTES or len(files) >= _WORTH_OBJECTS)
+
+
+def parts_of(files: Sequence[LtxFile]) -> Iterator[Part]:
+    """Cut objects into what is read by one request."""
+    for file in files:
+        for first in range(0, file.size, _PART_BYTES):
+            yield Part(file=file, first=first, end=min(first + _PART_BYTES, file.size))
+
+
+def fetch(
+    store: ObjectStore, files: Sequence[LtxFile], folder: Path, progress: Callable[[int], None]
+) -> None:
+    """
+    Read objects into *folder*, laid out as a replica that Litestream finds there.
+
+    What the folder holds of them, from a run that was killed, is not read again.
+
+    Args:
+        store: Where they are; many requests at a time.
+        files: The objects.
+        folder: Need not exist.
+        progress: Called again and again with the bytes that are there.
+
+    Raises:
+        ObjectNotFound: One is gone, or another one has its name.
+        DamagedObject: One is shorter than it was listed.
+        S3Unavailable: The bucket does not answer, again and again.
+        StorageUnavailable: The disk is full, or refuses.
+    """
+    try:
+        for file in files:
+            _place(folder, file).parent.mkdir(parents=True, exist_ok=True)
+        journal = os.open(folder / _JOURNAL, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        with closing(os.fdopen(journal, "r+b", buffering=0)) as lines:
+            known = dict(_known(lines.read()))
+            rest = [p for p in parts_of(files) if not _is_there(folder, p, known)]
+            there = sum(file.size for file in files) - sum(p.end - p.first for p in rest)
+            progress(there)
+            for part, checksum in _read_all(store, rest, folder):
+                lines.write(f"{checksum} {part.label}\n".encode())
+                there += part.end - part.first
+                progress(there)
+    except OSError as error:
+        raise StorageUnavailable(
+            f"{folder} cannot be written: {error.strerror}",
+            hint="check the space, the owner and the mode of the folder",
+        ) from None
+
+
+def _read_all(
+    store: ObjectStore, parts: Sequence[Part], folder: Path
+) -> Iterator[tuple[Part, int]]:
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
+        asked = {pool.submit(_read, store, part, folder): part for part in parts}
+        try:
+            for done in as_completed(asked):
+                yield asked[done], done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read(store: ObjectStore, part: Part, folder: Path) -> int:
+    """Read a part to its place, and return its checksum."""
+    for _ in range(_TRIES - 1):
+        with suppress(S3Unavailable):
+            return _read_once(store, part, folder)
+    return _read_once(store, part, folder)
+
+
+def _read_once(store: ObjectStore, part: Part, folder: Path) -> int:
+    key = part.file.key
+    found = store.get(key, first=part.first, last=part.end - 1)
+    if part.file.etag and found.info.etag != part.file.etag:
+        raise ObjectNotFound(f"the object {key} was replaced by another one")
+    if len(found.body) != part.end - part.first:
+        raise ltx.damaged(key, f"it ends after {part.first + len(found.body)} bytes")
+    handle = os.open(_place(folder, part.file), os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        written = 0
+        while written < len(found.body):
+            written += os.pwrite(handle, found.body[written:], part.first + written)
+    finally:
+        os.close(handle)
+    return zlib.crc32(found.body)
+
+
+def _known(journal: bytes) -> Iterator[tuple[str, int]]:
+    # The last line may be cut short; what it says then fits no part.
+    for line in journal.decode(errors="replace").splitlines():
+        checksum, _, label = line.partition(" ")
+        if checksum.isdecimal():
+            yield label, int(checksum)
+
+
+def _is_there(folder: Path, part: Part, known: dict[str, int]) -> bool:
+    checksum = known.get(part.label)
+    if checksum is None or not part.file.etag:
+        return False
+    try:
+        with _place(folder, part.file).open("rb") as file:
+            file.seek(part.first)
+            return zlib.crc32(file.read(part.end - part.first)) == checksum
+    except OSError:
+        return False
+
+
+def _place(folder: Path, file: LtxFile) -> Path:
+    return folder / "ltx" / str(file.level) / file.key.rpartition("/")[2]

@@ -1,0 +1,186 @@
+"""Fetching the objects of a restore: when it pays, and what is read once only."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from obelisk_ops.errors import (
+    DamagedObject,
+    ObjectNotFound,
+    S3Unavailable,
+    StorageUnavailable,
+)
+from obelisk_ops.objectstore import Fetched, ObjectStore
+from obelisk_ops.replica.catalogue import LtxFile
+from obelisk_ops.restore.fetching import FAR_MS, fetch, parts_of, pays
+from tests.buckets import MemoryStore
+
+MIB = 1 << 20
+#: Of three parts, of one, and of less than one.
+BODIES = {
+    "e/0009/s.ltx": os.urandom(9 * MIB),
+    "e/0001/a.ltx": b"a" * 4 * MIB,
+    "e/0000/b.ltx": b"b",
+}
+
+
+class Bucket(MemoryStore):
+    """Tells which ranges were read; some of its answers break off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects = dict(BODIES)
+        self.ranges: list[tuple[str, int]] = []
+        self.breaks = 0
+
+    def get(self, key: str, *, first: int | None = None, last: int | None = None) -> Fetched:
+        self.ranges.append((key, first or 0))
+        if self.breaks:
+            self.breaks -= 1
+            raise S3Unavailable("the line was cut")
+        return super().get(key, first=first, last=last)
+
+
+@pytest.fixture
+def bucket() -> Bucket:
+    return Bucket()
+
+
+def listed(bucket: Bucket) -> list[LtxFile]:
+    return [
+        LtxFile(
+            epoch=1, level=int(info.key[2:6]), min_txid=1, max_txid=1, key=info.key,
+            size=info.size, modified_ms=0, etag=info.etag,
+        )
+        for info in bucket.list("e/")
+    ]  # fmt: skip
+
+
+def fetched(bucket: Bucket, folder: Path) -> list[int]:
+    """Fetch all there is, and return what was told of it."""
+    told: list[int] = []
+    fetch(cast("ObjectStore", bucket), listed(bucket), folder, told.append)
+    for key, body in BODIES.items():
+        assert (folder / "ltx" / key[5] / key[7:]).read_bytes() == body
+    return told
+
+
+@pytest.mark.parametrize(
+    ("answer_ms", "sizes", "is_worth_it"),
+    [
+        pytest.param(FAR_MS, [5 * MIB], True, id="far, and large"),
+        pytest.param(FAR_MS, [500] * 9, True, id="far, and many"),
+        pytest.param(FAR_MS, [500] * 3, False, id="far, and next to nothing"),
+        pytest.param(FAR_MS - 1, [500 * MIB] * 9, False, id="near: a processor is the limit"),
+    ],
+)
+def test_when_it_pays(answer_ms: int, sizes: list[int], *, is_worth_it: bool) -> None:
+    files = [
+        LtxFile(epoch=1, level=0, min_txid=n, max_txid=n, key=f"{n}", size=size, modified_ms=0)
+        for n, size in enumerate(sizes, 1)
+    ]
+
+    assert pays(answer_ms, files) is is_worth_it
+
+
+def test_every_byte_is_in_one_part(bucket: Bucket) -> None:
+    for file in listed(bucket):
+        parts = list(parts_of([file]))
+
+        assert [part.first for part in parts] == [0, *(part.end for part in parts[:-1])]
+        assert parts[-1].end == file.size
+
+
+def test_all_is_read_once_also_by_the_next_run(bucket: Bucket, tmp_path: Path) -> None:
+    told = fetched(bucket, tmp_path / "f")
+    first = len(bucket.ranges)
+
+    again = fetched(bucket, tmp_path / "f")
+
+    whole = sum(map(len, BODIES.values()))
+    assert (told[0], told[-1], again) == (0, whole, [whole])
+    assert first == len(set(bucket.ranges)) == len(bucket.ranges) == 5
+
+
+@pytest.mark.parametrize("harm", ["content", "journal", "another object"])
+def test_what_is_not_surely_there_is_read_again(
+    bucket: Bucket, tmp_path: Path, harm: str
+) -> None:
+    fetched(bucket, tmp_path)
+    bucket.ranges.clear()
+    snapshot = tmp_path / "ltx" / "9" / "s.ltx"
+    match harm:
+        case "content":
+            with snapshot.open("r+b") as file:
+                file.seek(4 * MIB)
+                file.write(bytes(4096))  # as a power cut leaves it
+            expected = [("e/0009/s.ltx", 4 * MIB)]
+        case "journal":
+            lines = (tmp_path / "parts").read_text()
+            (tmp_path / "parts").write_text(lines[:-5])
+            expected = [(lines.split()[-3], int(lines.split()[-1].partition("-")[0]))]
+        case _:
+            (tmp_path / "parts").write_text(
+                (tmp_path / "parts").read_text().replace(listed(bucket)[0].etag, '"other"')
+            )
+            expected = [("e/0000/b.ltx", 0)]
+
+    fetched(bucket, tmp_path)
+
+    assert bucket.ranges == expected
+
+
+def test_a_part_whose_line_breaks_is_read_again(bucket: Bucket, tmp_path: Path) -> None:
+    bucket.breaks = 3
+
+    fetched(bucket, tmp_path)
+
+    assert len(bucket.ranges) == 5 + 3
+
+
+def test_a_bucket_that_stays_away(bucket: Bucket, tmp_path: Path) -> None:
+    bucket.breaks = 1_000
+
+    with pytest.raises(S3Unavailable):
+        fetch(cast("ObjectStore", bucket), listed(bucket), tmp_path, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [(None, ObjectNotFound), (b"another", ObjectNotFound), (b"cut", DamagedObject)],
+)
+def test_an_object_that_is_not_what_was_listed(
+    bucket: Bucket, tmp_path: Path, body: bytes | None, error: type[Exception]
+) -> None:
+    """Gone or replaced is planned anew; a short one is damaged."""
+    files = listed(bucket)
+    if body is None:
+        del bucket.objects["e/0001/a.ltx"]
+    else:
+        bucket.objects["e/0001/a.ltx"] = body
+    if error is DamagedObject:  # it was short already when it was listed
+        files = [
+            file if file.level != 1 else LtxFile(
+                epoch=1, level=1, min_txid=1, max_txid=1, key=file.key, size=file.size,
+                modified_ms=0,
+            )
+            for file in files
+        ]  # fmt: skip
+
+    with pytest.raises(error):
+        fetch(cast("ObjectStore", bucket), files, tmp_path, lambda _: None)
+
+
+def test_a_full_disk(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+
+    with pytest.raises(StorageUnavailable, match="No space left"):
+        fetch(cast("ObjectStore", bucket), listed(bucket), tmp_path, lambda _: None)
