@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from threading import Event
 from typing import cast
 
 import pytest
@@ -17,14 +18,15 @@ from obelisk_ops.errors import (
 )
 from obelisk_ops.objectstore import Fetched, ObjectStore
 from obelisk_ops.replica.catalogue import LtxFile
+from obelisk_ops.restore import fetching
 from obelisk_ops.restore.fetching import FAR_MS, fetch, parts_of, pays
 from tests.buckets import MemoryStore
 
 MIB = 1 << 20
 #: Of three parts, of one, and of less than one.
 BODIES = {
-    "e/0009/s.ltx": os.urandom(9 * MIB),
-    "e/0001/a.ltx": b"a" * 4 * MIB,
+    "e/0009/s.ltx": os.urandom(5 * MIB // 2),
+    "e/0001/a.ltx": b"a" * MIB,
     "e/0000/b.ltx": b"b",
 }
 
@@ -117,9 +119,9 @@ def test_what_is_not_surely_there_is_read_again(
     match harm:
         case "content":
             with snapshot.open("r+b") as file:
-                file.seek(4 * MIB)
+                file.seek(MIB)
                 file.write(bytes(4096))  # as a power cut leaves it
-            expected = [("e/0009/s.ltx", 4 * MIB)]
+            expected = [("e/0009/s.ltx", MIB)]
         case "journal":
             lines = (tmp_path / "parts").read_text()
             (tmp_path / "parts").write_text(lines[:-5])
@@ -148,6 +150,18 @@ def test_a_bucket_that_stays_away(bucket: Bucket, tmp_path: Path) -> None:
 
     with pytest.raises(S3Unavailable):
         fetch(cast("ObjectStore", bucket), listed(bucket), tmp_path, lambda _: None)
+
+
+def test_a_line_that_comes_to_nothing_is_given_up(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_PATIENCE_S", 0.05)
+    never = Event()
+    monkeypatch.setattr(bucket, "get", lambda *_, **__: never.wait())
+
+    with pytest.raises(S3Unavailable, match="not even 1 MiB came"):
+        fetch(cast("ObjectStore", bucket), listed(bucket), tmp_path, lambda _: None)
+    never.set()
 
 
 @pytest.mark.parametrize(
