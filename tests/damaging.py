@@ -13,8 +13,13 @@ Bodies = dict[str, bytes]
 Damage = Callable[[Bodies, Bodies, Random], str]
 
 
+def with_content(ours: Bodies) -> list[str]:
+    """Return the objects of which something is left to be damaged."""
+    return sorted(key for key, body in ours.items() if body)
+
+
 def flip_a_bit(ours: Bodies, _theirs: Bodies, draw: Random) -> str:
-    key = draw.choice(sorted(ours))
+    key = draw.choice(with_content(ours))
     place = draw.randrange(len(ours[key]) * 8)
     body = bytearray(ours[key])
     body[place // 8] ^= 1 << place % 8
@@ -23,7 +28,7 @@ def flip_a_bit(ours: Bodies, _theirs: Bodies, draw: Random) -> str:
 
 
 def cut(ours: Bodies, _theirs: Bodies, draw: Random) -> str:
-    key = draw.choice(sorted(ours))
+    key = draw.choice(with_content(ours))
     left = draw.choice([0, draw.randrange(len(ours[key])), len(ours[key]) - 1])
     ours[key] = ours[key][:left]
     return f"{key} is cut to {left} bytes"
