@@ -45,14 +45,16 @@ _WORDS: tuple[tuple[Trouble, tuple[str, ...]], ...] = (
     (Trouble.CREDENTIALS, ("signaturedoesnotmatch", "invalidaccesskeyid", "accessdenied",
                            "expiredtoken", "no ec2 imds role found",
                            "failed to refresh cached credentials")),
+    # Before damage: where a line breaks within an object, decoding it fails too.
+    (Trouble.UNREACHABLE, ("exceeded maximum number of attempts", "connection refused",
+                           "max retries exceeded reading", "connection reset", "broken pipe",
+                           "no such host", "i/o timeout", "deadline exceeded", "slowdown",
+                           "serviceunavailable")),
     (Trouble.DAMAGED, ("checksum mismatch", "lz4:", "unexpected eof", "invalid ltx file",
                        "invalid page size", "nonsequential page numbers", "decode header",
                        "decode page", "decode database")),
     (Trouble.MISSING, ("no matching backup files", "nosuchkey", "non-contiguous ltx files",
                        "file does not exist")),
-    (Trouble.UNREACHABLE, ("exceeded maximum number of attempts", "connection refused",
-                           "connection reset", "no such host", "i/o timeout",
-                           "deadline exceeded", "slowdown", "serviceunavailable")),
 )  # fmt: skip
 
 

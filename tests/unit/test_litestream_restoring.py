@@ -24,6 +24,8 @@ SAID = [
     ("operation error S3: ListObjectsV2, StatusCode: 404, NoSuchBucket", Trouble.BUCKET, None),
     ("operation error S3: ListObjectsV2, SignatureDoesNotMatch", Trouble.CREDENTIALS, None),
     ("exceeded maximum number of attempts, 10, dial tcp 127.0.0.1:9: connect: connection refused", Trouble.UNREACHABLE, None),
+    ("decode database: decode page 2: read page header 0: read compressed data: max retries exceeded reading ltx file (level=0, min=0000000000000001, max=0000000000000001, offset=600): read tcp 127.0.0.1:43488->127.0.0.1:52347: read: connection reset by peer", Trouble.UNREACHABLE, None),
+    ("decode database: decode page 2: read page header 0: read compressed data: max retries exceeded reading ltx file (level=0, min=0000000000000001, max=0000000000000001, offset=600): unexpected EOF", Trouble.UNREACHABLE, None),
     ("something that nobody has seen", Trouble.UNKNOWN, None),
     ("", Trouble.UNKNOWN, None),
 ]  # fmt: skip
