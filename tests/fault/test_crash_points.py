@@ -23,7 +23,7 @@ from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.core.when import Txid
 from obelisk_ops.errors import OpsError
 from obelisk_ops.objectstore import Fetched, ObjectStore
-from obelisk_ops.restore import aside, exchange
+from obelisk_ops.restore import aside, exchange, fetching
 from obelisk_ops.restore.service import Source, restore
 from obelisk_ops.restore.source import open_source
 from obelisk_ops.supervise.rollback import Rollback, undo
@@ -120,7 +120,13 @@ def rolled_back(world: World, target: Path) -> Path:
 
 
 @pytest.mark.fault(29)
-def test_a_restore_that_is_killed_at_any_call(world: World, target: Path) -> None:
+@pytest.mark.parametrize(
+    "is_far", [False, pytest.param(True, marks=pytest.mark.chaos)], ids=["near", "far"]
+)
+def test_a_restore_that_is_killed_at_any_call(
+    world: World, target: Path, monkeypatch: pytest.MonkeyPatch, *, is_far: bool
+) -> None:
+    monkeypatch.setattr(fetching, "pays", lambda _answer_ms, _files: is_far)
     whole = digest(world.earlier)
     appeared = 0
     for fatal in range(1, CALLS_MAX):
