@@ -48,6 +48,9 @@ class MemoryStore:
     def beginnings(self, keys: Sequence[str], size: int) -> Mapping[str, bytes]:
         return {key: self.get(key).body[:size] for key in keys if key in self.objects}
 
+    def notes(self, keys: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        return {key: {} for key in keys if key in self.objects}
+
     def head(self, key: str) -> tuple[ObjectInfo, Mapping[str, str]]:
         return self.get(key).info, {}
 

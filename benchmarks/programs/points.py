@@ -19,10 +19,12 @@ from time import perf_counter, time
 
 import yaml
 
+from obelisk_ops.core.clock import iso
 from obelisk_ops.litestream import ltx
 from obelisk_ops.litestream.ltx import Name
 from obelisk_ops.objectstore import open_store
 from obelisk_ops.objectstore.embedded import S3Server
+from obelisk_ops.objectstore.s3 import S3Store
 from obelisk_ops.replica.granularity import granularity
 from obelisk_ops.replica.known import KnownTimes
 from obelisk_ops.replica.layout import ReplicaKeys
@@ -51,14 +53,23 @@ def measure(folder: Path, size: int) -> dict[str, float]:
         return found | {"command_s": _command(folder, place)}
 
 
+class _Noting(S3Store):
+    """Puts objects as Litestream does, with the time of their header beside them."""
+
+    def put_noted(self, key: str, body: bytes, at: str) -> None:
+        """Put one."""
+        note = {"litestream-timestamp": at}
+        self._client.put_object(Bucket=self._bucket, Key=key, Body=body, Metadata=note)
+
+
 def _fill(place: ReplicaSettings, keys: ReplicaKeys, count: int) -> None:
-    store, now_ms = open_store(place), round(time() * 1000)
+    store, now_ms = _Noting(place, timeout_s=5, attempts=3), round(time() * 1000)
 
     def put(txid: int) -> None:
         at_ms = now_ms - 1000 * (count - txid)
         header = _HEADER.pack(b"LTX1", 2, 1024, 10, txid, txid, at_ms)
         name = ltx.file_name(Name(level=0, min_txid=txid, max_txid=txid))
-        store.put(keys.epoch(1) + name, header.ljust(500, b"\0"))
+        store.put_noted(keys.epoch(1) + name, header.ljust(500, b"\0"), iso(at_ms))
 
     with ThreadPoolExecutor(_WRITERS) as pool:
         list(pool.map(put, range(1, count + 1)))

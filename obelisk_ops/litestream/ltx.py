@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from obelisk_ops.errors import DamagedObject
 
@@ -28,6 +30,7 @@ _TRAILER = struct.Struct(">QQ")
 _NAME = re.compile(r"([0-9a-f]{4})/([0-9a-f]{16})-([0-9a-f]{16})\.ltx")
 _PAGE_SIZES = frozenset(1 << bits for bits in range(9, 17))
 _CHECKSUM_FLAG = 1 << 63
+_NOTE = "litestream-timestamp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +169,15 @@ def parse_trailer(data: bytes, key: str) -> Trailer:
     if not checksum & _CHECKSUM_FLAG:
         raise damaged(key, "its trailer holds no checksum")
     return Trailer(post_apply_checksum=post_apply, file_checksum=checksum)
+
+
+def noted_ms(metadata: Mapping[str, str]) -> int | None:
+    """Return the time that Litestream notes beside an object, that of its header, if it did."""
+    try:
+        noted = datetime.fromisoformat(metadata[_NOTE])
+    except (KeyError, ValueError):
+        return None
+    return round(noted.timestamp() * 1000) if noted.tzinfo else None
 
 
 def damaged(key: str, why: str) -> DamagedObject:

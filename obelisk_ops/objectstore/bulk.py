@@ -9,13 +9,13 @@ things quick: what fails here is asked again through boto3, whose errors are tol
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from threading import Event
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import obstore
 import obstore.store
@@ -31,6 +31,8 @@ from obelisk_ops.settings import Credentials, ReplicaSettings, variable
 if TYPE_CHECKING:
     from obstore.store import S3Credential
 
+T = TypeVar("T")
+
 #: What may go wrong: its own errors, and those of Python that it uses too.
 _FAILURES = (BaseError, OSError, ValueError)
 
@@ -41,6 +43,13 @@ _ASK_AGAIN_AFTER_MS = 60_000
 #: Keys that mean to obstore what they mean to S3; it encodes some characters of others.
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
 
+#: Attributes of an object that are no metadata.
+_HEADERS = frozenset(
+    {
+        "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language",
+        "Content-Type", "Storage-Class",
+    }
+)  # fmt: skip
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 #: Fewer are read as quickly without it.
 _FEW = 32
@@ -73,16 +82,23 @@ class BulkStore(S3Store):
 
     def beginnings(self, keys: Sequence[str], size: int) -> dict[str, bytes]:
         """See ObjectStore.beginnings."""
-        read = {} if len(keys) < _FEW else self._read_in_bulk(keys, size)
-        rest = [key for key in keys if key not in read]
-        return read | super().beginnings(rest, size)
+        read = self._in_bulk(keys, lambda bulk, key: bulk.beginning(key, size))
+        return read | super().beginnings([key for key in keys if key not in read], size)
 
-    def _read_in_bulk(self, keys: Sequence[str], size: int) -> dict[str, bytes]:
+    def notes(self, keys: Sequence[str]) -> dict[str, Mapping[str, str]]:
+        """See ObjectStore.notes."""
+        read = self._in_bulk(keys, _Bulk.notes)
+        return read | super().notes([key for key in keys if key not in read])
+
+    def _in_bulk(self, keys: Sequence[str], read: Callable[[_Bulk, str], T]) -> dict[str, T]:
+        if len(keys) < _FEW:
+            return {}
         try:
-            found = zip(keys, self._bulk.beginnings(keys, size), strict=True)
-            return {key: body for key, body in found if body is not None}
+            bulk = self._bulk
         except _FAILURES:
             return {}
+        found = zip(keys, bulk.each(keys, partial(read, bulk)), strict=True)
+        return {key: value for key, value in found if value is not None}
 
     @cached_property
     def _bulk(self) -> _Bulk:
@@ -139,15 +155,16 @@ class _Bulk:
                     etag=item["e_tag"] or "",
                 )
 
-    def beginnings(self, keys: Sequence[str], size: int) -> Iterator[bytes | None]:
-        """Return the first bytes of each object, in the order of *keys*; None if unknown."""
+    def each(self, keys: Sequence[str], read: Callable[[str], T]) -> Iterator[T | None]:
+        """Return what *read* makes of each key, in their order; None if that is not known."""
         broken = Event()
 
-        def read(key: str) -> bytes | None:
+        def one(key: str) -> T | None:
             if broken.is_set():
                 return None
             try:
-                return self._beginning(key, size)
+                _refuse_unusual(key)
+                return read(key)
             except FileNotFoundError:
                 return None
             except _FAILURES:
@@ -157,11 +174,16 @@ class _Bulk:
         for _ in keys:
             count_request()  # here: whom it is for is known to this thread alone
         with ThreadPoolExecutor(min(_REQUESTS_AT_ONCE, len(keys) or 1)) as pool:
-            yield from pool.map(read, keys)
+            yield from pool.map(one, keys)
 
-    def _beginning(self, key: str, size: int) -> bytes:
-        _refuse_unusual(key)
+    def beginning(self, key: str, size: int) -> bytes:
+        """Return the first bytes of an object; raises one of _FAILURES."""
         return bytes(obstore.get_range(self._store, key, start=0, length=size))
+
+    def notes(self, key: str) -> dict[str, str]:
+        """Return the metadata of an object; raises one of _FAILURES."""
+        found = obstore.get(self._store, key, options={"head": True}).attributes
+        return {str(name): value for name, value in found.items() if name not in _HEADERS}
 
     def _credentials(self) -> S3Credential:
         found = self._ask()

@@ -77,6 +77,10 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def notes(self, keys: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """Return the metadata of many objects at once; those that are gone are left out."""
+        ...
+
     def head(self, key: str) -> tuple[ObjectInfo, Mapping[str, str]]:
         """
         Return what is known about an object without reading it, and its metadata.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from botocore import exceptions as driver
 from botocore.parsers import ResponseParserError
@@ -28,6 +28,8 @@ from obelisk_ops.objectstore.lean import Lean
 from obelisk_ops.objectstore.port import Fetched, ObjectInfo
 from obelisk_ops.objectstore.rules import LifecycleRule, Lock, Versioning, lifecycle_rules
 from obelisk_ops.settings import Credentials, ReplicaSettings
+
+T = TypeVar("T")
 
 _READS_AT_ONCE = 16
 
@@ -92,14 +94,11 @@ class S3Store:
 
     def beginnings(self, keys: Sequence[str], size: int) -> dict[str, bytes]:
         """See ObjectStore.beginnings."""
-        contexts = [copy_context() for _ in keys]  # for whom it is sent: see meter.py
-        with ThreadPoolExecutor(min(_READS_AT_ONCE, len(keys) or 1)) as pool:
-            asked = [
-                pool.submit(context.run, self._beginning, key, size)
-                for context, key in zip(contexts, keys, strict=True)
-            ]
-            found = dict(zip(keys, (read.result() for read in asked), strict=True))
-        return {key: body for key, body in found.items() if body is not None}
+        return _at_once(keys, lambda key: self.get(key, first=0, last=size - 1).body)
+
+    def notes(self, keys: Sequence[str]) -> dict[str, Mapping[str, str]]:
+        """See ObjectStore.notes."""
+        return _at_once(keys, lambda key: self.head(key)[1])
 
     def head(self, key: str) -> tuple[ObjectInfo, Mapping[str, str]]:
         """See ObjectStore.head."""
@@ -190,12 +189,6 @@ class S3Store:
         answer = self._unless_unset(self._client.get_bucket_lifecycle_configuration)
         return lifecycle_rules(answer.get("Rules", ()))
 
-    def _beginning(self, key: str, size: int) -> bytes | None:
-        try:
-            return self.get(key, first=0, last=size - 1).body
-        except (ObjectNotFound, DamagedObject):
-            return None
-
     @property
     def address(self) -> str:
         """The address that requests are sent to."""
@@ -260,6 +253,21 @@ class S3Store:
                 )
             )
         return _local_error(failed, self._endpoint)
+
+
+def _at_once(keys: Sequence[str], read: Callable[[str], T]) -> dict[str, T]:
+    """Return what *read* makes of each key; what is gone, or too short, is left out."""
+
+    def one(key: str) -> list[T]:
+        with suppress(ObjectNotFound, DamagedObject):
+            return [read(key)]
+        return []
+
+    told = [(copy_context(), key) for key in keys]  # for whom it is sent: see meter.py
+    with ThreadPoolExecutor(min(_READS_AT_ONCE, len(keys) or 1)) as pool:
+        asked = [pool.submit(context.run, one, key) for context, key in told]
+        found = zip(keys, [future.result() for future in asked], strict=True)
+    return {key: value for key, values in found for value in values}
 
 
 def _local_error(failed: Exception, endpoint: str) -> OpsError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from obelisk_ops.errors import DamagedObject, ObjectNotFound
@@ -17,14 +17,17 @@ AtOf: TypeAlias = Callable[[Point], int]
 #: A header that is this far ahead of the object's arrival was written by a wrong clock;
 #: listings are in whole seconds, and clocks are allowed to differ a little.
 _CLOCK_TOLERANCE_MS = 60_000
+_MANY = 1_000
+_SAMPLE = 32
 
 
 class PointTimes:
     """
     When points were captured.
 
-    A header is read by a GET of its first 100 bytes. That costs what a HEAD of the
-    object's metadata costs, and survives a copy of the bucket that drops metadata.
+    A header is read by a GET of its first 100 bytes, which survives a copy of the bucket
+    that drops metadata. Of very many objects the metadata is believed where it is there:
+    a HEAD costs as much money, and a third less time.
     """
 
     def __init__(self, store: ObjectStore, known: KnownTimes | None = None) -> None:
@@ -74,12 +77,28 @@ class PointTimes:
             for point in points
             if point.file.size >= ltx.SMALLEST_FILE_BYTES and self._stamp(point.file) is None
         ]
-        read = self._store.beginnings([file.key for file in wanted], ltx.HEADER_BYTES)
+        noted = self._noted(wanted) if len(wanted) >= _MANY else {}
         for file in wanted:
+            if file.key in noted:
+                self._learn(file, noted[file.key])
+        rest = [file for file in wanted if file.key not in noted]
+        read = self._store.beginnings([file.key for file in rest], ltx.HEADER_BYTES)
+        for file in rest:
             try:
                 self._learn(file, parse_beginning(read.get(file.key, b""), file).timestamp_ms)
             except DamagedObject:
                 continue
+
+    def _noted(self, files: Sequence[LtxFile]) -> dict[str, int]:
+        """Return the times that Litestream has noted beside objects, where it has."""
+        found = self._notes(files[:_SAMPLE])
+        # A bucket that was copied may have lost all of them: then nobody asks for the rest.
+        return found | self._notes(files[_SAMPLE:]) if found else {}
+
+    def _notes(self, files: Sequence[LtxFile]) -> dict[str, int]:
+        notes = self._store.notes([file.key for file in files])
+        stamps = ((key, ltx.noted_ms(note)) for key, note in notes.items())
+        return {key: stamp for key, stamp in stamps if stamp is not None}
 
     def keep(self, listed: Iterable[LtxFile]) -> None:
         """Let this machine remember the times of the files that are *listed*."""

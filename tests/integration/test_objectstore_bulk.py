@@ -73,6 +73,18 @@ def test_the_beginnings_are_the_same_and_what_is_gone_is_left_out(
     assert is_used(quick)
 
 
+def test_the_notes_are_the_same_and_what_is_gone_is_left_out(
+    place: ReplicaSettings, quick: ObjectStore
+) -> None:
+    keys = [*keys_of(place), f"{place.prefix}/gone", f"{place.prefix}/strange +%/00"]
+
+    found = quick.notes(keys)
+
+    assert found == {key: {} for key in keys if not key.endswith("gone")}
+    assert found == open_store(place).notes(keys)
+    assert is_used(quick)
+
+
 def test_each_request_is_counted_for_whom_it_is_sent(
     place: ReplicaSettings, quick: ObjectStore
 ) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from obelisk_ops.litestream import restoring
+from obelisk_ops.litestream import ltx, restoring
 from obelisk_ops.litestream.config import Target
 from obelisk_ops.process import find_program, run
 from obelisk_ops.replica.catalogue import walk
 from obelisk_ops.replica.epochs import Parent
-from obelisk_ops.replica.reading import list_epoch, read_replica
+from obelisk_ops.replica.reading import list_epoch, read_headers, read_replica
 from tests.commands import Commands, commands_for
 from tests.conftest import S3
 from tests.replicas import ReplicatedDatabase, count_rows
@@ -193,7 +193,8 @@ def test_the_walk_is_the_one_litestream_takes(s3: S3, tmp_path: Path) -> None:
     """
     While Litestream compacts and expires, nothing looks like a gap, and its plans are ours.
 
-    Our plan tells which object is damaged and how large the copy will be.
+    Our plan tells which object is damaged and how large the copy will be. What it notes beside
+    an object of any level is what the header says.
     """
     database = ReplicatedDatabase(tmp_path / "src", s3.replica())
     until = time.monotonic() + 6
@@ -206,6 +207,9 @@ def test_the_walk_is_the_one_litestream_takes(s3: S3, tmp_path: Path) -> None:
 
     points = read_replica(database.store, database.keys).points
     listed = list_epoch(database.store, database.keys, 1)
+    notes = database.store.notes([file.key for file in listed])
+    for file, header in zip(listed, read_headers(database.store, listed), strict=True):
+        assert ltx.noted_ms(notes[file.key]) == header.timestamp_ms, file.key
     for point in points[:: max(1, len(points) // 12)]:
         ours = [[file.level, file.min_txid, file.max_txid] for file in walk(listed, point.txid)]
         assert ours == litestreams_plan(database, tmp_path, point.txid)

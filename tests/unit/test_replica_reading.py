@@ -9,6 +9,7 @@ from typing import cast
 import msgspec
 import pytest
 
+from obelisk_ops.core.clock import iso
 from obelisk_ops.errors import DamagedObject, ObjectNotFound, ReplicaNotFound
 from obelisk_ops.litestream import ltx
 from obelisk_ops.litestream.ltx import Name
@@ -22,12 +23,18 @@ KEYS = ReplicaKeys(prefix="p", name="run")
 ARRIVED = 1_000_000
 
 
+#: From so many objects on the notes beside them are asked for.
+MANY = 1_000
+
+
 class Bucket:
     """A store of a few objects that counts what is read."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.reads: list[str] = []
+        self.looks: list[str] = []
+        self.noted: dict[str, dict[str, str]] = {}
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         return (self._info(key) for key in sorted(self.objects) if key.startswith(prefix))
@@ -47,6 +54,10 @@ class Bucket:
     def beginnings(self, keys: Sequence[str], size: int) -> dict[str, bytes]:
         self.reads += keys
         return {key: self.objects[key][:size] for key in keys if key in self.objects}
+
+    def notes(self, keys: Sequence[str]) -> dict[str, dict[str, str]]:
+        self.looks += keys
+        return {key: self.noted.get(key, {}) for key in keys if key in self.objects}
 
     def _info(self, key: str) -> ObjectInfo:
         return ObjectInfo(key=key, size=len(self.objects[key]), modified_ms=ARRIVED, etag='"x"')
@@ -110,6 +121,37 @@ def test_times_are_read_once_and_only_if_asked(bucket: Bucket, store: ObjectStor
     assert [times.best_ms(p) for p in points] == [ARRIVED - 10, ARRIVED - 20, ARRIVED]
     assert [times.is_exact(p) for p in points] == [True, True, False]
     assert len(bucket.reads) == 2
+
+
+@pytest.mark.parametrize(
+    ("noted", "looks", "reads"),
+    [
+        pytest.param(MANY, MANY, 0, id="what is noted beside each is believed"),
+        pytest.param(MANY - 5, MANY, 5, id="what is not noted is read"),
+        pytest.param(0, 32, MANY, id="where nothing is noted, hardly anybody asks"),
+    ],
+)
+def test_of_very_many_objects_the_notes_are_asked_for(
+    bucket: Bucket, store: ObjectStore, noted: int, looks: int, reads: int
+) -> None:
+    for txid in range(1, MANY + 1):
+        key = add(bucket, txid, at_ms=ARRIVED - txid)
+        if txid <= noted:
+            bucket.noted[key] = {"litestream-timestamp": iso(ARRIVED - txid)}
+    points = read_replica(store, KEYS).points
+    times = PointTimes(store)
+
+    times.fetch(points)
+
+    assert [times.at_ms(point) for point in points] == [ARRIVED - p.txid for p in points]
+    assert (len(bucket.looks), len(bucket.reads)) == (looks, reads)
+
+
+@pytest.mark.parametrize(
+    "noted", [{}, {"litestream-timestamp": "yesterday"}, {"litestream-timestamp": "2026-01-01"}]
+)
+def test_a_note_that_tells_no_moment(noted: dict[str, str]) -> None:
+    assert ltx.noted_ms(noted) is None
 
 
 @pytest.mark.parametrize(
