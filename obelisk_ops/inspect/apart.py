@@ -32,7 +32,12 @@ _VALUE, _REFUSED = b"=", b"!"
 
 
 def read_apart(
-    read: Callable[[], T], decoder: msgspec.json.Decoder[T], *, name: Path | str, limits: Limits
+    read: Callable[[], T],
+    decoder: msgspec.json.Decoder[T],
+    *,
+    name: Path | str,
+    limits: Limits,
+    more: str = "",
 ) -> T:
     """
     Return what *read* returns, done in a child process with limits.
@@ -42,6 +47,7 @@ def read_apart(
         decoder: Of its type.
         name: What is read, for messages.
         limits: What that may take.
+        more: What to do where it takes more, if not to give a command more.
 
     Raises:
         LimitExceeded: It takes more.
@@ -55,10 +61,12 @@ def read_apart(
     try:
         with answers(work, limits) as given:
             answer = given.next()
+        assert answer is not None, "a child that ends well has answered"
+        outcome = decode(answer, decoder)
     except Death as death:
-        raise in_words(death, name) from None
-    assert answer is not None, "a child that ends well has answered"
-    outcome = decode(answer, decoder)
+        outcome = in_words(death, name)
+    if isinstance(outcome, LimitExceeded) and more:
+        raise LimitExceeded(outcome.message, hint=more)
     if isinstance(outcome, OpsError):
         raise outcome
     return outcome

@@ -24,6 +24,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
+from obelisk_ops.errors import Unavailable
+from obelisk_ops.process import MORE_PROCESSES
 from obelisk_ops.process.nature import die_with_parent, gain_no_rights
 
 #: what a child answers with, as often as it likes
@@ -100,11 +102,19 @@ def answers(work: Callable[[Say], None], limits: Limits) -> Iterator[Answers]:
     """
     Let a child do *work*, and give what it answers.
 
-    It is gone when the block is left, done or not. In it, work must touch nothing that the
-    parent goes on using: no connection, no lock, no file.
+    It is gone when the block is left, done or not. It has no file open that its parent has,
+    so it can use no connection of it.
+
+    Raises:
+        Unavailable: No more processes can be started.
     """
     reading, writing = os.pipe()
-    child = os.fork()
+    try:
+        child = _fork()
+    except Unavailable:
+        os.close(reading)
+        os.close(writing)
+        raise
     if child == 0:
         os.close(reading)
         _work(work, writing, limits)
@@ -188,12 +198,19 @@ def in_front(work: Callable[[], int], limits: Limits) -> int:
 
     Unlike with ``answers`` it may write files, and its parent waits for it without an end:
     somebody may look at page after page of what it prints. Signals are passed on to it.
+
+    Raises:
+        Unavailable: No more processes can be started.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_PASSED_ON)}
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches both
     sys.stdout.flush()
     sys.stderr.flush()
-    child = os.fork()
+    try:
+        child = _fork()
+    except Unavailable:
+        _set_signals(before)
+        raise
     if child == 0:
         _go_on_in_front(work, limits, before)
     try:
@@ -214,6 +231,15 @@ def lift() -> None:
     for kind in (resource.RLIMIT_CPU, resource.RLIMIT_DATA):
         hard = resource.getrlimit(kind)[1]
         resource.setrlimit(kind, (hard, hard))
+
+
+def _fork() -> int:
+    try:
+        return os.fork()
+    except OSError as error:
+        raise Unavailable(
+            f"no process can be started: {error.strerror}", hint=MORE_PROCESSES
+        ) from None
 
 
 def _go_on_in_front(

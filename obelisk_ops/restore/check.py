@@ -17,6 +17,7 @@ from obelisk_ops.process.apart import Limits
 #: bytes that are checked per second at the very least; below that something is wrong
 _SLOWEST_BYTES_PER_S = 1_000_000
 _PATIENCE_S = 60.0
+_MORE = "the disk is slow, or the database is made to be; restore an earlier point"
 
 _OK = "ok"
 _SKIPPED = "skipped"
@@ -49,8 +50,9 @@ def check_copy(path: Path) -> Checked:
     """
     limit_s = _PATIENCE_S + path.stat().st_size / _SLOWEST_BYTES_PER_S
     return read_apart(
-        lambda: _check(path, limit_s), _CHECKED, name=path, limits=Limits(time_s=limit_s)
-    )
+        lambda: _check(path, limit_s), _CHECKED, name=path, limits=Limits(time_s=limit_s),
+        more=_MORE,
+    )  # fmt: skip
 
 
 def _check(path: Path, limit_s: float) -> Checked:

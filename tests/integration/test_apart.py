@@ -15,7 +15,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from obelisk_ops.errors import CorruptDatabase, LimitExceeded, OpsError, ReaderCrashed
+from obelisk_ops.errors import (
+    CorruptDatabase,
+    LimitExceeded,
+    OpsError,
+    ReaderCrashed,
+    Unavailable,
+)
 from obelisk_ops.inspect.apart import read_apart
 from obelisk_ops.process import apart
 from obelisk_ops.process.apart import Cause, Death, Limits, Say, answers, death_of
@@ -129,6 +135,22 @@ def test_a_child_is_gone_when_nobody_listens_any_more() -> None:
 
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def test_that_no_process_can_be_started_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    files = len([*Path("/dev/fd").iterdir()])
+
+    with pytest.raises(Unavailable, match="no process can be started"):
+        told(lambda _say: None)
+    with pytest.raises(Unavailable, match="no process can be started"):
+        apart.in_front(lambda: 0, MANY)
+
+    assert len([*Path("/dev/fd").iterdir()]) == files
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_what_is_read_and_what_is_raised_comes_back() -> None:

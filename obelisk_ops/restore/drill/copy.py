@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from obelisk_ops.errors import LimitExceeded
 from obelisk_ops.inspect import summary
 from obelisk_ops.inspect.apart import read_apart
 from obelisk_ops.inspect.meaning import FAILED, OK, SKIPPED, Code, Meaning, read_meaning
@@ -56,13 +55,10 @@ def look_at(path: Path, expected: Expected, *, code: Code | None, limit_s: float
         LimitExceeded: It could not be read in *limit_s*, or in the memory for it.
         ReaderCrashed: The process that read it crashed.
     """
-    try:
-        return read_apart(
-            lambda: _look(path, expected, code, limit_s), _LOOKED, name=path,
-            limits=Limits(time_s=limit_s),
-        )  # fmt: skip
-    except LimitExceeded as error:
-        raise LimitExceeded(error.message, hint=_MORE) from None
+    return read_apart(
+        lambda: _look(path, expected, code, limit_s), _LOOKED, name=path,
+        limits=Limits(time_s=limit_s), more=_MORE,
+    )  # fmt: skip
 
 
 def _look(path: Path, expected: Expected, code: Code | None, limit_s: float) -> Looked:
