@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import signal
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -32,3 +34,9 @@ def within(limit_s: float, probe: Callable[[], T], what: str) -> T:
         if time.monotonic() > deadline:
             raise AssertionError(f"after {limit_s:g} s still not: {what} (last saw {seen!r})")
         time.sleep(0.02)
+
+
+def crash_here(*_arguments: object) -> None:
+    """Die as of a bug in SQLite; to be put where a child process comes by."""
+    faulthandler.disable()  # pytest's would tell of it
+    signal.raise_signal(signal.SIGSEGV)

@@ -97,13 +97,17 @@ def choose_view(*, is_held: bool, has_log: bool, is_wal_format: bool) -> View:
 
 
 @contextmanager
-def open_read_only(path: Path, *, limit_s: float) -> Iterator[apsw.Connection]:
+def open_read_only(
+    path: Path, *, limit_s: float, longest: int | None = None
+) -> Iterator[apsw.Connection]:
     """
     Open a database for reading.
 
     Args:
         path: The file.
         limit_s: Statements fail when this time is over, whatever they do.
+        longest: Of how many bytes a value may be, stored or computed; for processes that
+            read beside other work, and not apart.
 
     Raises:
         DatabaseNotFound: There is no such file.
@@ -116,6 +120,8 @@ def open_read_only(path: Path, *, limit_s: float) -> Iterator[apsw.Connection]:
         connection = _connect(path, find_view(path))
         try:
             deadline(connection, ends_at)
+            if longest is not None:
+                connection.limit(apsw.SQLITE_LIMIT_LENGTH, longest)
             yield connection
         finally:
             connection.close()

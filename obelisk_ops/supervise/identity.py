@@ -12,6 +12,8 @@ from obelisk_ops.inspect.summary import is_workflow_database, read_meta
 
 _MAGIC = b"SQLite format 3\0"
 _READ_LIMIT_S = 2.0
+#: What a database says of itself is short, and so are the statements of its tables.
+_LONGEST = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ def inode_of(path: Path) -> int | None:
 def database_id(path: Path) -> str | None:
     """Return the id stored in a workflow database; None if there is none to be read."""
     try:
-        with open_read_only(path, limit_s=_READ_LIMIT_S) as connection:
+        with open_read_only(path, limit_s=_READ_LIMIT_S, longest=_LONGEST) as connection:
             if not is_workflow_database(connection):
                 return None
             return read_meta(connection).get("database_id")

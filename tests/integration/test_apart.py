@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import faulthandler
 import json
 import os
 import resource
@@ -26,17 +25,12 @@ from obelisk_ops.inspect.apart import read_apart
 from obelisk_ops.process import apart
 from obelisk_ops.process.apart import Cause, Death, Limits, Say, answers, death_of
 from obelisk_ops.search.crew import Crew
+from tests.support import crash_here
 
 pytestmark = pytest.mark.fault(34)
 
 NAMES = msgspec.json.Decoder(list[str])
 MANY = Limits(time_s=30, memory_bytes=64 << 20, answer_bytes=1 << 20)
-
-
-def crash() -> None:
-    """Die as of a bug in SQLite."""
-    faulthandler.disable()  # pytest's would tell of it
-    signal.raise_signal(signal.SIGSEGV)
 
 
 def spin() -> None:
@@ -71,7 +65,7 @@ def test_what_is_said_arrives_in_order_whatever_its_length() -> None:
 
 
 DEATHS: dict[str, tuple[Callable[[], None], Cause]] = {
-    "crashes": (crash, Cause.CRASH),
+    "crashes": (crash_here, Cause.CRASH),
     "takes memory": (grow, Cause.MEMORY),
     "is killed": (lambda: os.kill(os.getpid(), signal.SIGKILL), Cause.MEMORY),
     "has a bug": (lambda: json.loads("no"), Cause.CRASH),
@@ -168,7 +162,7 @@ def test_what_is_read_and_what_is_raised_comes_back() -> None:
 
 def test_a_crash_is_one_error_that_names_the_database() -> None:
     def read() -> list[str]:
-        crash()
+        crash_here()
         return []
 
     with pytest.raises(ReaderCrashed, match=r"read x\.db crashed \(SIGSEGV\)"):
@@ -204,7 +198,7 @@ def test_of_many_only_the_guilty_are_given_up() -> None:
     def refuse() -> None:
         raise CorruptDatabase("it is damaged")
 
-    found = sorted(crew({"item-3": crash, "item-14": refuse, "item-29": crash}))
+    found = sorted(crew({"item-3": crash_here, "item-14": refuse, "item-29": crash_here}))
 
     wrong = {
         "item-3": ReaderCrashed, "item-14": CorruptDatabase, "item-29": ReaderCrashed

@@ -16,6 +16,7 @@ from tests.commands import Commands, Ran, commands_for
 from tests.conftest import S3
 from tests.drilled import workflow_replica
 from tests.replicas import ReplicatedDatabase
+from tests.support import crash_here
 
 POINTS = 4
 
@@ -71,6 +72,22 @@ def test_without_code_nothing_is_replayed_and_a_seed_takes_the_same_points(
         assert f"e0001/txid:{point['txid']}" in people.out
     assert "OK" in people.out
     assert "--seed 7" in people.err
+
+
+@pytest.mark.fault(34)
+def test_a_copy_that_crashes_its_reader_is_not_proven_and_that_is_noted(
+    backup: ReplicatedDatabase, commands: Commands, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("obelisk_ops.inspect.summary.quick_check", crash_here)
+
+    ran = commands.run("replica", "drill", "run", "--json")
+
+    assert (ran.status, told(ran)["outcome"]) == (4, "inconclusive")
+    assert "crashed (SIGSEGV)" in told(ran)["detail"]
+    entry = Drillbook(tmp_path / ".obelisk-ops", backup.place.url).entry("run")
+    assert entry is not None
+    assert entry.last.outcome == "inconclusive"
 
 
 def test_status_shows_the_last_drill(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import hashlib
 import os
 import signal
@@ -15,10 +14,11 @@ import apsw
 import pytest
 
 from obelisk_ops.storage.sqlite.connection import APPLICATION_ID
+from obelisk_ops.supervise.identity import database_id
 from tests.command import start
 from tests.commands import Commands, Ran
 from tests.replicas import make_workflow_tables
-from tests.support import wait_until
+from tests.support import crash_here, wait_until
 
 pytestmark = pytest.mark.fault(34)
 
@@ -158,11 +158,7 @@ def test_what_no_clock_reaches_is_ended_by_the_kernel(
 def test_a_crash_is_told_by_who_is_left(
     database: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(_path: Path) -> None:
-        faulthandler.disable()  # pytest's would tell of it
-        signal.raise_signal(signal.SIGSEGV)
-
-    monkeypatch.setattr("obelisk_ops.inspect.opening.find_view", crash)
+    monkeypatch.setattr("obelisk_ops.inspect.opening.find_view", crash_here)
 
     ran = commands.run("inspect", database, "--json")
 
@@ -181,6 +177,21 @@ def test_memory_has_a_limit_and_an_option(database: Path, commands: Commands) ->
     assert (refused.status, refused.error["code"]) == (4, "limit_exceeded")
     assert "--memory" in refused.error["hint"]
     assert len(shown.told["executions"][0]["error"]) == 60_000_000
+
+
+COMPUTED_META = """
+    DROP TABLE meta;
+    CREATE TABLE meta (key TEXT, value TEXT AS (hex(zeroblob({bytes}))));
+    INSERT INTO meta (key) VALUES ('schema_version'), ('database_id');
+"""
+
+
+@pytest.mark.parametrize(("size", "has_id"), [(16, True), (60_000, False), (10**8, False)])
+def test_a_supervisor_reads_no_long_values(database: Path, *, size: int, has_id: bool) -> None:
+    """It asks every database which one it is, beside all its other work."""
+    change(database, COMPUTED_META.format(bytes=size))
+
+    assert (database_id(database) is not None) is has_id
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="not on this platform: /proc")

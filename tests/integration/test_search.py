@@ -15,11 +15,13 @@ import pytest
 from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.objectstore import open_store
 from obelisk_ops.search.catalogue import Catalogue, Query
+from obelisk_ops.search.contents import Contents, read_contents
 from obelisk_ops.search.refresh import refresh
 from obelisk_ops.storage.sqlite.connection import APPLICATION_ID
 from tests.commands import Commands, commands_for
 from tests.conftest import S3
 from tests.replicas import ReplicatedDatabase, make_workflow_tables
+from tests.support import crash_here
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -160,6 +162,30 @@ def test_one_that_cannot_be_read_hides_nothing_else(bucket: Bucket) -> None:
     assert "damaged" in why
     # What was known before is older, and better than nothing.
     assert bucket.ids(Query(state="running")) == ["west/busy", "east/busy"]
+
+
+@pytest.mark.fault(34)
+def test_one_that_crashes_its_reader_hides_nothing_else(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(connection: apsw.Connection) -> Contents:
+        if list(connection.execute("SELECT 1 FROM state WHERE state = 'paused'")):
+            crash_here()
+        return read_contents(connection)
+
+    monkeypatch.setattr("obelisk_ops.search.refresh.read_contents", read)
+    for name in ("east", "north", "west"):
+        database = bucket.add(name)
+        if name == "north":
+            database.execute("UPDATE state SET state = 'paused'")
+            database.ship()
+
+    assert bucket.refresh() == 3
+    assert bucket.refresh() == 0
+    assert bucket.ids(Query(state="running")) == ["west/busy", "east/busy"]
+    with Catalogue(bucket.cache, bucket.place.url) as catalogue:
+        [(name, why)] = catalogue.failures()
+    assert (name, why) == ("north", "the process that read north crashed (SIGSEGV)")
 
 
 @pytest.mark.parametrize("harm", [b"", b"no database", b"SQLite format 3\0" + bytes(4000)])
