@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ _PART_BYTES = 1 << 20
 _AT_ONCE = 8
 #: At 100 kB a second, shared by all lines, a part is there sooner.
 _PATIENCE_S = 90.0
+_LAST_WORDS_S = 1.0
 _TRIES = 4
 _JOURNAL = "parts"
 
@@ -95,10 +96,11 @@ def fetch(
             rest = [p for p in parts_of(files) if not _is_there(folder, p, known)]
             there = sum(file.size for file in files) - sum(p.end - p.first for p in rest)
             progress(there)
-            for part, checksum in _read_all(store, rest, folder):
-                lines.write(f"{checksum} {part.label}\n".encode())
-                there += part.end - part.first
-                progress(there)
+            with closing(_read_all(store, rest, folder)) as found:
+                for part, checksum in found:
+                    lines.write(f"{checksum} {part.label}\n".encode())
+                    there += part.end - part.first
+                    progress(there)
     except OSError as error:
         raise StorageUnavailable(
             f"{folder} cannot be written: {error.strerror}",
@@ -108,7 +110,7 @@ def fetch(
 
 def _read_all(
     store: ObjectStore, parts: Sequence[Part], folder: Path
-) -> Iterator[tuple[Part, int]]:
+) -> Generator[tuple[Part, int]]:
     todo, done = deque(parts), SimpleQueue[tuple[Part, int | Exception]]()
 
     def work() -> None:
@@ -120,14 +122,17 @@ def _read_all(
                 except Exception as error:  # noqa: BLE001 - raised where it is waited for
                     done.put((part, error))
 
-    for _ in range(min(_AT_ONCE, len(parts))):
-        # Daemons: a line over which a byte comes now and then holds nobody up.
-        Thread(target=work, daemon=True, name="fetch").start()
+    # Daemons: a line over which a byte comes now and then holds nobody up.
+    crew = [Thread(target=work, daemon=True) for _ in range(min(_AT_ONCE, len(parts)))]
     try:
+        for worker in crew:
+            worker.start()
         for _ in parts:
             yield _found(done)
     finally:
         todo.clear()
+        for worker in crew:
+            worker.join(_LAST_WORDS_S)  # the folder may be about to be removed
 
 
 def _found(done: SimpleQueue[tuple[Part, int | Exception]]) -> tuple[Part, int]:

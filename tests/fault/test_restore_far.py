@@ -24,6 +24,8 @@ pytestmark = pytest.mark.xdist_group("restore-far")
 #: Each way, and before each piece of what is read.
 FAR = Slow(latency_s=0.05)
 ROUNDS = 8
+#: More than the parts that are read at once could have failed with a single try each.
+TRIES = 8
 #: Some of the objects, and not the last: its beginning is read first of all.
 HELD = r"000[4-6]\.ltx$"
 
@@ -97,6 +99,21 @@ def test_what_is_far_is_fetched_by_several_lines_and_a_broken_one_is_no_matter(
     assert cut.hits == 2
     assert not any("litestream" in seen.agent for seen in proxy.seen), "it read a folder"
     assert sorted(entry.name for entry in tmp_path.iterdir() if "restoring" in entry.name) == []
+
+
+@pytest.mark.fault(4)
+def test_lines_that_all_break_leave_nothing(
+    database: ReplicatedDatabase, proxy: Proxy, tmp_path: Path
+) -> None:
+    target = tmp_path / "copy.db"
+
+    with proxy.fault(CutAfter(2_000), method="GET", path=r"\.ltx$") as cut:
+        done = restored(tmp_path, database, proxy, target)
+
+    assert cut.hits > TRIES
+    assert done.returncode == 6, done.stderr
+    assert "s3_unavailable" in done.stderr
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["config"]
 
 
 @pytest.mark.fault(29)

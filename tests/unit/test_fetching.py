@@ -156,6 +156,7 @@ def test_a_line_that_comes_to_nothing_is_given_up(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(fetching, "_LAST_WORDS_S", 0.01)
     never = Event()
     monkeypatch.setattr(bucket, "get", lambda *_, **__: never.wait())
 
