@@ -49,8 +49,11 @@ PEACE_S = 60.0
 class Line:
     """The way of one machine to the bucket; stands in for Bucket."""
 
-    def __init__(self, machine: Machine, store: MemoryStore, draw: random.Random) -> None:
+    def __init__(
+        self, machine: Machine, store: MemoryStore, draw: random.Random, trouble: float = 1.0
+    ) -> None:
         self._machine, self._store, self._draw = machine, store, draw
+        self._trouble = trouble
         self._late: set[asyncio.Task[None]] = set()
         self.problem = None
 
@@ -62,7 +65,7 @@ class Line:
 
     async def call(self, request: Callable[[ObjectStore], T], **_: bool) -> T:
         store = cast("ObjectStore", self._store)
-        fate = self._draw.random() if self._machine.is_troubled else 1.0
+        fate = self._draw.random() / self._trouble if self._machine.is_troubled else 1.0
         await asyncio.sleep(self._draw.choice([0.01, 0.05, 0.5]))
         if fate < 0.1:  # it is carried out long after it was given up
             late = asyncio.ensure_future(self._later(lambda: request(store)))
@@ -98,6 +101,9 @@ class FreezableHolder(Holder):
         if not self.machine.is_frozen:
             super()._step()
 
+    def _rest_ms(self) -> int:
+        return 50 if self.machine.is_frozen else super()._rest_ms()
+
 
 class Machine:
     """One machine: a file, its supervisor, and a Litestream that ships."""
@@ -117,7 +123,7 @@ class Machine:
         path = folder / "db.db"
         path.write_bytes(b"SQLite format 3\0")
         self.path, self.sidecar = path, Sidecar(path)
-        self.line = Line(self, store, draw)
+        self.line = self.new_line(draw)
         party = Party(prefix="p", place="p", host=host, boot_id=host, ttl_ms=TTL_MS)
         self.lease = FreezableHolder(
             party, cast("Bucket", self.line), world, Silent(), on_halt=lambda _: self._kill()
@@ -131,6 +137,9 @@ class Machine:
         )  # fmt: skip
         self.fleet = cast("Fleet", fleet)
         self.tenure = self.new_tenure()
+
+    def new_line(self, draw: random.Random) -> Line:
+        return Line(self, self.store, draw)
 
     def new_tenure(self) -> Tenure:
         return Tenure(
@@ -164,10 +173,13 @@ class Machine:
         self._shipping = owner.epoch if owner and may_write else None
         refusal = self.tenure.refusal
         if refusal and "was opened by" in refusal.text:
-            # A person decides that this file is to go on after all.
-            (self.sidecar.folder / "owner.json").unlink(missing_ok=True)
+            self.insist()
         if owner is None:
             self.tenure.seek(self.path.stat().st_ino)
+
+    def insist(self) -> None:
+        """Decide, as a person does, that this file is to go on after all."""
+        (self.sidecar.folder / "owner.json").unlink(missing_ok=True)
 
     async def ship(self) -> None:
         """Do what a Litestream does: it goes on while its supervisor is frozen."""
@@ -244,7 +256,7 @@ async def play(folder: Path, world: World, draw: random.Random) -> None:
     await asyncio.gather(*works, return_exceptions=True)
 
 
-async def let_pass(seconds: float, works: Sequence[asyncio.Task[None]]) -> None:
+async def let_pass(seconds: float, works: Sequence[asyncio.Task[Any]]) -> None:
     done, _ = await asyncio.wait(works, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for work in done:
         work.result()  # raises what it found

@@ -1,51 +1,69 @@
 """
 Databases that are taken over from machine to machine, killed and frozen in between.
 
-As in test_lease_model, but that a machine goes on only with a copy that it has restored, as
-an operator does it: claim, wait, restore, open, then supervise. So there is one history, and
-what a barrier has confirmed must be in it, at every moment from then on.
+As in test_lease_model, but that a machine goes on only with a copy that the real takeover has
+made: claim, wait, restore, open, then supervise. Only what Litestream would do is played here:
+a copy holds what its restore point held. So there is one history, and what a barrier has
+confirmed must be in it, at every moment from then on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
 
-from obelisk_ops.errors import OpsError, PreconditionFailed
+from obelisk_ops.core.when import Latest, When
+from obelisk_ops.errors import OpsError, TargetExists
 from obelisk_ops.objectstore import ObjectStore
 from obelisk_ops.replica.epochs import EpochMarker, Parent, open_epoch, read_epochs
-from obelisk_ops.replica.leases import (
-    NOBODY,
-    Ownership,
-    SeenLease,
-    read_lease,
-    read_ownership,
-    revoke,
-    write_ownership,
-)
+from obelisk_ops.replica.leases import Ownership, write_ownership
 from obelisk_ops.replica.reading import read_replica
+from obelisk_ops.restore import service
+from obelisk_ops.restore.service import Source
+from obelisk_ops.restore.target import check_target
 from obelisk_ops.storage.sqlite.beside import RESTORED
+from obelisk_ops.supervise import takeover
 from obelisk_ops.supervise.bucket import Bucket
-from obelisk_ops.supervise.claiming import next_claim
-from obelisk_ops.supervise.fencing import Contested, is_revoked, patience_ms
+from obelisk_ops.supervise.fencing import Contested
 from obelisk_ops.supervise.opening import Presence, settle
 from obelisk_ops.supervise.ownership import File, Restored
 from obelisk_ops.supervise.sidecar import Sidecar
+from obelisk_ops.supervise.takeover import Takeover
 from tests.buckets import MemoryStore
-from tests.unit.test_lease_model import KEYS, FreezableHolder, Machine, let_pass
+from tests.errands import Background, Errand, wait
+from tests.unit.test_lease_model import KEYS, FreezableHolder, Line, Machine, let_pass
 from tests.world import World
 
 FAULTS_S, PEACE_S = 150.0, 90.0
-_NOT_YET = 0
+
+#: What a file, or a restore point, holds: what was written, and in which epoch.
+Rows = list[tuple[int, int]]
+
+
+class Errands:
+    """The bucket as a takeover asks it: each request passes on the line of its machine."""
+
+    def __init__(self, machine: Successor) -> None:
+        self.machine = machine
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def ask(*given: Any, **named: Any) -> Any:
+            return wait(
+                self.machine.own_line.call(lambda s: getattr(s, method)(*given, **named))
+            )
+
+        return ask
 
 
 class Successor(Machine):
@@ -55,16 +73,21 @@ class Successor(Machine):
                  draw: random.Random) -> None:  # fmt: skip
         super().__init__(host, folder, store, world, draw)
         self.draw = draw
-        self.kept: list[tuple[int, int]] = []  # what was confirmed: epoch, transaction
+        self.own_line: Line = Line(
+            self, store, draw, trouble=0.1
+        )  # else none would come to its end
+        self.rows: Rows = []
+        self.kept: Rows = []  # what was confirmed
         self.taken = 0
         self._last: dict[int, int] = {}
-        self._shipped_txid: tuple[int, int] | None = None
+        self._is_taking = False
 
     def step(self) -> None:
-        if not self._taking and self.path.exists():
+        if not self._is_taking and self.path.exists():
             super().step()
 
-    _taking = False
+    def insist(self) -> None:
+        """Stay fenced: here nothing goes on but what was taken over."""
 
     async def ship(self) -> None:
         while True:
@@ -72,18 +95,19 @@ class Successor(Machine):
             epoch = self._shipping
             if epoch is not None:
                 txid = self._last[epoch] = self._last.get(epoch, 0) + 1
-                name = f"{txid:016x}-{txid:016x}.ltx"
-                self.store.put(f"{KEYS.level(epoch, 0)}{name}", self.host.encode())
-                self._shipped_txid = (epoch, txid)
+                self.rows.append((epoch, txid))
+                self.store.put(key_of(epoch, txid), msgspec.json.encode(self.rows))
+                self._shipped = (epoch, self.lease.id, self.owner_in_bucket())
 
     async def confirm(self) -> None:
         while True:
             await self.go_on_after(0.1)
-            if self._shipped_txid is None:
+            if self._shipped is None:
                 continue
-            shipped, self._shipped_txid = self._shipped_txid, None
+            epoch, self._shipped = self._shipped[0], None
+            shipped = (epoch, self._last[epoch])
             with suppress(OpsError):
-                await self.lease.confirm("db", shipped[0])
+                await self.lease.confirm("db", epoch)
                 self.kept.append(shipped)
 
     async def succeed(self, others: Sequence[Machine]) -> None:
@@ -95,125 +119,112 @@ class Successor(Machine):
                 continue
             if not any(key.startswith(KEYS.level(1, 0)) for key in self.store.objects):
                 continue  # there is nothing to restore
-            work = asyncio.ensure_future(self._take_over())
             is_killed = self.is_troubled and self.draw.random() < 0.3
-            await asyncio.wait({work}, timeout=self.draw.uniform(0, 20) if is_killed else None)
-            if work.done():
-                work.result()
-            work.cancel()
-            await asyncio.wait({work})
-            self._taking = False
-            self.tenure = self.new_tenure()
+            await self.take_over(self.draw.uniform(0, 20) if is_killed else None)
 
-    async def _take_over(self) -> None:
-        self._taking, self._shipping = True, None
+    async def take_over(self, dies_after_s: float | None = None) -> None:
+        """Run the command, to its end if it is not killed; then start the supervisor."""
+        self._is_taking, self._shipping = True, None
         self.tenure.end()
         self.tenure.release()
-        self.path.unlink(missing_ok=True)
-        lock = self.sidecar.lock()
+        if self.draw.random() < 0.5:  # else it may find what the one before has left
+            self.path.unlink(missing_ok=True)
+        bucket = cast("Bucket", self.own_line)
         holder = FreezableHolder(
-            self.lease.party, self.fleet.bucket, self.world, self.fleet.log,
+            self.lease.party, bucket, self.world, self.fleet.log,
             on_halt=lambda _: None,
         )  # fmt: skip
         holder.machine = self
-        running = asyncio.ensure_future(holder.run())
-        try:
-            with suppress(OpsError):
-                await self._by(holder)
-                self.taken += 1
-            with suppress(OpsError):
-                await holder.release()
-        finally:
-            running.cancel()
-            lock.release()
-
-    async def _by(self, holder: FreezableHolder) -> None:
-        while not holder.may_write():
-            await self.go_on_after(0.1)
-        lease, ours, revoked_ms = await self._claim(holder)
-        await self._wait_for(lease, ours, revoked_ms)
-        await self._restore(ours)
-        await self._open(holder, ours)
-
-    async def _claim(self, holder: FreezableHolder) -> tuple[SeenLease | None, Ownership, int]:
-        call = self.line.call
-        while True:
-            seen = await call(lambda store: read_ownership(store, KEYS))
-            owner = seen.ownership if seen else None
-            lease = None
-            if owner is not None and owner.lease != NOBODY:
-                lease = await call(partial(read_lease, prefix="p", lease_id=owner.lease))
-            try:
-                if lease and owner and not is_revoked(lease.lease.revoked, "db", owner.claim):
-                    await call(
-                        partial(revoke, prefix="p", seen=lease, name="db", claim=owner.claim)
-                    )
-                revoked_ms = self.world.elapsed_ms()
-                ours = next_claim(seen, holder, self.world)
-                await call(partial(write_ownership, keys=KEYS, ownership=ours, before=seen))
-            except PreconditionFailed:
-                continue
-            return lease, ours, revoked_ms
-
-    async def _wait_for(
-        self, lease: SeenLease | None, ours: Ownership, revoked_ms: int
-    ) -> None:
-        if lease is None:
-            return
-        until_ms = revoked_ms + patience_ms(lease.lease.ttl_ms)
-        while self.world.elapsed_ms() < until_ms:
-            with suppress(OpsError):
-                seen = await self.line.call(
-                    lambda store: read_lease(store, "p", lease.lease.id)
-                )
-                if seen is None or is_revoked(seen.lease.acknowledged, "db", ours.claim - 1):
-                    return
-            await self.go_on_after(0.5)
-
-    async def _restore(self, ours: Ownership) -> None:
-        points = (await self.line.call(lambda store: read_replica(store, KEYS))).lineage
-        await self.go_on_after(self.draw.uniform(0, 8))
-        self.path.write_bytes(b"SQLite format 3\0")
-        note = Restored(
-            name="db", epoch=points[-1].epoch, txid=points[-1].txid, claim=ours.claim,
-            at_ms=self.world.now_ms(), inode=self.path.stat().st_ino,
+        store = cast("ObjectStore", Errands(self))
+        source = Source(store=store, keys=KEYS, bucket=cast("Any", None), environment={})
+        work = Takeover(
+            source, self.path, lease=holder, bucket=bucket, clock=self.world,
+            tell=lambda _: None,
         )  # fmt: skip
-        self.sidecar.folder.mkdir(exist_ok=True)
-        (self.sidecar.folder / RESTORED).write_bytes(msgspec.json.encode(note))
+        to_its_end = Errand().run(lambda: work.run(Latest(), lambda *_: None))
+        running = asyncio.ensure_future(to_its_end)
+        await asyncio.wait({running}, timeout=dies_after_s)
+        running.cancel()
+        try:
+            await running
+            self.taken += 1
+        except TargetExists:
+            self.path.unlink()  # as its hint says: it is moved away
+        except (OpsError, asyncio.CancelledError):
+            pass
+        self._is_taking = False
+        self.tenure = self.new_tenure()
 
-    async def _open(self, holder: FreezableHolder, ours: Ownership) -> None:
-        file = File(name="db", host=self.host, inode=self.path.stat().st_ino)
-        presence = Presence(
-            boot_id=self.host, socket=None, pid=1, now_ms=self.world.now_ms(), ownership=ours
-        )
-        holder.hold("db", claim=ours.claim, epoch=_NOT_YET)
-        await holder.confirm("db", _NOT_YET)
-        opened = await settle(self.fleet.bucket, KEYS, file, self.sidecar, presence)
-        holder.hold("db", claim=ours.claim, epoch=opened.owner.epoch)
-        await holder.confirm("db", opened.owner.epoch)
+
+@pytest.fixture
+def playing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let takeovers run on the clock of a test, with copies of what was shipped."""
+    monkeypatch.setattr(takeover, "Background", Background)
+    monkeypatch.setattr(takeover, "_pause", SimpleNamespace(wait=pause))
+    monkeypatch.setattr(service, "restore", restore)
+    monkeypatch.setattr(service, "take_up", take_up)
 
 
-def lineage(store: MemoryStore) -> dict[int, int | None]:
-    """Return the epochs that the newest descends from, and where each was left."""
-    markers = {m.epoch: m for m in read_epochs(cast("ObjectStore", store), KEYS)}
-    epoch, spans = max(markers, default=0), {}
-    cut: int | None = None
-    while epoch in markers:
-        spans[epoch] = cut
-        parent = markers[epoch].parent
-        if parent is None:
-            break
-        epoch, cut = parent.epoch, parent.txid
-    return spans
+def pause(seconds: float) -> None:
+    wait(asyncio.sleep(seconds))
+
+
+def restore(
+    source: Source, _: When, target: Path, *, clock: World, claim: int | None, **__: Any
+) -> None:
+    """Stand in for Litestream: make a copy of the newest point there is."""
+    machine = cast("Errands", source.store).machine
+    check_target(target)
+    epoch, txid, rows = newest(source.store)
+    wait(machine.go_on_after(machine.draw.choice([0.0, 1.0, 8.0])))
+    target.write_bytes(b"SQLite format 3\0")
+    machine.rows = rows
+    at_ms = clock.now_ms()
+    os.utime(target, (at_ms // 1000, at_ms // 1000))
+    note = Restored(
+        name="db", epoch=epoch, txid=txid, claim=claim, at_ms=at_ms, inode=target.stat().st_ino
+    )
+    machine.sidecar.folder.mkdir(exist_ok=True)
+    (machine.sidecar.folder / RESTORED).write_bytes(msgspec.json.encode(note))
+
+
+def take_up(source: Source, _: When, target: Path, *, epoch: int, txid: int, **__: Any) -> None:
+    if newest(source.store)[:2] != (epoch, txid):
+        raise TargetExists(f"{target} is another copy", hint="move it away")
+
+
+def newest(store: ObjectStore) -> tuple[int, int, Rows]:
+    """Return the newest restore point, and what it holds."""
+    points = read_replica(store, KEYS).lineage
+    if not points:
+        return 0, 0, []
+    epoch, txid = points[-1].epoch, points[-1].txid
+    return epoch, txid, rows_of(store.get(key_of(epoch, txid)).body)
+
+
+def key_of(epoch: int, txid: int) -> str:
+    return f"{KEYS.level(epoch, 0)}{txid:016x}-{txid:016x}.ltx"
+
+
+def rows_of(body: bytes) -> Rows:
+    return [(epoch, txid) for epoch, txid in msgspec.json.decode(body)]
 
 
 def check_kept(store: MemoryStore, machines: Sequence[Successor]) -> None:
-    spans = lineage(store)
+    objects = cast("ObjectStore", store)
+    there = newest(objects)[2] if read_epochs(objects, KEYS) else []
     for machine in machines:
-        for epoch, txid in machine.kept:
-            cut = spans.get(epoch, 0)
-            is_there = cut is None or txid <= cut
-            assert is_there, f"{machine.host} confirmed {txid} of {epoch}: {spans}"
+        lost = set(machine.kept) - set(there)
+        assert not lost, f"{machine.host} has confirmed {lost}"
+
+
+def check_histories(store: MemoryStore) -> None:
+    """Each epoch holds one history: every transaction is written upon the one before."""
+    for marker in read_epochs(cast("ObjectStore", store), KEYS):
+        level = KEYS.level(marker.epoch, 0)
+        shipped = [rows_of(store.objects[key]) for key in sorted(store.objects) if level in key]
+        for before, after in pairwise(shipped):
+            assert after[:-1] == before, marker
 
 
 async def watch(store: MemoryStore, machines: Sequence[Successor]) -> None:
@@ -251,8 +262,10 @@ async def play(folder: Path, world: World, draw: random.Random) -> None:
         await machine.freeze(0)
     await let_pass(PEACE_S, works)
     check_kept(store, machines)
+    check_histories(store)
     owners = [m.tenure.owner.epoch for m in machines if m.tenure.owner]
-    assert owners == [max(lineage(store))], "in the end one owns it, in the newest epoch"
+    markers = read_epochs(cast("ObjectStore", store), KEYS)
+    assert owners == [markers[-1].epoch], "in the end one owns it, in the newest epoch"
     assert sum(m.taken for m in machines), "it was taken over"
     assert any(m.kept for m in machines)
     for work in works:
@@ -261,6 +274,7 @@ async def play(folder: Path, world: World, draw: random.Random) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.usefixtures("playing")
 @pytest.mark.parametrize("seed", [7])
 def test_what_was_confirmed_is_in_the_newest_history(tmp_path: Path, seed: int) -> None:
     world = World(tmp_path)
