@@ -81,7 +81,8 @@ class Alarms:
                 since, the wait is counted from there.
         """
         self.drop(key)
-        wait_ms = max(due_ms - max(self._clock.now_ms(), since_ms), 0)
+        # Less than nothing, if it is due already: what was due first rings first.
+        wait_ms = due_ms - max(self._clock.now_ms(), since_ms)
         alarm = _Alarm(key, self._elapsed() + wait_ms, due_ms, call)
         self._by_key[key] = alarm
         heapq.heappush(self._heap, alarm)
@@ -130,8 +131,7 @@ class Alarms:
             self._ahead_ms += jump_ms
         if jump_ms > _JUMP_MS:
             for alarm in self._heap:
-                left_ms = max(alarm.due_ms - now_ms, 0)
-                alarm.rings_at = min(alarm.rings_at, elapsed_ms + left_ms)
+                alarm.rings_at = min(alarm.rings_at, elapsed_ms + alarm.due_ms - now_ms)
             heapq.heapify(self._heap)
 
     def _wind(self) -> None:

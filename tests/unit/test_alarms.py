@@ -81,6 +81,28 @@ def test_what_is_due_already_rings_at_once(world: World) -> None:
     assert world.rung == [("late", 0)]
 
 
+def test_what_is_due_already_rings_in_the_order_in_which_it_was_due(world: World) -> None:
+    """However long it took to set them: as when a commit is slow, or after a crash."""
+    for name, due in [("c", 9), ("b", 5), ("a", 1)]:
+        world.set(name, due - 20)
+        world._move(world.elapsed + 3)
+        world.wall_ms -= 3  # the moments meant are those of before
+
+    world.pass_time(10)
+
+    assert [name for name, _ in world.rung] == ["a", "b", "c"]
+
+
+def test_a_clock_that_is_set_far_forward_lets_all_ring_in_their_order(world: World) -> None:
+    for name, due in [("c", 9_000), ("a", 1_000), ("b", 5_000)]:
+        world.set(name, due)
+    world.wall_ms += 3_600_000
+
+    world.pass_time(1_000)
+
+    assert [name for name, _ in world.rung] == ["a", "b", "c"]
+
+
 def test_another_replaces_it_and_it_can_be_dropped(world: World) -> None:
     world.set("a", 100)
     world.set("a", 300)
