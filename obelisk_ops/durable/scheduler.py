@@ -25,6 +25,7 @@ from obelisk_ops.core.ports import State
 from obelisk_ops.core.requests import Signal as SignalBody
 from obelisk_ops.durable.alarms import Alarms
 from obelisk_ops.durable.cold import Cold
+from obelisk_ops.durable.collector import MANY
 from obelisk_ops.durable.commits import Commits, as_ops_error, closed_error
 from obelisk_ops.durable.execution import DEADLINE, Execution
 from obelisk_ops.durable.flow.attempt import Attempt
@@ -248,7 +249,8 @@ class Scheduler:
 
     def _record_attempts(self) -> None:
         """Record how attempts ended, and go on with their workflows, one after the other."""
-        self._rounds.collector.arrived(len(self._ended))
+        if len(self._ended) >= MANY:
+            self._rounds.collector.arrived(len(self._ended))
         now_ms = self.clock.now_ms()
         self.guard.lower()
         try:

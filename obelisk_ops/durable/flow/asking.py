@@ -94,9 +94,8 @@ class Asking:
         """
         function, tasks, record = call.function, self.tasks, self.record
         if (
-            not record.has_history or type(function) is not Activity
-            or call not in self._made or len(tasks.alive) != 1
-            or tasks.running is None or tasks.running.errors
+            type(function) is not Activity or call not in self._made
+            or len(tasks.alive) != 1 or tasks.running is None or tasks.running.errors
         ):  # fmt: skip
             return UNKNOWN
         codec = function.codec
