@@ -154,7 +154,7 @@ def errors_page() -> str:
     return "\n".join([_ERRORS_INTRO, *head, *rows])
 
 
-_ERRORS_INTRO = """# Exit statuses and errors
+_ERRORS_INTRO = r"""# Exit statuses and errors
 
 A class names what the *caller* can do about it. Its code is stable across releases: match
 on the code, never on the message. A message says what is wrong and where; the hint says
@@ -182,6 +182,7 @@ what to do. With `--json` the last line on stderr is
 | 14 | the execution is parked: its code does not fit its log |
 | 126, 127 | `exec`: CMD cannot be run, or is not there |
 | 130 | interrupted; the execution goes on when the command is given again |
+| 141 | nobody reads its stdout any more, as behind `\| head -1`; nothing is said |
 
 `exec` ends with the status of the program that it ran, 128 + N where signal N ended it. One of
 the statuses above comes from `exec` itself, with an error: then the program was not started.

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
+from obelisk_ops.cli import stdout
 from obelisk_ops.cli.options import duration_option
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.restore import terminated_like_interrupted
@@ -69,7 +70,8 @@ def drill(
     from obelisk_ops.app import drill_all  # noqa: PLC0415 - loads every room
 
     settings = load(config)
-    code = Registry(load_served(target) for target in targets) if targets else None
+    with stdout.for_the_result():
+        code = Registry(load_served(target) for target in targets) if targets else None
     seed = secrets.randbits(_SEED_BITS) if seed is None else seed
     done: list[Drilled] = []
     with terminated_like_interrupted(), _looking_on() as watch:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import click
 
+from obelisk_ops.cli import stdout
 from obelisk_ops.cli.output import note, print_error, want_json
-from obelisk_ops.errors import OpsError, UsageError
+from obelisk_ops.errors import OpsError, StorageUnavailable, UsageError
 from obelisk_ops.settings.secrets import hide
 
 _INTERRUPTED = 130
 _NO_SUCH_COMMAND = re.compile(r"No such command '([^']+)'")
 
-_flags: dict[str, bool] = {}
+_flags: dict[str, Any] = {}
 
 
 def remember_debug(_ctx: click.Context, _param: click.Parameter, value: bool) -> bool:  # noqa: FBT001
@@ -26,44 +30,68 @@ def remember_debug(_ctx: click.Context, _param: click.Parameter, value: bool) ->
     return value
 
 
+def remember_config(config: Path | None) -> None:
+    """Note what ``-c`` names, if it was given."""
+    _flags["config"] = config
+
+
 def status_of(command: Callable[[], object]) -> int:
     """
     Run a command to its end and return the exit status of the contract.
 
     What went wrong is printed; never as a traceback, unless ``--debug`` asks for it.
     """
-    try:
-        status = command()
-    except SystemExit as left:
-        status = left.code if isinstance(left.code, int) else int(left.code is not None)
-    except click.exceptions.Exit as done:
-        status = done.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        status = _INTERRUPTED
-    except click.ClickException as wrong:
-        want_json(wanted="--json" in sys.argv)  # it may come after what is wrong
-        status = _told(_as_usage_error(wrong))
-    except OpsError as error:
-        status = _told(error)
-    except BrokenPipeError:
-        status = 1
-    except Exception as bug:  # noqa: BLE001 - the last one who can say it in words
-        status = _tell_bug(bug)
+    with stdout.watched() as watch:
+        try:
+            status = command()
+        except SystemExit as left:
+            status = left.code if isinstance(left.code, int) else int(left.code is not None)
+        except click.exceptions.Exit as done:
+            status = done.exit_code
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("interrupted", err=True)
+            status = _INTERRUPTED
+        except Exception as error:  # noqa: BLE001 - the last one who can say it in words
+            # What stdout has refused is said at the end.
+            status = OpsError.exit_status if error is watch.refusal else _said(error)
+    if watch.refusal is not None:
+        status = _unprinted(watch.refusal)
     return status if isinstance(status, int) else 0
 
 
-def _told(error: OpsError) -> int:
-    print_error(error)
-    return error.exit_status
-
-
-def _tell_bug(bug: Exception) -> int:
+def _said(error: Exception) -> int:
+    """Say in words why a command ended, and return its status."""
+    if isinstance(error, click.ClickException):
+        want_json(wanted="--json" in sys.argv)  # it may come after what is wrong
+        return _told(_as_usage_error(error))
+    if isinstance(error, OpsError):
+        return _told(error)
     if _flags.get("debug"):
-        note(hide(traceback.format_exc()))
+        note(hide("".join(traceback.format_exception(error))))
         return OpsError.exit_status
     hint = "this is a bug; run the same with --debug to see where"
-    return _told(OpsError(f"{type(bug).__name__}: {bug}", hint=hint))
+    return _told(OpsError(f"{type(error).__name__}: {error}", hint=hint))
+
+
+def _unprinted(refusal: OSError) -> int:
+    if isinstance(refusal, BrokenPipeError):  # 'head -1' has enough: nothing to complain about
+        return stdout.PIPE_CLOSED
+    return _told(
+        StorageUnavailable(
+            f"stdout cannot be written: {refusal.strerror}",
+            hint="free some space there, or send the output elsewhere",
+        )
+    )
+
+
+def _told(error: OpsError) -> int:
+    config = _flags.get("config")
+    if config:  # what a hint names is to be done with the same one
+        error.hint = error.hint.replace(
+            "obelisk-ops ", f"obelisk-ops -c {shlex.quote(str(config))} "
+        )
+    print_error(error)
+    return error.exit_status
 
 
 def _as_usage_error(wrong: click.ClickException) -> UsageError:

@@ -10,6 +10,7 @@ import click
 import msgspec
 from msgspec import Raw
 
+from obelisk_ops.cli import stdout
 from obelisk_ops.cli.output import json_option, note, print_json
 from obelisk_ops.cli.reading import id_argument
 from obelisk_ops.cli.run import TakesJson, database_option, target_argument
@@ -48,7 +49,8 @@ def submit(
     Prints one line of JSON: the id, and whether it is new. The request is durable when
     the command returns, also while no worker runs. A database that does not exist is made.
     """
-    function = load_workflow(target)
+    with stdout.for_the_result():
+        function = load_workflow(target)
     text = read_json_input(function, list(values))
 
     async def ask() -> tuple[str, bool]:

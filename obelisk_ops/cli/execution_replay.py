@@ -10,10 +10,12 @@ from typing import Any, Final
 
 import click
 
-from obelisk_ops.cli.output import json_option, print_json
+from obelisk_ops.cli import stdout
+from obelisk_ops.cli.output import json_option, note, print_json
 from obelisk_ops.cli.reading import find, id_argument, open_reader_of, readable_option
 from obelisk_ops.core.clock import iso
 from obelisk_ops.core.history import History
+from obelisk_ops.core.words import harmless
 from obelisk_ops.durable.flow.debugging import Place, Stop, replay_to, short
 from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.durable.flow.loader import load_named
@@ -58,14 +60,16 @@ def replay(  # noqa: PLR0913 - one for each option
         row = find(reader, execution_id, database)
         history = history_in(reader, row)
     apart.lift()  # from here on it is the user's code
-    function = load_named(target, history.function)
+    with stdout.for_the_result():
+        function = load_named(target, history.function)
     last = len(history.events) - 1
     if until is not None and not 0 <= until <= last:
         raise InvalidInput(f"the log has the versions 0 to {last}, not {until}")
     if step:
         _walk(history, function, until or 0)
         return
-    stop = replay_to(history, function, last if until is None else until)
+    with stdout.for_the_result():
+        stop = replay_to(history, function, last if until is None else until)
     if with_pdb:
         _debug(stop)
     if stop.error is not None:
@@ -99,9 +103,9 @@ def _shape(history: History, stop: Stop) -> dict[str, Any]:
 
 def _tell(stop: Stop) -> None:
     for asked in stop.asks:
-        click.echo(f"  asks for {asked}")
+        click.echo(harmless(f"  asks for {asked}"))
     for waited in stop.waits:
-        click.echo(f"  waits for {waited}")
+        click.echo(harmless(f"  waits for {waited}"))
     if stop.cut_short:
         click.echo(f"  {stop.cut_short}: the end in its log is not its code's")
     if stop.has_finished:
@@ -117,7 +121,7 @@ def _where(place: Place) -> str:
 def _debug(stop: Stop) -> None:
     trace = stop.traceback()
     if stop.error is not None:
-        click.echo(stop.error.message, err=True)
+        note(stop.error.message)
     if trace is None:
         click.echo("the code is nowhere: it has come to its end, or never began", err=True)
     else:
@@ -151,9 +155,10 @@ def _walk(history: History, function: Workflow[Any, Any], version: int) -> None:
 def _show(history: History, function: Workflow[Any, Any], version: int) -> Stop:
     event = history.events[version]
     click.echo(f"\n{version}  {iso(event.at)}  {short(event)}")
-    stop = replay_to(history, function, version)
+    with stdout.for_the_result():
+        stop = replay_to(history, function, version)
     if stop.error is not None:
-        click.echo(f"  {stop.error.message}")
+        click.echo(harmless(f"  {stop.error.message}"))
     _tell(stop)
     return stop
 

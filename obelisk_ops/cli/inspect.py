@@ -11,9 +11,11 @@ from rich.filesize import decimal
 from obelisk_ops.cli.confined import confined
 from obelisk_ops.cli.databases import readable
 from obelisk_ops.cli.others import overview_json, show_executions, show_steps
-from obelisk_ops.cli.output import json_option, note, print_json, print_table
+from obelisk_ops.cli.output import json_option, print_json, print_table
 from obelisk_ops.cli.restore import in_flight_json
 from obelisk_ops.core.clock import iso
+from obelisk_ops.core.when import Txid, show
+from obelisk_ops.core.words import harmless
 from obelisk_ops.inspect.summary import FailedExecution, Summary
 from obelisk_ops.restore.service import Plan
 
@@ -102,11 +104,7 @@ def _failure(failed: FailedExecution) -> dict[str, Any]:
 
 
 def _show(told: dict[str, Any]) -> None:
-    origin = told.get("backup")
-    point = (
-        f" at e{origin['epoch']:04d}/txid:{origin['txid']}, {origin['at']}" if origin else ""
-    )
-    note(f"{told['path']}{point}: {_kind(told)}, {decimal(told['bytes'])}")
+    click.echo(harmless(f"{told['path']}{_point(told)}: {_kind(told)}"))
     if told["kind"] == "other":
         rows = [(table["name"], table["rows"], table["bytes"]) for table in told["tables"]]
         print_table(("table", "rows", "bytes"), rows)
@@ -123,7 +121,7 @@ def _show(told: dict[str, Any]) -> None:
     )
     _show_trouble(told)
     if told["last_event_at"]:
-        note(f"last event {told['last_event_at']}")
+        click.echo(f"last event {told['last_event_at']}")
 
 
 def _show_trouble(told: dict[str, Any]) -> None:
@@ -148,9 +146,18 @@ def _show_trouble(told: dict[str, Any]) -> None:
         )
 
 
+def _point(told: dict[str, Any]) -> str:
+    origin = told.get("backup")
+    if origin is None:
+        return ""
+    return f" at {show(Txid(origin['txid'], origin['epoch']))}, {origin['at']}"
+
+
 def _kind(told: dict[str, Any]) -> str:
+    size = decimal(told["bytes"])
     if told["kind"] == "other":
-        return (
-            f"a database of {told['engine']}" if told["engine"] else "not a workflow database"
-        )
-    return f"workflow database, schema {told['schema_version']}, epoch {told['epoch']}"
+        kind = f"database of {told['engine']}" if told["engine"] else "not a workflow database"
+        return f"{kind}, {size}"
+    # Of a backup its point names the epoch; what the engine has noted may be older.
+    epoch = "" if told.get("backup") else f", epoch {told['epoch']}"
+    return f"workflow database, schema {told['schema_version']}{epoch}, {size}"

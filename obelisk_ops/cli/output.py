@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -56,8 +57,14 @@ def forget_form() -> None:
 
 
 def print_json(value: object) -> None:
-    """Print *value* as one line of JSON on stdout."""
-    click.echo(msgspec.json.encode(value).decode())
+    """Print *value* as one line of JSON on stdout; what a terminal might obey is escaped."""
+    click.echo(_escaped(msgspec.json.encode(value).decode()))
+
+
+def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(ch if ch.isprintable() else json.dumps(ch)[1:-1] for ch in text)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -121,7 +128,7 @@ def print_error(error: OpsError) -> None:
     message, hint = hide(error.message), hide(error.hint)
     if _wanted.get("json"):
         shape = {"code": error.code, "message": message, "hint": hint}
-        click.echo(msgspec.json.encode({"error": shape}).decode(), err=True)
+        click.echo(_escaped(msgspec.json.encode({"error": shape}).decode()), err=True)
         return
     note(f"error: {message}")
     if hint:

@@ -140,32 +140,45 @@ def _show_plan(
     plan: Plan, cost: Estimate, moment: str, wish: When, target: Path, *, as_json: bool
 ) -> None:
     if as_json:
-        told = {
-            "path": str(target),
-            "bytes": plan.database_bytes,
-            "checks": {},
-            "in_flight": [],
-            "needed_bytes": cost.needed_bytes,
-            "free_bytes": cost.free_bytes,
-            "estimate": {
-                "seconds": round(cost.seconds, 1),
-                "read_bytes_per_second": round(cost.read_per_s),
-                "written_bytes_per_second": round(cost.written_per_s),
-            },
-        }
-        print_json(plan_json(plan, moment, wish) | told | {"dry_run": True})
+        print_json(plan_json(plan, moment, wish) | cost_json(plan, cost, target))
         return
-    read = f"{counted(len(plan.files), 'object')}, {decimal(plan.download_bytes)}"
-    would = ("file", f"{target} ({decimal(plan.database_bytes)}), not written")
-    room = f"{decimal(cost.needed_bytes)} needed, {decimal(cost.free_bytes)} free"
+    print_table(("would restore", ""), [
+        *plan_rows(plan, moment, wish),
+        ("file", f"{target} ({decimal(plan.database_bytes)}), not written"),
+        *cost_rows(plan, cost),
+    ])  # fmt: skip
+
+
+def cost_json(plan: Plan, cost: Estimate, target: Path) -> dict[str, Any]:
+    """Return what a dry run tells besides, in the form that scripts read."""
+    return {
+        "path": str(target),
+        "bytes": plan.database_bytes,
+        "checks": {},
+        "in_flight": [],
+        "needed_bytes": cost.needed_bytes,
+        "free_bytes": cost.free_bytes,
+        "estimate": {
+            "seconds": round(cost.seconds, 1),
+            "read_bytes_per_second": round(cost.read_per_s),
+            "written_bytes_per_second": round(cost.written_per_s),
+        },
+        "dry_run": True,
+    }
+
+
+def cost_rows(plan: Plan, cost: Estimate) -> list[tuple[str, str]]:
+    """Return the same for people."""
     about = (
         f"about {format_duration(max(1, round(cost.seconds)))}: the bucket gave "
         f"{decimal(round(cost.read_per_s))}/s just now, Litestream typically writes "
         f"{decimal(round(cost.written_per_s))}/s"
     )
-    print_table(("would restore", ""), [
-        *plan_rows(plan, moment, wish), ("from", read), would, ("room", room), ("time", about),
-    ])  # fmt: skip
+    return [
+        ("from", f"{counted(len(plan.files), 'object')}, {decimal(plan.download_bytes)}"),
+        ("room", f"{decimal(cost.needed_bytes)} needed, {decimal(cost.free_bytes)} free"),
+        ("time", about),
+    ]
 
 
 def plan_json(plan: Plan, moment: str, wish: When) -> dict[str, Any]:

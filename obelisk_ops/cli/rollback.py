@@ -13,6 +13,8 @@ from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.restore import (
     after_json,
     after_rows,
+    cost_json,
+    cost_rows,
     in_flight_json,
     plan_json,
     plan_rows,
@@ -27,6 +29,7 @@ from obelisk_ops.settings import load, path_of
 
 if TYPE_CHECKING:
     from obelisk_ops.restore.afterwards import After
+    from obelisk_ops.restore.estimate import Estimate
     from obelisk_ops.restore.service import Plan
     from obelisk_ops.supervise.rollback import RolledBack
 
@@ -58,6 +61,7 @@ def rollback(
     """
     from obelisk_ops.restore import service  # noqa: PLC0415 - boto3 is slow to import
     from obelisk_ops.restore.afterwards import ran_after  # noqa: PLC0415
+    from obelisk_ops.restore.estimate import estimate  # noqa: PLC0415
     from obelisk_ops.restore.source import open_source, replica_settings  # noqa: PLC0415
     from obelisk_ops.supervise.rollback import Rollback, refuse_if_held  # noqa: PLC0415
 
@@ -74,7 +78,8 @@ def rollback(
     if not is_applied:
         plan = service.make_plan(source, wish, clock)
         service.check_space(plan, database)
-        _show_plan(plan, moment or "", wish, database, as_json=as_json)
+        cost = estimate(source, plan, database, clock)
+        _show_plan(plan, cost, moment or "", wish, database, as_json=as_json)
         return
     with terminated_like_interrupted(), progress_bar(name) as progress:
         done = Rollback(source, database, clock).run(wish, progress)
@@ -122,14 +127,16 @@ def _command(config: Path | None, name: str, kept: Path) -> str:
     return shlex.join(words)
 
 
-def _show_plan(plan: Plan, moment: str, wish: When, database: Path, *, as_json: bool) -> None:
+def _show_plan(
+    plan: Plan, cost: Estimate, moment: str, wish: When, database: Path, *, as_json: bool
+) -> None:
     if as_json:
-        told = {"path": str(database), "bytes": plan.database_bytes, "dry_run": True}
-        print_json(plan_json(plan, moment, wish) | told)
+        print_json(plan_json(plan, moment, wish) | cost_json(plan, cost, database))
         return
     print_table(("would roll back", ""), [
         *plan_rows(plan, moment, wish),
         ("file", f"{database} ({decimal(plan.database_bytes)}), not touched"),
+        *cost_rows(plan, cost),
     ])  # fmt: skip
     note("nothing was changed; add --apply to do it")
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from obelisk_ops.cli.endings import remember_debug, status_of
+from obelisk_ops.cli.endings import remember_config, remember_debug, status_of
 from obelisk_ops.cli.output import forget_form
 
 #: command -> module:attribute, in the order of the help page
@@ -74,3 +74,4 @@ class Root(click.Group):
 def main(ctx: click.Context, config: Path | None) -> None:
     """Durable workflows in one SQLite file, streamed to S3, restorable to any moment."""
     ctx.obj = config
+    remember_config(config)

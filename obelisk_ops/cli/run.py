@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from obelisk_ops.cli import stdout
 from obelisk_ops.cli.output import json_option, note, print_json
 from obelisk_ops.core.barrier import Durability
 from obelisk_ops.core.values import to_json
@@ -61,17 +62,18 @@ def run(
 
     TARGET is pkg.mod:function or file.py:function; each JSON is one argument. With
     --id the same command can be given again after a crash: what was done is not done
-    again.
+    again. What the code prints goes to stderr, and is kept ('execution output').
     """
-    function = load_workflow(target)
-    text = read_json_input(function, list(values))
 
     async def drive() -> object:
         async with Engine(database, durability=durability) as engine:
             handle = await engine.submit_json(function, text, execution_id=execution_id)
             return await handle.result()
 
-    result = asyncio.run(drive())
+    with stdout.for_the_result():
+        function = load_workflow(target)
+        text = read_json_input(function, list(values))
+        result = asyncio.run(drive())
     print_json(msgspec.Raw(to_json(result)))
 
 

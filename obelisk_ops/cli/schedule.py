@@ -13,6 +13,7 @@ import msgspec
 from click.shell_completion import CompletionItem
 from msgspec import Raw
 
+from obelisk_ops.cli import stdout
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.reading import moment, offered, open_reader_of, readable_option
 from obelisk_ops.cli.run import TakesJson, database_option, target_argument
@@ -154,7 +155,8 @@ def add(  # noqa: PLR0913 - options
 
     TARGET is pkg.mod:function or file.py:function; each JSON is one argument.
     """
-    function = load_workflow(target)
+    with stdout.for_the_result():
+        function = load_workflow(target)
     every, catch_up = when["every"], when["catch_up"]
     spec = Spec(
         fn=function.name,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
+from obelisk_ops.core.words import harmless
 from obelisk_ops.settings import load
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ def supervise(ctx: click.Context, once: bool, as_json: bool) -> None:  # noqa: F
     outcome = supervisor(ctx.obj)(once)
     if as_json:
         print_json({"databases": outcome.rows})
+        _refuse_silence(outcome.rows, outcome.exit_status)
     elif once:
         _print_status(outcome.rows)
     else:
         for row in outcome.rows:
-            click.echo(f"{row.name}: {row.detail}")
+            click.echo(harmless(f"{row.name}: {row.detail}"))
     ctx.exit(outcome.exit_status)
 
 
@@ -52,9 +54,24 @@ def status(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001
         note("no file matches the databases of the configuration")
     if as_json:
         print_json({"databases": rows})
+        _refuse_silence(rows, exit_status)
     else:
         _print_status(rows)
     ctx.exit(exit_status)
+
+
+def _refuse_silence(rows: list[Row], exit_status: int) -> None:
+    """
+    Say which database is why the exit status is not 0; in the table its row says so.
+
+    Raises:
+        OpsError: It is not.
+    """
+    from obelisk_ops.supervise.status import trouble  # noqa: PLC0415 - see above
+
+    error = trouble(rows, exit_status)
+    if error is not None:
+        raise error
 
 
 def _print_status(rows: Iterable[Row]) -> None:

@@ -48,6 +48,7 @@ class Answer:
     bucket: str
     endpoint: str  # for people: the address, or "AWS"
     key: str = ""
+    operation: str = ""  # as S3 calls it: GetObject, ListObjectsV2
     is_conditional: bool = False
 
 
@@ -77,10 +78,27 @@ def _about_access(answer: Answer) -> OpsError | None:
     if code in _DENIED or (answer.status in {401, 403} and code == ""):
         return CredentialsError(
             f"access to {_thing(answer)} is denied by {where}",
-            hint="the key pair needs list, get, put and delete below the prefix; "
-            "the same answer may stand for a wrong key pair",
+            hint=f"{_needed(answer.operation)}; the same answer may stand for a wrong key pair",
         )
     return None
+
+
+def _needed(operation: str) -> str:
+    """Say what a key pair needs to be allowed to do, of those that do such a thing."""
+    if operation.startswith("Put"):
+        return (
+            "who writes needs list, get, put and delete below the prefix: see "
+            "'obelisk-ops policy --role writer'"
+        )
+    if operation.startswith("Delete"):
+        return (
+            "who deletes needs list, get and delete below the prefix: see "
+            "'obelisk-ops policy --role pruner', or writer"
+        )
+    return (
+        "who reads needs list and get below the prefix: see 'obelisk-ops policy --role "
+        "reader'; who supervises needs what a writer needs"
+    )
 
 
 def _about_place(answer: Answer) -> OpsError | None:

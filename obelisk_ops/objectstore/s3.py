@@ -249,6 +249,7 @@ class S3Store:
                     bucket=self._bucket,
                     endpoint=self._endpoint,
                     key=key,
+                    operation=failed.operation_name,
                     is_conditional=is_conditional,
                 )
             )

@@ -264,6 +264,17 @@ def raise_file_limit(wanted: int) -> int:
 
 
 @cache
+def way_to_stop(pid: str) -> str:
+    """Return the command that stops a process: of systemd, if that runs it as a service."""
+    cgroup = ""
+    with suppress(OSError, UnicodeDecodeError):
+        cgroup = Path(f"/proc/{int(pid)}/cgroup").read_text().splitlines()[0]
+    unit = cgroup.rpartition("/")[2]
+    if not unit.endswith(".service") or unit.startswith("user@"):
+        return f"kill {pid}"
+    return f"systemctl {'--user ' if '/user@' in cgroup else ''}stop {unit}"
+
+
 def boot_id() -> str:
     """Return which run of the machine this process lives in; empty where nothing tells."""
     try:

@@ -233,7 +233,7 @@ def _plan(source: Source, wish: When, clock: Clock) -> Plan:
     return Plan(
         name=replica.name,
         point=point,
-        at_ms=_captured_ms(times, point, last),
+        at_ms=captured_ms(times, point, last),
         files=files,
         database_bytes=last.database_bytes,
         answer_ms=answer_ms,
@@ -252,7 +252,15 @@ def _last_header(source: Source, files: Sequence[LtxFile], clock: Clock) -> tupl
             return header, min(times)
 
 
-def _captured_ms(times: PointTimes, point: Point, last: Header) -> int:
+def captured_ms(times: PointTimes, point: Point, last: Header) -> int:
+    """
+    Return when a point was captured, UTC milliseconds: the same wherever it is told.
+
+    Args:
+        times: What is known of the times of points.
+        point: Which one.
+        last: The header of the last file that leads to it: one of a higher level, it may be.
+    """
     try:
         return times.at_ms(point)
     except DamagedObject:

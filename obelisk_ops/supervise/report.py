@@ -12,7 +12,7 @@ from obelisk_ops.supervise.control import ask
 from obelisk_ops.supervise.drillbook import Drillbook
 from obelisk_ops.supervise.places import read_pointer
 from obelisk_ops.supervise.sidecar import Sidecar
-from obelisk_ops.supervise.status import Row, fleet_exit, stopped_row, with_drill
+from obelisk_ops.supervise.status import NO_SUPERVISOR, Row, fleet_exit, stopped_row, with_drill
 
 
 def report(settings: Settings) -> tuple[list[Row], int]:
@@ -58,4 +58,4 @@ def _drills(settings: Settings) -> Drillbook | None:
 
 def _from_disk(name: str, path: Path) -> Row:
     owner = Sidecar(path).owner()
-    return stopped_row(name, path, owner, detail="no supervisor runs")
+    return stopped_row(name, path, owner, detail=NO_SUPERVISOR)

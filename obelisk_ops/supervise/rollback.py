@@ -33,7 +33,7 @@ from obelisk_ops.restore.service import Progress, Restored, Source
 from obelisk_ops.restore.target import give
 from obelisk_ops.storage.sqlite import beside
 from obelisk_ops.supervise.identity import inode_of
-from obelisk_ops.supervise.sidecar import Sidecar, read_note
+from obelisk_ops.supervise.sidecar import Lock, Sidecar, read_note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ def refuse_if_held(database: Path) -> None:
         )
     sidecar = Sidecar(database)
     if sidecar.folder.is_dir():
-        sidecar.lock().release()
+        _without_supervisor(sidecar).release()
 
 
 class Rollback:
@@ -186,10 +186,19 @@ def read_kept(name: str, database: Path, kept: Path) -> Kept:
     return what
 
 
+def _without_supervisor(sidecar: Sidecar) -> Lock:
+    try:
+        return sidecar.lock()
+    except DatabaseLocked as held:
+        raise DatabaseLocked(
+            held.message, hint=f"{held.hint}; do the same again, and then start it again"
+        ) from None
+
+
 @contextmanager
 def _held(database: Path) -> Iterator[None]:
     with ExitStack() as stack:
-        supervisor = Sidecar(database).lock()
+        supervisor = _without_supervisor(Sidecar(database))
         stack.callback(supervisor.release)
         was_killed = beside.killed_owner(database) is not None
         engine = beside.Lock(database)

@@ -22,6 +22,7 @@ from typing import TypeVar
 
 import msgspec
 
+from obelisk_ops import process
 from obelisk_ops.errors import DatabaseLocked, StorageUnavailable
 from obelisk_ops.replica.layout import epoch_name
 from obelisk_ops.storage.sqlite.beside import RESTORED, SUSPECT
@@ -171,7 +172,7 @@ class Lock:
             os.close(self._fd)
             raise DatabaseLocked(
                 f"another supervisor (pid {holder}) looks after {what}",
-                hint=f"stop it, or see its status; the lock is {path}",
+                hint=f"stop it: {process.way_to_stop(holder)}; the lock is {path}",
             ) from None
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)

@@ -10,7 +10,16 @@ from typing import Any
 
 from obelisk_ops.core.clock import iso
 from obelisk_ops.core.words import counted
-from obelisk_ops.errors import VerificationFailed
+from obelisk_ops.errors import (
+    ClockError,
+    CredentialsError,
+    Degraded,
+    Fenced,
+    OpsError,
+    Unavailable,
+    Unproven,
+    VerificationFailed,
+)
 from obelisk_ops.restore.drill.result import Outcome
 from obelisk_ops.supervise.cost import requests_per_day
 from obelisk_ops.supervise.drillbook import Drillbook
@@ -23,6 +32,17 @@ from obelisk_ops.supervise.ownership import Owner
 from obelisk_ops.supervise.tracker import Tracker
 
 DRILL_FAILED = "drill_failed"
+NO_SUPERVISOR = "no supervisor runs"
+
+_START = "start one: obelisk-ops supervise"
+_WHAT_TO_DO = "what each state means, and what to do: docs/how-to/what-each-state-means.md"
+_KINDS: dict[int, type[OpsError]] = {
+    kind.exit_status: kind
+    for kind in (
+        Fenced, CredentialsError, ClockError, VerificationFailed, Unavailable, Unproven,
+        Degraded,
+    )
+}  # fmt: skip
 
 _WELL = frozenset({State.OK, State.STARTING, State.STOPPED})
 
@@ -163,6 +183,21 @@ def fleet_exit(rows: Iterable[Row]) -> int:
     drill = VerificationFailed.exit_status if is_disproven else 0
     called_for = {exit_status((row.state, row.reason) for row in found), drill}
     return next((status for status in EXIT_ORDER if status in called_for), 0)
+
+
+def trouble(rows: Iterable[Row], exit_status: int) -> OpsError | None:
+    """Return why databases call for an exit status, the first of them named; None for 0."""
+    if not exit_status:
+        return None
+    concerned = [row for row in rows if fleet_exit([row]) == exit_status]
+    if not concerned:
+        return Unproven(NO_SUPERVISOR, hint=_START)
+    first, *others = concerned
+    kind = _KINDS.get(exit_status, OpsError)
+    more = f", and so for {counted(len(others), 'other database')}" if others else ""
+    said = first.detail or f"it is {first.state}"
+    hint = _START if said == NO_SUPERVISOR else _WHAT_TO_DO
+    return kind(f"{first.name}: {said}{more}", hint=hint)
 
 
 def summary(verdicts: Iterable[Health]) -> str:

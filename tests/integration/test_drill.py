@@ -55,6 +55,9 @@ def test_a_sound_backup_is_proven(commands: Commands, tmp_path: Path) -> None:
     assert (newest["why"], newest["executions"], newest["replayed"]) == ("latest", 16, 16)
     assert by_chance["why"] == "random"
     assert by_chance["txid"] < POINTS
+    listed = commands.run("replica", "points", "run", "--exact", "--json").told["points"]
+    times = {point["txid"]: point["at"] for point in listed}
+    assert {point["txid"]: point["at"] for point in drilled["points"]}.items() <= times.items()
     assert [entry.name for entry in (tmp_path / ".obelisk-ops" / "drills").iterdir()] == [
         "lock"
     ]
@@ -104,6 +107,8 @@ def test_status_shows_the_last_drill(
     ran = commands.run("status", "--json")
 
     assert ran.status == 10, "a backup that is disproven is not well"
+    assert ran.error["code"] == "verification_failed"
+    assert ran.error["message"].startswith("run: no supervisor runs; the drill of ")
 
     [row] = json.loads(ran.out)["databases"]
     assert row["last_drill"] == {

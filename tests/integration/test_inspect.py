@@ -239,6 +239,9 @@ def test_the_command_tells_people_and_scripts(
     assert told["in_flight"][0]["activity"] == "shop.train"
     assert told["in_flight"][0]["try"] == 2
     assert told["in_flight"][0]["since"] == "1970-01-01T00:00:03.400Z"
+    first, *_, last = seen.splitlines()
+    assert first.startswith(f"{workflow}: workflow database, schema 1, epoch 1, ")
+    assert last.startswith("last event 1970-01-01T")
     assert "shop.Declined" in seen
     assert "shop.train" in seen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import apsw
 import pytest
 import yaml
 
+from obelisk_ops import process
 from obelisk_ops.objectstore import open_store
 from obelisk_ops.replica.epochs import Parent, read_epochs
 from obelisk_ops.replica.layout import ReplicaKeys
@@ -87,6 +89,9 @@ def test_back_and_back_again(world: World) -> None:
     before = world.left()
     planned = world.roll_back("--at", "txid:1").told
     assert (planned["dry_run"], planned["obtained"]["txid"]) == (True, 1)
+    assert planned["download_bytes"] > 0
+    assert 0 < planned["needed_bytes"] < planned["free_bytes"]
+    assert planned["estimate"]["seconds"] > 0
     assert world.left() == before, "a dry run changes nothing"
 
     told = world.roll_back("--at", "txid:1", "--apply").told
@@ -110,7 +115,11 @@ def test_back_and_back_again(world: World) -> None:
 
 
 def test_the_commands_for_people(world: World) -> None:
-    assert "add --apply" in world.commands.run("rollback", "run", "--at", "latest").err
+    planned = world.commands.run("rollback", "run", "--at", "latest")
+    assert "add --apply" in planned.err
+    assert [line.split()[0] for line in planned.out.splitlines()[-3:]] == [
+        "from", "room", "time",
+    ]  # fmt: skip
     shown = world.commands.run("rollback", "run", "--at", "txid:1", "--apply").out
     (command,) = [line for line in shown.splitlines() if line.startswith("undo")]
     arguments = shlex.split(command.removeprefix("undo"))[3:]
@@ -153,6 +162,9 @@ def test_what_somebody_holds_is_not_touched(
 
         assert (ran.status, ran.error["code"]) == (9, "database_locked")
         assert world.left() == before
+        if holder is a_supervisor:
+            assert f"stop it: {process.way_to_stop(str(os.getpid()))}" in ran.error["hint"]
+            assert "start it again" in ran.error["hint"]
     assert count_rows(world.path) == 11
 
 

@@ -15,6 +15,7 @@ from obelisk_ops.supervise.health import (
     words_for_ms,
 )
 from obelisk_ops.supervise.notices import Surroundings
+from obelisk_ops.supervise.status import Row, fleet_exit, trouble
 
 NOW = 1_000_000
 SAFE = Observations(
@@ -292,6 +293,34 @@ def test_a_fleet_exits_with_the_first_in_the_contracts_order(
     verdicts: list[tuple[str, str]], status: int
 ) -> None:
     assert exit_status(verdicts) == status
+
+
+@pytest.mark.parametrize(
+    ("states", "error"),
+    [
+        ([("ok", "", "")], None),
+        ([], ("unknown", "no supervisor runs")),
+        ([("ok", "", ""), ("stopped", "", "no supervisor runs")],
+         ("unknown", "b: no supervisor runs")),
+        ([("unknown", "", "?"), ("fatal", "corrupt_database", "damaged"),
+          ("fatal", "corrupt_database", "damaged too"), ("lagging", "", "late")],
+         ("verification_failed", "b: damaged, and so for 1 other database")),
+        ([("lagging", "", "")], ("degraded", "a: it is lagging")),
+    ],
+)  # fmt: skip
+def test_the_first_database_that_is_why_is_named(
+    states: list[tuple[str, str, str]], error: tuple[str, str] | None
+) -> None:
+    rows = [
+        Row(name=name, path=f"/{name}.db", state=state, reason=reason, detail=detail)
+        for name, (state, reason, detail) in zip("abcd", states, strict=False)
+    ]
+    status = fleet_exit(rows) if rows else 4
+
+    found = trouble(rows, status)
+
+    assert (found and (found.code, found.message)) == error
+    assert (found.exit_status if found else 0) == status
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,30 @@ def test_an_answer_means(
     assert "the-bucket" in error.message or "http://there:9" in error.message
 
 
+@pytest.mark.parametrize(
+    ("operation", "role", "not_needed"),
+    [
+        ("ListObjectsV2", "reader", "put"),
+        ("GetObject", "reader", "delete"),
+        ("HeadObject", "reader", "put"),
+        ("PutObject", "writer", ""),
+        ("DeleteObject", "pruner", "put"),
+        ("DeleteObjects", "pruner", "put"),
+    ],
+)
+def test_who_is_denied_is_told_what_such_a_request_needs(
+    operation: str, role: str, not_needed: str
+) -> None:
+    answer = Answer(
+        code="AccessDenied", status=403, bucket="b", endpoint="e", operation=operation
+    )
+
+    hint = translate(answer).hint
+
+    assert f"obelisk-ops policy --role {role}" in hint
+    assert not not_needed or not_needed not in hint.partition(";")[0]
+
+
 @pytest.fixture(scope="module")
 def client() -> Iterator[S3Store]:
     """A store that has a client, made once: that takes a tenth of a second."""

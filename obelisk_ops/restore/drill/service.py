@@ -41,7 +41,7 @@ from obelisk_ops.restore.drill.result import (
 )
 from obelisk_ops.restore.drill.scratch import scratch
 from obelisk_ops.restore.drill.trials import Trial, choose_trials
-from obelisk_ops.restore.service import Source
+from obelisk_ops.restore.service import Source, captured_ms
 
 #: Litestream may delete what is about to be read; then all is planned again.
 _ATTEMPTS = 3
@@ -194,7 +194,8 @@ class _Drill:
         wrong = failures(looked.checks)
         return replace(
             tried, outcome=Outcome.FAILED if wrong else Outcome.OK, checks=looked.checks,
-            captured_ms=last.timestamp_ms, executions=looked.meaning.executions,
+            captured_ms=captured_ms(PointTimes(self._source.store), trial.point, last),
+            executions=looked.meaning.executions,
             replayed=looked.meaning.replayed, detail=wrong,
         )  # fmt: skip
 
