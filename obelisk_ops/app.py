@@ -12,6 +12,7 @@ from obelisk_ops.check.finding import Finding
 from obelisk_ops.check.service import findings
 from obelisk_ops.check.site import Reach, Site
 from obelisk_ops.core.clock import Clock, SystemClock
+from obelisk_ops.core.words import meant
 from obelisk_ops.errors import DatabaseNotFound, OpsError, ReplicaNotFound
 from obelisk_ops.inspect.meaning import Code
 from obelisk_ops.litestream.config import to_yaml
@@ -294,7 +295,7 @@ def litestream_config_text(settings: Settings, name: str) -> str:
     if name not in databases:
         raise DatabaseNotFound(
             f"no configured database is named '{name}'",
-            hint=f"there are: {', '.join(sorted(databases)) or 'none'}",
+            hint=f"{meant(name, databases)}there are: {', '.join(sorted(databases)) or 'none'}",
         )
     in_use = config_in_use(settings.state_dir, databases[name])
     if in_use is not None:

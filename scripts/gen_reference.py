@@ -131,7 +131,15 @@ def _option_row(ctx: click.Context, param: click.Parameter) -> str | None:
 
 def _paragraphs(text: str) -> str:
     blocks = re.split(r"\n\s*\n", inspect.cleandoc(text))
-    return "\n\n".join(textwrap.fill(" ".join(b.split()), 98, **_WHOLE_WORDS) for b in blocks)
+    return "\n\n".join(map(_paragraph, blocks))
+
+
+def _paragraph(block: str) -> str:
+    """Wrap a paragraph; one that begins with click's mark stands as it is written."""
+    mark, _, as_written = block.partition("\b\n")
+    if as_written and not mark:
+        return f"```text\n{as_written}\n```"
+    return textwrap.fill(" ".join(block.split()), 98, **_WHOLE_WORDS)
 
 
 _WHOLE_WORDS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from obelisk_ops.check.finding import Finding, Outcome, Told, fail, skip
+from obelisk_ops.core.words import meant
 from obelisk_ops.errors import OpsError, UsageError
 
 S = TypeVar("S")
@@ -46,7 +47,8 @@ def chosen(
     for name in (*only, *without):
         if name not in by_name:
             raise UsageError(
-                f"there is no check '{name}'", hint=f"there are: {', '.join(by_name)}"
+                f"there is no check '{name}'",
+                hint=f"{meant(name, by_name)}there are: {', '.join(by_name)}",
             )
     wanted = set(only) or set(by_name)
     for check in reversed(checks):

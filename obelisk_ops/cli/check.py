@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from obelisk_ops.cli.options import not_together
 from obelisk_ops.cli.output import json_option, print_json
 from obelisk_ops.core.words import harmless
+from obelisk_ops.errors import UsageError
 
 if TYPE_CHECKING:
     from obelisk_ops.check.finding import Finding
@@ -49,6 +51,12 @@ def check(
     found by our own listing. Nothing is left behind. One cause is one FAIL: what rests
     on it is SKIP. A WARN does not change the exit status, except with --nagios.
     """
+    not_together(nagios=nagios, json=as_json)
+    both = sorted(set(only) & set(without))
+    if both:
+        raise UsageError(
+            f"--only {both[0]} and --skip {both[0]} do not go together", hint="choose"
+        )
     from obelisk_ops.app import checks  # noqa: PLC0415 - loads every room
     from obelisk_ops.check import finding  # noqa: PLC0415
 

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-import shlex
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import click
 
-from obelisk_ops.cli import stdout
+from obelisk_ops.cli import hints, stdout
 from obelisk_ops.cli.output import note, print_error, want_json
+from obelisk_ops.core.words import meant
 from obelisk_ops.errors import OpsError, StorageUnavailable, UsageError
 from obelisk_ops.settings.secrets import hide
 
 _INTERRUPTED = 130
 _NO_SUCH_COMMAND = re.compile(r"No such command '([^']+)'")
 
-_flags: dict[str, Any] = {}
+_flags: dict[str, bool] = {}
 
 
 def remember_debug(_ctx: click.Context, _param: click.Parameter, value: bool) -> bool:  # noqa: FBT001
     """Note whether ``--debug`` was given."""
     _flags["debug"] = value
     return value
-
-
-def remember_config(config: Path | None) -> None:
-    """Note what ``-c`` names, if it was given."""
-    _flags["config"] = config
 
 
 def status_of(command: Callable[[], object]) -> int:
@@ -85,11 +77,7 @@ def _unprinted(refusal: OSError) -> int:
 
 
 def _told(error: OpsError) -> int:
-    config = _flags.get("config")
-    if config:  # what a hint names is to be done with the same one
-        error.hint = error.hint.replace(
-            "obelisk-ops ", f"obelisk-ops -c {shlex.quote(str(config))} "
-        )
+    error.hint = hints.as_typed(error.hint)
     print_error(error)
     return error.exit_status
 
@@ -97,8 +85,8 @@ def _told(error: OpsError) -> int:
 def _as_usage_error(wrong: click.ClickException) -> UsageError:
     ctx = getattr(wrong, "ctx", None)
     where = ctx.command_path if ctx else "obelisk-ops"
-    meant = _meant(ctx, wrong.format_message()) if ctx else ""
-    return UsageError(wrong.format_message(), hint=f"{meant}see '{where} --help'")
+    near = _meant(ctx, wrong.format_message()) if ctx else ""
+    return UsageError(wrong.format_message(), hint=f"{near}see '{where} --help'")
 
 
 def _meant(ctx: click.Context, message: str) -> str:
@@ -106,5 +94,4 @@ def _meant(ctx: click.Context, message: str) -> str:
     unknown = _NO_SUCH_COMMAND.match(message)
     if unknown is None or "Did you mean" in message or not isinstance(ctx.command, click.Group):
         return ""
-    near = difflib.get_close_matches(unknown[1], ctx.command.list_commands(ctx), n=1)
-    return f"did you mean '{near[0]}'? " if near else ""
+    return meant(unknown[1], ctx.command.list_commands(ctx))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from obelisk_ops import process
+from obelisk_ops.cli.options import not_together
 from obelisk_ops.cli.output import note
 from obelisk_ops.cli.restore import progress_bar, terminated_like_interrupted
 from obelisk_ops.core.clock import iso
@@ -94,6 +95,8 @@ def exec_(  # noqa: PLR0913 - one for each option
     is started only if the whole bucket is empty, or --first-boot says or has said that
     this is right: a wrong prefix looks just like it.
     """
+    not_together(no_restore=no_restore, restore=names)
+    not_together(no_restore=no_restore, first_boot=first_boot)
     if init or (init is None and os.getpid() == _INIT):
         process.stay_as_init()
     # boto3 is slow to import, and what stays behind as init has no need of it.

@@ -20,7 +20,7 @@ from obelisk_ops.cli import (
     execution_report,
 )
 from obelisk_ops.cli.databases import is_backup
-from obelisk_ops.cli.output import json_option, print_json, print_table
+from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.owner import surroundings
 from obelisk_ops.cli.prune import prune
 from obelisk_ops.cli.reading import (
@@ -38,7 +38,7 @@ from obelisk_ops.core.fold import CallStory, Story, fold
 from obelisk_ops.core.ports import Beat, ExecutionFilter, LogReader, State
 from obelisk_ops.core.values import to_json
 from obelisk_ops.core.why import DETAILS_MAX, Reason, Situation, explain
-from obelisk_ops.core.words import harmless, shorten
+from obelisk_ops.core.words import harmless, meant, shorten
 from obelisk_ops.durable.handle import ending, outcome
 from obelisk_ops.durable.supervised import prove
 from obelisk_ops.errors import Nondeterminism, NotFinished
@@ -47,6 +47,7 @@ from obelisk_ops.process import apart
 
 _POLL_S = 0.05
 _PROOF_S = 2.0
+_LOOKED_AT = 1000
 
 
 @click.group()
@@ -87,13 +88,20 @@ def list_(
     as_json: bool,
     **filters: Any,  # noqa: ANN401 - the fields of ExecutionFilter
 ) -> None:
-    """List executions in the order of their creation."""
+    """
+    List executions in the order of their creation, the oldest first.
+
+    What was asked for and nobody has begun, 'pending', comes last, in the order in which it
+    was asked for.
+    """
     since_ms = instant(since) if since else None
     with open_reader_of(config, database) as reader:
         if filters["after"]:
             find(reader, filters["after"], database)
         rows = reader.executions(ExecutionFilter(since=since_ms, **filters))
         listed = [summary(reader, row) for row in rows]
+        if not rows and filters["function"]:
+            _note_functions(reader, filters["function"])
     if as_json:
         print_json({"executions": listed})
         return
@@ -108,6 +116,16 @@ def list_(
             for e in listed
         ],
     )  # fmt: skip
+
+
+def _note_functions(reader: LogReader, wanted: str) -> None:
+    """Say what there is, where nothing runs a workflow of the name that is wanted."""
+    known = sorted(
+        {row.function for row in reader.executions(ExecutionFilter(limit=_LOOKED_AT))}
+    )
+    if wanted not in known:
+        near = meant(wanted, known)
+        note(f"nothing here runs {wanted}; {near}there are: {', '.join(known) or 'none'}")
 
 
 @execution.command()
@@ -212,12 +230,12 @@ def result(
         if row.key < 0:
             raise NotFinished(
                 f"execution {execution_id!r} was asked for, and no worker has begun it",
-                hint=f"start one: obelisk-ops worker TARGET --db {database}",
+                hint="start one: obelisk-ops worker TARGET --db DB",
             )
         if row.state is not State.FINISHED:
             raise NotFinished(
                 f"execution {execution_id!r} is {row.state}",
-                hint=f"see obelisk-ops execution why {execution_id} --db {database}",
+                hint=f"see obelisk-ops execution why {execution_id} --db DB",
             )
         value = outcome(ending(reader.last(row.key)), None)
     print_json(msgspec.Raw(to_json(value)))

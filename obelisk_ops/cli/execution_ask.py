@@ -16,11 +16,12 @@ from obelisk_ops.cli.reading import id_argument
 from obelisk_ops.cli.run import TakesJson, database_option, target_argument
 from obelisk_ops.core import requests
 from obelisk_ops.core.events import Failure
+from obelisk_ops.core.words import meant
 from obelisk_ops.durable.engine import Engine
 from obelisk_ops.durable.flow.arguments import read_json_input
 from obelisk_ops.durable.flow.loader import load_workflow
 from obelisk_ops.durable.unattended import answer_letters
-from obelisk_ops.errors import InvalidInput
+from obelisk_ops.errors import ExecutionNotFound, InvalidInput
 from obelisk_ops.storage import as_path
 
 _ANSWER_S = 2.0
@@ -174,7 +175,11 @@ def _ask(database: str, kind: str, target: str, body: str = "{}", *, as_json: bo
 
 async def _asked(path: Path, kind: str, target: str, body: str) -> tuple[bool, str | None]:
     async with Engine(path, serve=False) as engine:
-        changed = await engine.ask(kind, target, body)
+        try:
+            changed = await engine.ask(kind, target, body)
+        except ExecutionNotFound as nobody:
+            near = meant(requests.execution_of(kind, target), [r.id for r in engine.list()])
+            raise ExecutionNotFound(nobody.message, hint=near + nobody.hint) from None
         await answer_letters(path)
         row = await engine.when_answered(requests.execution_of(kind, target), _ANSWER_S)
         return changed, None if row is None else row.state

@@ -97,6 +97,8 @@ def export(
     The file is a JSON document with one event on a line. It is all that is needed to go
     on elsewhere ('execution import'), and to replay it in tests.
     """
+    if file is not None and file.exists():
+        raise TargetExists(f"{file} exists", hint="choose another file")
     with open_reader_of(config, database) as reader:
         histories = family_in(reader, find(reader, execution_id, database))
     text = bundle.to_json(histories)

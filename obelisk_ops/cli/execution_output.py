@@ -49,7 +49,7 @@ def output(
     if n is not None and (n not in calls or calls[n].kind != "activity"):
         raise NotFound(
             f"execution {execution_id!r} has no activity call {n}",
-            hint=f"see its calls: obelisk-ops execution show {execution_id} --db {database}",
+            hint=f"see its calls: obelisk-ops execution show {execution_id} --db DB",
         )
     chosen = [one for one in pieces if n in (None, one.n) and attempt in (None, one.attempt)]
     if as_json:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from obelisk_ops.cli import stdout
+from obelisk_ops.cli.options import not_together
 from obelisk_ops.cli.output import json_option, note, print_json
 from obelisk_ops.cli.reading import find, id_argument, open_reader_of, readable_option
 from obelisk_ops.core.clock import iso
@@ -56,6 +57,7 @@ def replay(  # noqa: PLR0913 - one for each option
     by the name in the log. Exit status 14 says that the code does not fit: it names the
     version, what the log has there, and what the code asks for instead.
     """
+    not_together(step=step, pdb=with_pdb, json=as_json)
     with open_reader_of(config, database) as reader:
         row = find(reader, execution_id, database)
         history = history_in(reader, row)

@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from obelisk_ops.cli.options import only_with
 from obelisk_ops.cli.output import json_option, note, print_json
 from obelisk_ops.cli.owner import surroundings
 from obelisk_ops.cli.reading import find, id_argument, open_at_point, readable_option
@@ -21,7 +22,7 @@ from obelisk_ops.inspect.dossier import Dossier, below, dossier_of
 from obelisk_ops.report.building import Setting, build
 from obelisk_ops.report.model import Report
 from obelisk_ops.report.page import page
-from obelisk_ops.report.publishing import publish
+from obelisk_ops.report.publishing import check, publish
 from obelisk_ops.report.shape import shape
 
 _STDOUT: Final = Path("-")
@@ -64,6 +65,9 @@ def report(  # noqa: PLR0913 - one for each option
         raise UsageError("where to?", hint="name a file: -o FILE, or -o - for stdout")
     if file == _STDOUT and as_json:
         raise UsageError("the page and the JSON cannot both go to stdout", hint="-o FILE")
+    only_with("-o FILE", file not in (None, _STDOUT), force=force)
+    if file not in (None, _STDOUT):
+        check(file, over=force)
     told = _read(config, execution_id, database, with_children=with_children)
     if as_json:
         print_json(shape(told))

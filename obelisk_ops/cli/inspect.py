@@ -8,29 +8,32 @@ from typing import Any
 import click
 from rich.filesize import decimal
 
+from obelisk_ops.cli import hints
 from obelisk_ops.cli.confined import confined
-from obelisk_ops.cli.databases import readable
+from obelisk_ops.cli.databases import is_backup, readable
+from obelisk_ops.cli.options import not_together, only_with
 from obelisk_ops.cli.others import overview_json, show_executions, show_steps
 from obelisk_ops.cli.output import json_option, print_json, print_table
 from obelisk_ops.cli.restore import in_flight_json
 from obelisk_ops.core.clock import iso
 from obelisk_ops.core.when import Txid, show
 from obelisk_ops.core.words import harmless
+from obelisk_ops.errors import UsageError
 from obelisk_ops.inspect.summary import FailedExecution, Summary
 from obelisk_ops.restore.service import Plan
 
+_LISTED = 100
+
 
 @click.command
-@click.argument("database", metavar="DB")
+@click.argument("database", callback=hints.remember_database, metavar="DB")
 @click.option("--list", "as_list", is_flag=True, help="The executions of a DBOS or Obelisk DB.")
 @click.option("--id", "execution_id", metavar="ID", help="The steps of one of those.")
 @click.option("--state", help="With --list: only this state, in the engine's own words.")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
-    default=100,
-    show_default=True,
-    help="With --list: the newest so many.",
+    help="With --list: the newest so many; 100 without it.",
 )
 @click.option(
     "--restore",
@@ -43,7 +46,7 @@ from obelisk_ops.restore.service import Plan
 @confined
 def inspect(  # noqa: PLR0913 - what a command line has
     config: Path | None, database: str, *, as_list: bool, execution_id: str | None,
-    state: str | None, limit: int, restored: bool, as_json: bool,
+    state: str | None, limit: int | None, restored: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """
     Summarise DB without changing a byte of it: a path, or a backup.
@@ -52,12 +55,16 @@ def inspect(  # noqa: PLR0913 - what a command line has
     of a large one only what is needed for this is fetched. Of a database that DBOS or
     Obelisk wrote it tells what ran, too; nothing that it holds is run or unpickled.
     """
+    not_together(list=as_list, id=execution_id)
+    only_with("--list", as_list, state=state, limit=limit)
+    if restored and not is_backup(database):
+        raise UsageError(f"{database} is a file, no backup", hint="leave --restore out")
     with readable(database, config, restored=restored) as place:
         if execution_id is not None:
             show_steps(place, execution_id, as_json=as_json)
             return
         if as_list:
-            show_executions(place, state=state, limit=limit, as_json=as_json)
+            show_executions(place, state=state, limit=limit or _LISTED, as_json=as_json)
             return
         told = _told(place.summarise(), place.name)
         if place.plan is not None:

@@ -6,7 +6,34 @@ import click
 
 from obelisk_ops.core.durations import parse_duration
 from obelisk_ops.core.words import parse_size
-from obelisk_ops.errors import InvalidInput
+from obelisk_ops.errors import InvalidInput, UsageError
+
+
+def not_together(**given: object) -> None:
+    """
+    Refuse options of which one would be ignored; each is named as its parameter.
+
+    Raises:
+        UsageError: More than one of them is given.
+    """
+    names = [f"--{name.strip('_').replace('_', '-')}" for name, value in given.items() if value]
+    if len(names) > 1:
+        raise UsageError(
+            f"{names[0]} and {names[1]} do not go together", hint="leave one of them out"
+        )
+
+
+def only_with(other: str, is_given: object, **given: object) -> None:
+    """
+    Refuse options that mean nothing without another one.
+
+    Raises:
+        UsageError: One of them is given without it.
+    """
+    for name, value in given.items():
+        if value and not is_given:
+            option = f"--{name.strip('_').replace('_', '-')}"
+            raise UsageError(f"{option} means nothing without {other}", hint=f"add {other}")
 
 
 def duration_option(

@@ -11,11 +11,13 @@ import click
 import msgspec
 from click.shell_completion import CompletionItem
 
+from obelisk_ops.cli import hints
 from obelisk_ops.cli.confined import confined
 from obelisk_ops.cli.databases import readable
 from obelisk_ops.core.clock import SystemClock, iso
 from obelisk_ops.core.ports import ExecutionFilter, LogReader, StateRow
 from obelisk_ops.core.when import At, parse
+from obelisk_ops.core.words import meant
 from obelisk_ops.errors import CorruptDatabase, ExecutionNotFound, InvalidWhen
 from obelisk_ops.inspect.apart import read_apart
 from obelisk_ops.process.apart import Limits
@@ -38,7 +40,7 @@ _MEANINGLESS = (
 F = TypeVar("F", bound=Callable[..., Any])
 
 _database_option = click.option(
-    "--db", "database", required=True, metavar="DB",
+    "--db", "database", required=True, metavar="DB", callback=hints.remember_database,
     help="A file, or a backup: NAME, NAME@WHEN, s3://…",
 )  # fmt: skip
 
@@ -156,9 +158,11 @@ def find(reader: LogReader, execution_id: str, database: str) -> StateRow:
     """
     row = reader.find(execution_id)
     if row is None:
+        newest = reader.executions(ExecutionFilter(limit=_COMPLETED_MAX))
+        near = meant(execution_id, [row.id for row in newest])
         raise ExecutionNotFound(
             f"{database} has no execution {execution_id!r}",
-            hint=f"see what there is: obelisk-ops execution list --db {database}",
+            hint=f"{near}see what there is: obelisk-ops execution list --db DB",
         )
     return row
 

@@ -96,7 +96,9 @@ def points(
     """
     List the states that the backup NAME can be restored to, oldest first, and its gaps.
 
-    Then how close together they are, the further back one looks.
+    Then how close together they are, the further back one looks. A point that is marked
+    'orphaned' is later than the one at which the next epoch branched: it is restored where
+    its epoch is named (e0001/txid:9), and never chosen by a time.
     """
     bounds = {f"{end}_ms": instant(text) if text else None for end, text in span.items()}
     place = replica_settings(settings.load(config))

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 import click
 
-from obelisk_ops.cli.endings import remember_config, remember_debug, status_of
+from obelisk_ops.cli import hints
+from obelisk_ops.cli.endings import remember_debug, status_of
 from obelisk_ops.cli.output import forget_form
 
 #: command -> module:attribute, in the order of the help page
@@ -58,6 +59,7 @@ class Root(click.Group):
         """Run, and leave with the exit status of the contract; never with a traceback."""
         kwargs["standalone_mode"] = False
         forget_form()  # a process may run more than one command
+        hints.forget()
         raise SystemExit(status_of(lambda: super(Root, self).main(*args, **kwargs)))
 
 
@@ -74,4 +76,4 @@ class Root(click.Group):
 def main(ctx: click.Context, config: Path | None) -> None:
     """Durable workflows in one SQLite file, streamed to S3, restorable to any moment."""
     ctx.obj = config
-    remember_config(config)
+    hints.remember_config(config)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from obelisk_ops.cli import stdout
+from obelisk_ops.cli import hints, stdout
 from obelisk_ops.cli.output import json_option, note, print_json
 from obelisk_ops.core.barrier import Durability
 from obelisk_ops.core.values import to_json
@@ -20,8 +20,9 @@ from obelisk_ops.durable.flow.loader import load_served, load_workflow
 from obelisk_ops.durable.work.queues import parse_queue
 
 database_option = click.option(
-    "--db", "database", required=True, metavar="DB", help="Path of the SQLite file."
-)
+    "--db", "database", required=True, metavar="DB", callback=hints.remember_database,
+    help="Path of the SQLite file.",
+)  # fmt: skip
 target_argument = click.argument("target", metavar="TARGET")
 durability_option = click.option(
     "--durability", type=click.Choice(["local", "replicated"]), default="local",

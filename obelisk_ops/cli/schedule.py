@@ -267,7 +267,7 @@ def _all(reader: LogReader) -> list[CronRow]:
 def _find(reader: LogReader, schedule_id: str) -> CronRow:
     row = schedules.as_asked(reader, schedule_id)
     if row is None:
-        raise schedules.not_found(schedule_id)
+        raise schedules.not_found(schedule_id, [known.id for known in _all(reader)])
     return row
 
 

@@ -107,7 +107,7 @@ def search(
         raise Unproven(
             f"{counted(len(failures), 'backup')} could not be read, so this may not be all: "
             + "; ".join(f"{name}: {why}" for name, why in failures),
-            hint="see what is wrong with it: obelisk-ops replica verify NAME",
+            hint=f"see what is wrong with it: obelisk-ops replica verify {failures[0][0]}",
         )
 
 

@@ -113,7 +113,8 @@ def split_call(call_id: str) -> tuple[str, int]:
     if not (execution_id and n.isascii() and n.isdecimal()):
         raise StubNotFound(
             f"{call_id!r} is no id of a call",
-            hint="a call's id is EXECUTION/NUMBER; see obelisk-ops execution why EXECUTION",
+            hint="a call's id is EXECUTION/NUMBER; see "
+            "'obelisk-ops execution why EXECUTION --db DB'",
         )
     return execution_id, int(n)
 
@@ -208,7 +209,7 @@ def _stub(target: str, body: str, facts: Facts) -> bool:
     if n not in facts.stubs:
         raise StubNotFound(
             f"call {target!r} is not one that waits for a result from outside",
-            hint=f"see what is: obelisk-ops execution why {execution_id}",
+            hint=f"see what is: obelisk-ops execution why {execution_id} --db DB",
         )
     if n in facts.cancelled:
         raise AlreadyAnswered(f"call {target!r} was cancelled; no result is wanted any more")
@@ -241,7 +242,7 @@ def _refuse_ended(execution_id: str, facts: Facts) -> None:
     if facts.state is State.FINISHED:
         raise ExecutionEnded(
             f"execution {execution_id!r} is finished",
-            hint=f"see how it ended: obelisk-ops execution show {execution_id}",
+            hint=f"see how it ended: obelisk-ops execution show {execution_id} --db DB",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final, Literal
@@ -14,6 +15,7 @@ from obelisk_ops.core import cron
 from obelisk_ops.core.cron import Spec
 from obelisk_ops.core.ports import LogReader
 from obelisk_ops.core.rows import CronRow
+from obelisk_ops.core.words import meant
 from obelisk_ops.errors import InvalidInput, OpsError, ScheduleExists, ScheduleNotFound
 
 #: the kind of the letters
@@ -141,11 +143,11 @@ def _has_other_code(row: CronRow, asked: Spec) -> bool:
     return any(getattr(known, name) != getattr(asked, name) for name in _OF_THE_CODE)
 
 
-def not_found(schedule_id: str) -> ScheduleNotFound:
-    """Return the error for a schedule that does not exist."""
+def not_found(schedule_id: str, known: Iterable[str] = ()) -> ScheduleNotFound:
+    """Return the error for a schedule that does not exist, beside those that are *known*."""
     return ScheduleNotFound(
         f"there is no schedule {schedule_id!r}",
-        hint="see what there is: obelisk-ops schedule list --db DB",
+        hint=f"{meant(schedule_id, known)}see what there is: obelisk-ops schedule list --db DB",
     )
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 _NEXT_UNIT = 1024
 _TENTH_COUNTS = 10
 _SIZE = re.compile(r"([0-9]{1,9})(KiB|MiB|GiB|TiB)")
 _POWERS = {"KiB": 1, "MiB": 2, "GiB": 3, "TiB": 4}
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Return a guess at which of the *known* words was meant, before another hint."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean '{near[0]}'? " if near else ""
 
 
 def counted(number: int, noun: str) -> str:

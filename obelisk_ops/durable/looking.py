@@ -30,7 +30,7 @@ class Looking:
         if row is None:
             raise ExecutionNotFound(
                 f"{self.path} has no execution {execution_id!r}",
-                hint="see what there is: obelisk-ops execution list --db " + str(self.path),
+                hint=f"see what there is: obelisk-ops execution list --db {self.path}",
             )
         return row
 

@@ -97,7 +97,7 @@ def judge(told: Mapping[str, object], *, inode: int, boot: str) -> Tether:
     if not isinstance(until_ms, int) or told.get("inode") != inode:
         return Tether()  # no supervisor, one that was stopped, or of another file
     if until_ms == 0:
-        why = f"another machine owns this database; see obelisk-ops status; {_LET_GO}"
+        why = f"another machine owns this database; see 'obelisk-ops status'; {_LET_GO}"
         return Tether(until_ms=0, why=why)
     if told.get("boot_id") != boot:
         why = "its supervisor was not started since this machine was"

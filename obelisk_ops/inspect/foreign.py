@@ -37,7 +37,7 @@ def _reader(connection: apsw.Connection, name: str) -> Reader:
     if is_workflow_database(connection):
         raise UsageError(
             f"{name} is a workflow database of this program",
-            hint="use: obelisk-ops execution list --db DB",
+            hint="list what ran in it: obelisk-ops execution list --db DB",
         )
     reader = recognise(table_names(connection))
     if reader is None:

@@ -36,7 +36,7 @@ from obelisk_ops.errors import (
 )
 from obelisk_ops.storage.sqlite.errors import translate
 
-_NAME_IT = "name an existing file, or a backup: obelisk-ops replica list shows what there is"
+_NAME_IT = "name an existing file, or a backup: 'obelisk-ops replica list' shows what there is"
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
 _WAL_FORMAT = 2

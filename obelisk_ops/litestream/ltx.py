@@ -185,5 +185,5 @@ def damaged(key: str, why: str) -> DamagedObject:
     return DamagedObject(
         f"the object {key} is damaged: {why}",
         hint="restore points that do not need it are not affected; "
-        "see 'obelisk-ops replica points'",
+        "see 'obelisk-ops replica points NAME'",
     )

@@ -234,7 +234,7 @@ class Image(AbstractContextManager["Image"]):
             last = self._layers[-1].file.key
             raise DamagedObject(
                 f"none of the files that lead to {last} holds page {pgno}",
-                hint="restore an earlier point; see 'obelisk-ops replica points'",
+                hint="restore an earlier point; see 'obelisk-ops replica points NAME'",
             )
         return newest, frame
 

@@ -11,6 +11,25 @@ from obelisk_ops.errors import StorageUnavailable, TargetExists
 _MODE = 0o600
 
 
+def check(target: Path, *, over: bool) -> None:
+    """
+    Refuse early what ``publish`` would refuse after all the work.
+
+    Raises:
+        TargetExists: Something is there, and is not to be replaced.
+        StorageUnavailable: Nothing can be written there.
+    """
+    if target.is_dir():
+        raise StorageUnavailable(f"{target} is a folder", hint=f"name a file in it: {target}/…")
+    if not over and os.path.lexists(target):
+        raise _taken(target)
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        why = "is not writable" if target.parent.is_dir() else "is no folder"
+        raise StorageUnavailable(
+            f"{target} cannot be written: {target.parent} {why}", hint="choose another place"
+        )
+
+
 def publish(text: str, target: Path, *, over: bool) -> int:
     """
     Write a file, which is there whole or not at all; readable by its owner only.
@@ -41,9 +60,13 @@ def publish(text: str, target: Path, *, over: bool) -> int:
             else:
                 target.hardlink_to(made)  # unlike a rename it never replaces anything
     except FileExistsError:
-        raise TargetExists(
-            f"{target} exists", hint="choose another file, or write over it with --force"
-        ) from None
+        raise _taken(target) from None
     except OSError as error:
         raise StorageUnavailable(f"{target} cannot be written: {error.strerror}") from error
     return len(content)
+
+
+def _taken(target: Path) -> TargetExists:
+    return TargetExists(
+        f"{target} exists", hint="choose another file, or write over it with --force"
+    )

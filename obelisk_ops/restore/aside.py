@@ -162,5 +162,5 @@ def _damaged(failure: Failure, job: Job) -> DamagedObject:
     first, last = job.plan[0].key, job.plan[-1].key
     return DamagedObject(
         f"an object between {first} and {last} is damaged: {failure.said}",
-        hint="restore an earlier point; see 'obelisk-ops replica points'",
+        hint="restore an earlier point; see 'obelisk-ops replica points NAME'",
     )

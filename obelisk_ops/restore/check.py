@@ -61,7 +61,7 @@ def _check(path: Path, limit_s: float) -> Checked:
         if damage:
             raise CorruptDatabase(
                 f"the restored copy is damaged: {damage[0]}",
-                hint="restore an earlier point; see 'obelisk-ops replica points'",
+                hint="restore an earlier point; see 'obelisk-ops replica points NAME'",
             )
         checks = {"txid": _OK, "quick_check": _OK}
         if not summary.is_workflow_database(connection):
@@ -74,7 +74,7 @@ def _check(path: Path, limit_s: float) -> Checked:
         if broken:
             raise VerificationFailed(
                 f"the restored copy has incomplete logs, of executions {broken}",
-                hint="restore an earlier point; see 'obelisk-ops replica points'",
+                hint="restore an earlier point; see 'obelisk-ops replica points NAME'",
             )
         found = summary.in_flight(connection)
     return Checked(checks=checks | {"schema": _OK, "logs": _OK}, in_flight=found)

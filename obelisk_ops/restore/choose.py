@@ -143,7 +143,7 @@ def _restorable(replica: Replica) -> Sequence[Point]:
         raise ReplicaGap(
             f"'{replica.name}' cannot be restored: no snapshot is left, and the transactions "
             f"{gap.after_txid + 1} to {gap.before_txid - 1} are missing",
-            hint="see 'obelisk-ops replica points' for other epochs",
+            hint=f"see 'obelisk-ops replica points {replica.name}' for other epochs",
         )
     raise RestorePointNotFound(
         f"'{replica.name}' has no restore point yet",

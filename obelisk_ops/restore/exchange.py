@@ -12,6 +12,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,7 +62,7 @@ def check_database(database: Path) -> None:
     if not database.is_file():
         raise DatabaseNotFound(
             f"there is no database at {database}",
-            hint=f"restore it: obelisk-ops restore NAME --to {database}",
+            hint=f"restore it: obelisk-ops restore NAME --to {shlex.quote(str(database))}",
         )
 
 

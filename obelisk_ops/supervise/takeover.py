@@ -109,7 +109,7 @@ def look(source: Source) -> Standing:
     if marker is None:
         raise ReplicaNotFound(
             f"there is no backup named '{keys.name}'",
-            hint="obelisk-ops replica list shows what there is",
+            hint="see what there is: obelisk-ops replica list",
         )
     owned = read_ownership(store, keys)
     lease = None

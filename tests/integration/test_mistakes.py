@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 
 import pytest
 
-from obelisk_ops.cli.output import print_table
-from tests.commands import Commands
+from obelisk_ops.cli.output import print_json, print_table
+from obelisk_ops.objectstore import open_store
+from obelisk_ops.settings import ReplicaSettings
+from tests.commands import Commands, commands_for
 
 FLOWS = Path(__file__).parents[1] / "fault" / "flows.py"
 
@@ -58,6 +62,107 @@ def test_what_is_wrong_in_a_configuration_can_be_put_right(
 
     assert (ran.status, ran.error["code"]) == (3, "config")
     assert hint in ran.error["hint"]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "inspect {db} --list --id x",
+        "inspect {db} --state ok",
+        "inspect {db} --limit 3",
+        "inspect {db} --restore",
+        "execution replay a --db {db} --step --json",
+        "execution replay a --db {db} --step --pdb",
+        "execution replay a --db {db} --pdb --json",
+        "execution report a --db {db} -o - --force",
+        "execution report a --db {db} --json --force",
+        "exec --restore a --no-restore -- true",
+        "exec --no-restore --first-boot -- true",
+        "check --nagios --json",
+        "check --only clock --skip clock",
+        "schedule add {flows}:steps --every 1h --cron @daily --db {db}",
+        "schedule add {flows}:steps --every 1h --timezone Europe/Berlin --db {db}",
+        "search --sql SELECT --state finished",
+        "rollback a --at latest --undo x",
+        "execution stub a/1 1 --error no --db {db}",
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    typed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db = tmp_path / "x.db"
+    words = typed.format(db=db, flows=FLOWS).split()
+
+    ran = Commands(tmp_path / "none.yml", capsys).run(*words)
+
+    assert (ran.status, ran.out) == (2, ""), ran.err
+    assert ran.err.startswith(("error: ", '{"error":')), ran.err
+    assert not db.exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "near", "next_step"),
+    [
+        ("execution show nigtly --db {db}", "nightly", "execution list --db {db}"),
+        ("execution cancel nigtly --db {db}", "nightly", "execution list --db {db}"),
+        ("execution replay nightly {flows}:step --db {db}", "steps", ""),
+        ("run {flows}:stepss --db {db}", "steps", "it has: "),
+        ("check --only clok", "clock", "there are: "),
+        ("schedule show nigtly --db {db}", "nightly", "schedule list --db {db}"),
+    ],
+)
+def test_the_nearest_name_is_told(
+    typed: str, near: str, next_step: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, db = tmp_path / "none.yml", tmp_path / "my runs.db"
+    commands = Commands(config, capsys)
+    given = (f"{FLOWS}:steps", '"side"', "0", "--db", db, "--id", "nightly")
+    assert commands.run("execution", "submit", *given, "--paused").status == 0
+    assert commands.run("schedule", "add", *given, "--cron", "@daily", "--paused").status == 0
+    words = [word.format(db=db, flows=FLOWS) for word in typed.split()]
+
+    ran = commands.run(*words, "--json")
+
+    assert ran.status in {2, 7}
+    assert f"did you mean '{near}'?" in ran.error["hint"]
+    if next_step.startswith(("execution", "schedule")):
+        next_step = f"obelisk-ops -c {config} {next_step.format(db=shlex.quote(str(db)))}"
+    assert next_step in ran.error["hint"]
+
+
+def test_a_backup_of_nearly_this_name(
+    replica: ReplicaSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_store(replica).put(f"{replica.prefix}/exp-17/e0001/0000/x", b"")
+    commands = commands_for(replica, tmp_path, capsys)
+
+    ran = commands.run("restore", "exp-71", "--to", tmp_path / "x.db", "--json")
+
+    assert ran.error["code"] == "replica_not_found"
+    assert "did you mean 'exp-17'?" in ran.error["hint"]
+
+
+def test_where_a_page_cannot_be_written_is_known_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "page.html").touch()
+    for file, status in (("page.html", 8), ("no/page.html", 6), (".", 6)):
+        argv = ("execution", "report", "a", "--db", tmp_path / "none.db", "-o", tmp_path / file)
+
+        ran = Commands(tmp_path / "none.yml", capsys).run(*argv)
+
+        assert ran.status == status, "else there is no database"
+
+
+def test_what_a_terminal_might_obey_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "a\x1b[31m\x85\u202e\U000e0001é"
+    print_json({"name": hostile})
+    out = capsys.readouterr().out
+    print_table(["name"], [[hostile]])
+
+    assert json.loads(out) == {"name": hostile}
+    assert out.removesuffix("\n").isprintable()
+    assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
 
 
 @pytest.mark.parametrize("typed", ["restor", "execution lst"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from obelisk_ops.core.words import meant
 from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.errors import FunctionNotFound
 
@@ -35,7 +36,9 @@ def load_workflow(target: str) -> Workflow[Any, Any]:
     known = sorted(k for k, v in vars(module).items() if isinstance(v, Workflow))
     raise FunctionNotFound(
         f"{place} has no workflow {name!r}",
-        hint=f"it has: {', '.join(known)}" if known else "decorate a function with @workflow",
+        hint=f"{meant(name, known)}it has: {', '.join(known)}"
+        if known
+        else "decorate a function with @workflow",
     )
 
 
@@ -59,13 +62,14 @@ def load_named(target: str | None, name: str) -> Workflow[Any, Any]:
     if target is not None and ":" in target:
         return load_workflow(target)
     place = target or _place_of(name)
-    module = load_module(place)
-    for found in vars(module).values():
-        if isinstance(found, Workflow) and found.name == name:
+    held = [one for one in vars(load_module(place)).values() if isinstance(one, Workflow)]
+    for found in held:
+        if found.name == name:
             return found
+    known = [found.name for found in held]
     raise FunctionNotFound(
         f"{place} has no workflow {name!r}",
-        hint="name the function that is to run: file.py:function",
+        hint=f"{meant(name, known)}name the function that is to run: file.py:function",
     )
 
 

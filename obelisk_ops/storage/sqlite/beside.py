@@ -153,7 +153,7 @@ class Lock:
         self._file.close()
         raise DatabaseLocked(
             f"{database} belongs to another process (pid {holder})",
-            hint="stop it, or send requests to it: obelisk-ops execution submit --db …",
+            hint="stop it, or send requests to it: obelisk-ops execution submit TARGET --db DB",
         )
 
 

@@ -70,8 +70,8 @@ def open_shared(path: Path, *, readonly: bool) -> apsw.Connection:
     if not path.exists():
         raise DatabaseNotFound(
             f"there is no database at {path}",
-            hint="it is made by the first to submit to it, or to serve it: obelisk-ops "
-            "execution submit TARGET --db PATH, run, worker",
+            hint="it is made by who first serves it, or submits to it: "
+            "obelisk-ops execution submit TARGET --db DB",
         )
     flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
     try:
