@@ -16,6 +16,12 @@ from obelisk_ops.errors import OpsError, StorageUnavailable, UsageError
 from obelisk_ops.settings.secrets import hide
 
 _INTERRUPTED = 130
+#: options of the program, which people write behind a command
+_OF_ALL = {
+    "-c": "-c FILE",
+    "--config": "--config FILE",
+    "--debug": "--debug",
+}
 _NO_SUCH_COMMAND = re.compile(r"No such command '([^']+)'")
 
 _flags: dict[str, bool] = {}
@@ -85,8 +91,13 @@ def _told(error: OpsError) -> int:
 def _as_usage_error(wrong: click.ClickException) -> UsageError:
     ctx = getattr(wrong, "ctx", None)
     where = ctx.command_path if ctx else "obelisk-ops"
-    near = _meant(ctx, wrong.format_message()) if ctx else ""
-    return UsageError(wrong.format_message(), hint=f"{near}see '{where} --help'")
+    message = " ".join(wrong.format_message().split())
+    option, command = getattr(wrong, "option_name", ""), where.partition(" ")[2]
+    if option in _OF_ALL and command:
+        hint = f"it stands before the command: {_OF_ALL[option]} {command}"
+        return UsageError(message, hint=hint)
+    near = _meant(ctx, message) if ctx else ""
+    return UsageError(message, hint=f"{near}see '{where} --help'")
 
 
 def _meant(ctx: click.Context, message: str) -> str:

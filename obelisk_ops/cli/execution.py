@@ -41,7 +41,7 @@ from obelisk_ops.core.why import DETAILS_MAX, Reason, Situation, explain
 from obelisk_ops.core.words import harmless, meant, shorten
 from obelisk_ops.durable.handle import ending, outcome
 from obelisk_ops.durable.supervised import prove
-from obelisk_ops.errors import Nondeterminism, NotFinished
+from obelisk_ops.errors import Nondeterminism, NotFinished, UsageError
 from obelisk_ops.inspect.situation import situation_of
 from obelisk_ops.process import apart
 
@@ -216,6 +216,10 @@ def result(
     as_json: bool,  # noqa: ARG001 - the value is JSON in any case
 ) -> None:
     """Print the value of a finished execution as one line of JSON."""
+    if wait_s is not None and is_backup(database):
+        raise UsageError(
+            f"{database} is a backup, which does not go on", hint="leave --wait out"
+        )
     with open_reader_of(config, database, follow=wait_s is not None) as reader:
         if wait_s is not None:
             apart.lift()  # it may take days

@@ -134,7 +134,10 @@ def import_(file: Path, database: str, *, as_json: bool) -> None:
     try:
         histories = bundle.from_json(file.read_bytes())
     except FileNotFoundError:
-        raise NotFound(f"there is no file {file}") from None
+        raise NotFound(
+            f"there is no file {file}",
+            hint="name what this has written: obelisk-ops execution export ID -o FILE --db DB",
+        ) from None
     except OSError as error:
         raise InvalidInput(f"{file} cannot be read: {error.strerror}") from error
     path = as_path(database)

@@ -87,19 +87,16 @@ def open_reader_of(
     """
     Open what ``--db`` names to read, with what waits in its mailbox.
 
-    Without a trace, or with *follow* as its owner goes on.
+    Without a trace, or with *follow* a file, as its owner goes on.
     """
     if not follow:
         with open_at_point(config, database) as (reader, _point):
             yield reader
         return
     with readable(database, config) as place, damage_named(database):
-        if isinstance(place, FileHere):
-            with closing(open_reader(place.path)) as followed:
-                yield WholeReader(followed)
-        else:  # a backup does not go on
-            with place.open() as connection:
-                yield WholeReader(open_reader(Path(place.name), connection))
+        assert isinstance(place, FileHere)  # a backup does not go on
+        with closing(open_reader(place.path)) as followed:
+            yield WholeReader(followed)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from obelisk_ops import settings
+from obelisk_ops.cli.options import not_together
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.reading import instant, moment
 from obelisk_ops.core.clock import SystemClock
@@ -73,6 +74,7 @@ def search(
                   finished_at, parent_id, error, input
       backups     name, epoch, txid, engine, executions, error, read_at
     """  # noqa: D301 - \b is click's
+    not_together(output=target, json=as_json)
     if target is not None:
         export.check_target(target)
     query = _query(filters, everything=target is not None)

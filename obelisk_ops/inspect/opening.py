@@ -238,8 +238,11 @@ def _is_wal_format(path: Path) -> bool:
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
     if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
+        why = "it begins with other bytes" if header else "it is empty"
         raise CorruptDatabase(
-            f"{path} is no SQLite database", hint="its first 16 bytes are not SQLite's"
+            f"{path} is no SQLite database: {why}",
+            hint="if it is the right file, restore it from its backup: "
+            "obelisk-ops restore NAME --to NEW-PATH",
         )
     return header[19] == _WAL_FORMAT
 

@@ -194,7 +194,7 @@ def trouble(rows: Iterable[Row], exit_status: int) -> OpsError | None:
         return Unproven(NO_SUPERVISOR, hint=_START)
     first, *others = concerned
     kind = _KINDS.get(exit_status, OpsError)
-    more = f", and so for {counted(len(others), 'other database')}" if others else ""
+    more = f" ({counted(len(others), 'other database')} too)" if others else ""
     said = first.detail or f"it is {first.state}"
     hint = _START if said == NO_SUPERVISOR else _WHAT_TO_DO
     return kind(f"{first.name}: {said}{more}", hint=hint)

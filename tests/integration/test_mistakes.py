@@ -65,6 +65,35 @@ def test_what_is_wrong_in_a_configuration_can_be_put_right(
 
 
 @pytest.mark.parametrize(
+    ("typed", "said", "hint"),
+    [
+        ("status -c x.yml", "No such option '-c'", "before the command: -c FILE status"),
+        ("status --debug", "No such option '--debug'", "before the command: --debug status"),
+        ("policy", "Choose from: writer, reader, pruner", "policy --help"),
+        ("run {flows}:step --db {db}", "'step': it is an activity", "it has: "),
+        ("run {flows}:activity --db {db}", "not decorated with @workflow", "it has: "),
+        ("worker {flows} --queue gpu=x --db {db}", "'gpu=x' is no queue", "NAME=10/1m"),
+        ("inspect {empty}", "no SQLite database: it is empty", "restore it"),
+        ("inspect {flows}", "it begins with other bytes", "restore it"),
+        ("execution import {empty}.json --db {db}", "there is no file", "execution export"),
+    ],
+)
+def test_one_line_says_what_and_one_what_to_do(
+    typed: str, said: str, hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db, empty = tmp_path / "x.db", tmp_path / "empty.db"
+    empty.touch()
+    words = typed.format(db=db, flows=FLOWS, empty=empty).split()
+
+    ran = Commands(tmp_path / "none.yml", capsys).run(*words)
+
+    first, second = ran.err.splitlines()
+    assert first.startswith("error: ")
+    assert said in first
+    assert hint in second
+
+
+@pytest.mark.parametrize(
     "typed",
     [
         "inspect {db} --list --id x",
@@ -83,6 +112,8 @@ def test_what_is_wrong_in_a_configuration_can_be_put_right(
         "schedule add {flows}:steps --every 1h --cron @daily --db {db}",
         "schedule add {flows}:steps --every 1h --timezone Europe/Berlin --db {db}",
         "search --sql SELECT --state finished",
+        "search -o {db}.jsonl --json",
+        "execution result a --db backup --wait",
         "rollback a --at latest --undo x",
         "execution stub a/1 1 --error no --db {db}",
     ],

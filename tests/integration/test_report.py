@@ -98,7 +98,7 @@ def test_a_folder_that_there_is_not(commands: Commands, database: Path, page: Pa
     done = report(commands, database, "-o", page.parent / "no" / "such.html")
 
     assert done.status == 6
-    assert "No such file" in done.err
+    assert "is no folder" in done.err
 
 
 def test_children_are_told_when_they_are_asked_for(

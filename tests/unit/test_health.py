@@ -304,7 +304,7 @@ def test_a_fleet_exits_with_the_first_in_the_contracts_order(
          ("unknown", "b: no supervisor runs")),
         ([("unknown", "", "?"), ("fatal", "corrupt_database", "damaged"),
           ("fatal", "corrupt_database", "damaged too"), ("lagging", "", "late")],
-         ("verification_failed", "b: damaged, and so for 1 other database")),
+         ("verification_failed", "b: damaged (1 other database too)")),
         ([("lagging", "", "")], ("degraded", "a: it is lagging")),
     ],
 )  # fmt: skip

@@ -115,4 +115,4 @@ def test_the_hint_names_what_there_is() -> None:
     with pytest.raises(FunctionNotFound) as caught:
         load_workflow("loaded_flows.py:flo")
 
-    assert caught.value.hint == "it has: flow, named"
+    assert caught.value.hint == "did you mean 'flow'? it has: flow, named"

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from obelisk_ops.core.words import meant
-from obelisk_ops.durable.flow.functions import Workflow
+from obelisk_ops.durable.flow.functions import Activity, Stub, Workflow
 from obelisk_ops.errors import FunctionNotFound
 
 
@@ -35,11 +35,17 @@ def load_workflow(target: str) -> Workflow[Any, Any]:
         return found
     known = sorted(k for k, v in vars(module).items() if isinstance(v, Workflow))
     raise FunctionNotFound(
-        f"{place} has no workflow {name!r}",
+        f"{place} has no workflow {name!r}{_what_it_is(found)}",
         hint=f"{meant(name, known)}it has: {', '.join(known)}"
         if known
         else "decorate a function with @workflow",
     )
+
+
+def _what_it_is(found: object) -> str:
+    if isinstance(found, Activity | Stub):
+        return f": it is {'an activity' if isinstance(found, Activity) else 'a stub'}"
+    return ": it is not decorated with @workflow" if callable(found) else ""
 
 
 def load_served(target: str) -> Workflow[Any, Any] | ModuleType:

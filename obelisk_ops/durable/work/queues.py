@@ -67,20 +67,23 @@ def parse_queue(text: str) -> Queue:
     Read ``NAME``, ``NAME=2`` (at the same time) or ``NAME=10/1m`` (starts in any minute).
 
     Raises:
-        ConfigError: It is none of these, or the limit makes no sense.
+        InvalidInput: It is none of these.
+        ConfigError: The limit makes no sense.
     """
     name, equals, limit = text.partition("=")
     if not equals:
         return Queue(name)
     count, slash, per = limit.partition("/")
     if not count.isdecimal():
-        raise ConfigError(f"{text!r} is no queue", hint="write NAME, NAME=2 or NAME=10/1m")
+        raise InvalidInput(f"{text!r} is no queue", hint="write NAME, NAME=2 or NAME=10/1m")
     if not slash:
         return Queue(name, concurrency=int(count))
     try:
         return Queue(name, rate=int(count), per=parse_duration(per))
     except ValueError as error:
-        raise ConfigError(f"{text!r}: {per!r} is {error}") from error
+        raise InvalidInput(
+            f"{text!r}: {per!r} is {error}", hint="write NAME, NAME=2 or NAME=10/1m"
+        ) from error
 
 
 def read_queues(given: Iterable[str | Queue]) -> tuple[Queue, ...]:
