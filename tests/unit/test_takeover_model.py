@@ -45,7 +45,7 @@ from tests.errands import Background, Errand, wait
 from tests.unit.test_lease_model import KEYS, FreezableHolder, Line, Machine, let_pass
 from tests.world import World
 
-FAULTS_S, PEACE_S = 150.0, 90.0
+FAULTS_S, PEACE_S = 150.0, 120.0
 
 #: What a file, or a restore point, holds: what was written, and in which epoch.
 Rows = list[tuple[int, int]]
@@ -110,12 +110,17 @@ class Successor(Machine):
                 await self.lease.confirm("db", epoch)
                 self.kept.append(shipped)
 
-    async def succeed(self, others: Sequence[Machine]) -> None:
+    @property
+    def is_on(self) -> bool:
+        """Tell whether it runs, or may be about to: in peace nobody takes it over then."""
+        has_hope = self.path.exists() and self.tenure.refusal is None
+        return self._is_taking or has_hope
+
+    async def succeed(self, others: Sequence[Successor]) -> None:
         """Do what operators do: take it over where it does not run."""
         while True:
             await asyncio.sleep(self.draw.uniform(2, 30))
-            runs = [m for m in (self, *others) if m.tenure.owner]
-            if self.tenure.owner or (runs and not self.is_troubled):
+            if self.tenure.owner or (not self.is_troubled and any(m.is_on for m in others)):
                 continue
             if not any(key.startswith(KEYS.level(1, 0)) for key in self.store.objects):
                 continue  # there is nothing to restore
@@ -241,7 +246,8 @@ async def trouble(machines: Sequence[Successor], draw: random.Random) -> None:
         await draw.choice(machines).freeze(draw.choice([0.2, 5.0, 9.0, 12.0, 20.0]))
 
 
-async def play(folder: Path, world: World, draw: random.Random) -> None:
+async def play(folder: Path, world: World, draw: random.Random) -> int:
+    """Play it to its end; return how often it was taken over."""
     store = MemoryStore()
     machines = [Successor(host, folder / host, store, world, draw)
                 for host in ("left", "middle", "right")]  # fmt: skip
@@ -266,19 +272,19 @@ async def play(folder: Path, world: World, draw: random.Random) -> None:
     owners = [m.tenure.owner.epoch for m in machines if m.tenure.owner]
     markers = read_epochs(cast("ObjectStore", store), KEYS)
     assert owners == [markers[-1].epoch], "in the end one owns it, in the newest epoch"
-    assert sum(m.taken for m in machines), "it was taken over"
     assert any(m.kept for m in machines)
     for work in works:
         work.cancel()
     await asyncio.gather(*works, return_exceptions=True)
     shutil.rmtree(folder, ignore_errors=True)
+    return sum(m.taken for m in machines)
 
 
 @pytest.mark.usefixtures("playing")
 @pytest.mark.parametrize("seed", [7])
 def test_what_was_confirmed_is_in_the_newest_history(tmp_path: Path, seed: int) -> None:
     world = World(tmp_path)
-    world.run(play(tmp_path, world, random.Random(seed)))
+    assert world.run(play(tmp_path, world, random.Random(seed))), "it was taken over"
 
 
 def test_who_froze_before_he_opened_opens_nothing_over_another_one(tmp_path: Path) -> None:
