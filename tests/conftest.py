@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from obelisk_ops.objectstore import ObjectStore, open_store
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Where the suite runs in the background, what it starts would ignore Ctrl-C as it does.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+#: How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 #: a skip whose reason starts like this is right, in CI too
 ALLOWED_SKIP = "not on this platform:"

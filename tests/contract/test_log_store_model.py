@@ -181,5 +181,5 @@ def outcome(call: Callable[..., object], store: object) -> object:
 
 TestLogStore = LogStoreMachine.TestCase
 TestLogStore.settings = settings(
-    max_examples=30, stateful_step_count=20, deadline=None, report_multiple_bugs=False
+    max_examples=30, stateful_step_count=20, report_multiple_bugs=False
 )

@@ -296,9 +296,7 @@ def tiny_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.behaviour("P56")
 @pytest.mark.usefixtures("tiny_slices")
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(NODES, st.integers(0, 60), st.sampled_from([(), ("ok",)]), st.integers(0, 6))
 def test_random_forests(
     nodes: list[Any], before: int, results: tuple[str, ...], killed_at: int

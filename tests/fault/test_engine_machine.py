@@ -330,11 +330,11 @@ class LongMachine(EngineMachine):
 
 TestEngine: Any = EngineMachine.TestCase
 TestEngine.settings = settings(
-    max_examples=30, stateful_step_count=25, deadline=None, derandomize=True,
+    max_examples=30, stateful_step_count=25, derandomize=True,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 TestEngineForLong: Any = pytest.mark.chaos(pytest.mark.timeout(1800)(LongMachine.TestCase))
 TestEngineForLong.settings = settings(
-    max_examples=300, stateful_step_count=50, deadline=None,
+    max_examples=300, stateful_step_count=50,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
