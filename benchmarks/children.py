@@ -28,7 +28,7 @@ def killed_when_it_says(word: str, module: str, *arguments: str) -> None:
 
 
 def figures_of(
-    module: str, *arguments: str, python: Path | None = None, timeout_s: float = 900
+    module: str, *arguments: str, python: Path | None = None, timeout_s: float = 3_600
 ) -> dict[str, Any]:
     """Run a module to its end; the last line that it prints is JSON."""
     argv = [str(python or sys.executable), "-m", module, *arguments]
