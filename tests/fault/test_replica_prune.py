@@ -141,7 +141,8 @@ def test_the_command_needs_a_good_drill_and_is_dry(
 
     refused = commands.run("replica", "prune", "run", "--json")
     assert (refused.status, refused.error["code"]) == (4, "unknown")
-    assert refused.error["hint"] == "obelisk-ops replica drill run"
+    config = tmp_path / "obelisk-ops.yml"
+    assert refused.error["hint"] == f"obelisk-ops -c {config} replica drill run"
 
     assert commands.run("replica", "drill", "run").status == 0
     told = commands.run("replica", "prune", "run", "--older-than", "0s", "--json").told
