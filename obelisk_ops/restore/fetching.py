@@ -88,8 +88,7 @@ def fetch(
         StorageUnavailable: The disk is full, or refuses.
     """
     try:
-        for file in files:
-            _place(folder, file).parent.mkdir(parents=True, exist_ok=True)
+        _make_places(files, folder)
         journal = os.open(folder / _JOURNAL, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         with closing(os.fdopen(journal, "r+b", buffering=0)) as lines:
             known = dict(_known(lines.read()))
@@ -106,6 +105,23 @@ def fetch(
             f"{folder} cannot be written: {error.strerror}",
             hint="check the space, the owner and the mode of the folder",
         ) from None
+
+
+def _make_places(files: Sequence[LtxFile], folder: Path) -> None:
+    """
+    Leave nothing else in a folder, for Litestream reads what it finds there.
+
+    What was to be restored before may have been another point, or one of an epoch whose
+    objects have the same names and are longer.
+    """
+    sizes = {_place(folder, file): file.size for file in files}
+    for found in (folder / "ltx").glob("*/*"):
+        if found not in sizes:
+            found.unlink()
+    for place, size in sizes.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch(mode=0o600)
+        os.truncate(place, size)
 
 
 def _read_all(
@@ -163,7 +179,7 @@ def _read_once(store: ObjectStore, part: Part, folder: Path) -> int:
         raise ObjectNotFound(f"the object {key} was replaced by another one")
     if len(found.body) != part.end - part.first:
         raise ltx.damaged(key, f"it ends after {part.first + len(found.body)} bytes")
-    handle = os.open(_place(folder, part.file), os.O_WRONLY | os.O_CREAT, 0o600)
+    handle = os.open(_place(folder, part.file), os.O_WRONLY)
     try:
         written = 0
         while written < len(found.body):

@@ -271,8 +271,8 @@ def captured_ms(times: PointTimes, point: Point, last: Header) -> int:
 def _restore(
     source: Source, plan: Plan, target: Path, clock: Clock, progress: Progress, publish: Publish
 ) -> Restored:
-    check_space(plan, target)
     with workspace(target) as folder:
+        check_space(plan, target)  # what a killed one had written has gone by now
         copy = _run(source, plan, folder, progress)
         checked = check_copy(copy)
         size = copy.stat().st_size

@@ -130,11 +130,15 @@ def _prefix(target: Path) -> str:
 
 
 def sweep(target: Path, *, heir: Path | None = None) -> None:
-    """Remove the private folders beside *target* whose process has died; one may inherit."""
+    """
+    Remove the private folders beside *target* whose process has died; one may inherit.
+
+    Only what was ours: somebody else's objects may be made up, and their checksums with them.
+    """
     for folder in target.parent.glob(f"{glob.escape(_prefix(target))}*"):
         with suppress(OSError):
             handle = _lock(folder)
-            if heir is not None:
+            if heir is not None and os.fstat(handle).st_uid == os.geteuid():
                 with suppress(OSError):  # it has fetched nothing, or another one more
                     (folder / FETCHED).rename(heir / FETCHED)
             shutil.rmtree(folder, ignore_errors=True)

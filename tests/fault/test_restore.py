@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -30,7 +31,7 @@ from obelisk_ops.objectstore.embedded import S3Server
 from obelisk_ops.restore import aside, service
 from obelisk_ops.restore.service import Plan, Source, make_plan, restore
 from obelisk_ops.restore.source import open_source
-from obelisk_ops.restore.target import workspace
+from obelisk_ops.restore.target import FETCHED, workspace
 from tests.conftest import S3
 from tests.faults import CutAfter, Slow
 from tests.proxy import Proxy
@@ -268,6 +269,33 @@ def test_too_little_space_is_seen_before_anything_is_written(source: Source, out
 
     with pytest.raises(StorageUnavailable, match="bytes free"):
         service.check_space(huge, out / "copy.db")
+
+
+@pytest.mark.fault(27)
+def test_what_a_killed_restore_has_written_is_room(
+    source: Source, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, usage = out / ".copy.db.restoring-killed", shutil.disk_usage
+    left.mkdir()
+    monkeypatch.setattr(
+        shutil,
+        "disk_usage",
+        lambda path: usage(path)._replace(free=0 if left.exists() else 1 << 40),
+    )
+
+    assert restored(source, out / "copy.db") == 20
+
+
+def test_what_somebody_else_has_fetched_is_not_believed(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, me = out / ".copy.db.restoring-killed" / FETCHED, os.geteuid()
+    for owner, is_taken in ((me, True), (me + 1, False)):
+        left.mkdir(parents=True)
+        monkeypatch.setattr(os, "geteuid", lambda owner=owner: owner)
+        with workspace(out / "copy.db") as folder:
+            assert (folder / FETCHED).exists() is is_taken
+        assert left_in(out) == []
 
 
 def test_a_bucket_that_falls_silent_is_given_up(

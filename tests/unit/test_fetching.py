@@ -137,6 +137,18 @@ def test_what_is_not_surely_there_is_read_again(
     assert bucket.ranges == expected
 
 
+def test_what_another_restore_had_wanted_is_not_there(bucket: Bucket, tmp_path: Path) -> None:
+    """Litestream takes what it finds: an object of another epoch would be mixed in."""
+    bucket.objects = {"e/0009/s.ltx": os.urandom(4 * MIB), "e/0009/t.ltx": b"t"}
+    fetch(cast("ObjectStore", bucket), listed(bucket), tmp_path, lambda _: None)
+    bucket.objects = BODIES | {"e/0001/nothing.ltx": b""}
+
+    fetched(bucket, tmp_path)
+
+    names = sorted(path.name for path in tmp_path.glob("ltx/*/*"))
+    assert names == ["a.ltx", "b.ltx", "nothing.ltx", "s.ltx"]
+
+
 def test_a_part_whose_line_breaks_is_read_again(bucket: Bucket, tmp_path: Path) -> None:
     bucket.breaks = 3
 
