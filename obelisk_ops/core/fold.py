@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from obelisk_ops.core.events import COMMANDS, Event
+from obelisk_ops.core.events import COMMANDS, Event, SetAside
 from obelisk_ops.errors import VerificationFailed
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -112,6 +112,15 @@ class Story:
 def began_at(log: Iterable[Event]) -> int | None:
     """Return when the code began, UTC milliseconds; None if it has not."""
     return next((event.at for event in log if event.kind in COMMANDS), None)
+
+
+def aside_in(log: Iterable[Event]) -> set[int]:
+    """Return the inbox rows that fit no call, and are told to none."""
+    return {
+        msgspec.json.decode(event.body, type=SetAside).seq
+        for event in log
+        if event.kind == "set_aside"
+    }
 
 
 def is_closing(log: Iterable[Event]) -> bool:

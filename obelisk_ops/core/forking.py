@@ -14,13 +14,13 @@ answer to by then goes on under the new execution's name:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
 from obelisk_ops.core import events, ids
 from obelisk_ops.core.events import Created, Event, Origin
-from obelisk_ops.core.fold import CallStory, fold, is_closing
+from obelisk_ops.core.fold import CallStory, aside_in, fold, is_closing
 from obelisk_ops.core.history import History
 from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.errors import Conflict, InvalidInput
@@ -86,8 +86,8 @@ def _outcomes(
     origin: History, prefix: Sequence[Event], inbox: dict[int, InboxItem]
 ) -> Iterator[InboxItem]:
     """Yield what the original was answered later to calls that were open by then."""
-    here = {(item.kind, item.ref) for item in inbox.values()}
-    known = {(item.kind, item.ref): item for item in origin.inbox.values()}
+    here = _answers(inbox, aside_in(prefix))
+    known = _answers(origin.inbox, aside_in(origin.events))
     for call in fold(prefix).calls.values():
         if call.outcome is None and call.kind in ("child", "stub"):
             answer = known.get((call.kind, call.n))
@@ -95,6 +95,13 @@ def _outcomes(
                 raise _refusal(origin, prefix, call)
             if answer is not None and (call.kind, call.n) not in here:
                 yield answer
+
+
+def _answers(
+    inbox: Mapping[int, InboxItem], aside: set[int]
+) -> dict[tuple[str, int], InboxItem]:
+    """Return what came for each call, but for what did not fit it."""
+    return {(item.kind, item.ref): item for seq, item in inbox.items() if seq not in aside}
 
 
 def _refusal(origin: History, prefix: Sequence[Event], call: CallStory) -> Conflict:

@@ -14,8 +14,8 @@ from itertools import pairwise
 
 import msgspec
 
-from obelisk_ops.core.events import Created, Event, Finished, SetAside
-from obelisk_ops.core.fold import Story, began_at, fold
+from obelisk_ops.core.events import Created, Event, Finished
+from obelisk_ops.core.fold import Story, aside_in, began_at, fold
 from obelisk_ops.core.ports import InboxItem, Result, State, StateRow
 
 DEADLINE, START = 0, -1
@@ -160,7 +160,7 @@ def _timers(story: Story, log: Sequence[Event], created_at: int) -> dict[int, in
 
 def _untold(log: Sequence[Event], inbox: Mapping[int, InboxItem]) -> list[int]:
     """Return the inbox rows that the code waits for and was not told."""
-    told = {seq for seq, _, _ in _told(log)} | _aside(log)
+    told = {seq for seq, _, _ in _told(log)} | aside_in(log)
     open_calls = [call for call in fold(log).calls.values() if call.outcome is None]
     wanted = {(call.kind, call.n) for call in open_calls}
     signals = {call.function for call in open_calls if call.kind == "signal"}
@@ -182,15 +182,6 @@ def _told(log: Sequence[Event]) -> Iterator[tuple[int, str, int]]:
         if kind is not None:
             body = msgspec.json.decode(event.body)
             yield body["seq"], kind, body["n"]
-
-
-def _aside(log: Sequence[Event]) -> set[int]:
-    """Return the inbox rows that fit no call, and are told to none."""
-    return {
-        msgspec.json.decode(event.body, type=SetAside).seq
-        for event in log
-        if event.kind == "set_aside"
-    }
 
 
 # -- comparing -----------------------------------------------------------------------------
@@ -222,7 +213,7 @@ def _timer_differences(wanted: Projection, timers: Mapping[int, int]) -> Iterato
 
 
 def _inbox_differences(log: Sequence[Event], inbox: Mapping[int, InboxItem]) -> Iterator[str]:
-    seen = _aside(log)
+    seen = aside_in(log)
     for seq, kind, n in _told(log):
         item = inbox.get(seq)
         if item is None:

@@ -79,7 +79,10 @@ def item(kind: str, ref: int = 0, at: int = 0, body: str = "{}") -> InboxItem:
 
 
 ANSWERED = (CREATED, STUB, events.StubAnswered(n=1, seq=2), CALL)
+ASIDE = (CREATED, STUB, events.SetAside(n=1, seq=1, error="no int"))
 SIGNALLED = {1: item("signal", at=50), 2: item("stub", 1, at=150), 3: item("signal", at=250)}
+
+TWICE = {1: item("stub", 1, at=150), 2: item("stub", 1, at=350)}
 
 
 @pytest.mark.parametrize(
@@ -97,6 +100,13 @@ SIGNALLED = {1: item("signal", at=50), 2: item("stub", 1, at=150), 3: item("sign
             id="a stub that is answered later",
         ),
         pytest.param(history(CREATED, STUB), 2, {}, id="a stub without an answer"),
+        pytest.param(
+            history(*ASIDE, events.StubAnswered(n=1, seq=2), CALL, inbox=TWICE), 3, TWICE,
+            id="a stub that is answered later, by what fits",
+        ),
+        pytest.param(
+            history(*ASIDE, inbox={1: TWICE[1]}), 2, {}, id="a stub whose answer did not fit",
+        ),
         pytest.param(
             history(CREATED, CHILD, events.ChildFinished(n=1, seq=1),
                     inbox={1: item("child", 1, 150)}),
