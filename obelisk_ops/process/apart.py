@@ -132,6 +132,8 @@ class Answers:
 
     def __init__(self, child: int, pipe: int, limits: Limits) -> None:
         self._child, self._pipe, self._limits = child, pipe, limits
+        self._poll = select.poll()  # whose files may have any number
+        self._poll.register(pipe, select.POLLIN)
         self._status: int | None = None
 
     def next(self, limit_s: float | None = None) -> bytes | None:
@@ -179,10 +181,8 @@ class Answers:
         """Return so many bytes; None if the child has closed its end before."""
         pieces, missing = list[bytes](), wanted
         while missing:
-            ready, _, _ = select.select(
-                [self._pipe], [], [], max(ends_at - time.monotonic(), 0)
-            )
-            if not ready:
+            wait_s = max(ends_at - time.monotonic(), 0)
+            if not self._poll.poll(wait_s * 1000):
                 raise Death(Cause.TIME, "gave no answer in time")
             piece = os.read(self._pipe, min(missing, _PIECE_BYTES))
             if not piece:

@@ -64,6 +64,25 @@ def test_what_is_said_arrives_in_order_whatever_its_length() -> None:
     assert told(work) == said
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """More open files than ``select`` can tell apart, as a supervisor of many has."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, before[1]))
+    held = [os.open(os.devnull, os.O_RDONLY)]
+    while held[-1] < 1024:
+        held.append(os.dup(held[0]))
+    yield
+    for file in held:
+        os.close(file)
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("many_files")
+def test_its_parent_may_have_many_files_open() -> None:
+    assert told(lambda say: say(b"a")) == [b"a"]
+
+
 DEATHS: dict[str, tuple[Callable[[], None], Cause]] = {
     "crashes": (crash_here, Cause.CRASH),
     "takes memory": (grow, Cause.MEMORY),
