@@ -77,7 +77,7 @@ def fetch(
 
     Args:
         store: Where they are; many requests at a time.
-        files: The objects.
+        files: The objects, in the order Litestream reads them.
         folder: Need not exist.
         progress: Called again and again with the bytes that are there.
 
@@ -92,7 +92,8 @@ def fetch(
         journal = os.open(folder / _JOURNAL, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         with closing(os.fdopen(journal, "r+b", buffering=0)) as lines:
             known = dict(_known(lines.read()))
-            rest = [p for p in parts_of(files) if not _is_there(folder, p, known)]
+            # The last come first: retention goes on meanwhile, and they are the first to go.
+            rest = [p for p in parts_of(files[::-1]) if not _is_there(folder, p, known)]
             there = sum(file.size for file in files) - sum(p.end - p.first for p in rest)
             progress(there)
             with closing(_read_all(store, rest, folder)) as found:

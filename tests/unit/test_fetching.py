@@ -109,6 +109,18 @@ def test_all_is_read_once_also_by_the_next_run(bucket: Bucket, tmp_path: Path) -
     assert first == len(set(bucket.ranges)) == len(bucket.ranges) == 5
 
 
+def test_what_is_deleted_first_is_read_first(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_AT_ONCE", 1)
+    files = sorted(listed(bucket), key=lambda file: -file.level)  # as they are applied
+
+    fetch(cast("ObjectStore", bucket), files, tmp_path, lambda _: None)
+
+    read = [key for key, _ in bucket.ranges]
+    assert read == ["e/0000/b.ltx", "e/0001/a.ltx", *3 * ["e/0009/s.ltx"]]
+
+
 @pytest.mark.parametrize("harm", ["content", "journal", "another object"])
 def test_what_is_not_surely_there_is_read_again(
     bucket: Bucket, tmp_path: Path, harm: str
