@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any, NoReturn, TypeAlias
 
 from obelisk_ops.errors import Unavailable
@@ -37,8 +38,10 @@ _LENGTH = struct.Struct(">Q")
 _PIECE_BYTES = 1 << 20
 _FIRST_OTHER_FILE = 3
 #: Exit codes of a child that cannot say more.
-_BROKE, _NO_MEMORY = 70, 71
+_BROKE, _NO_MEMORY, _INTERRUPTED = 70, 71, 130
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+#: How long a child may take to end by an interrupt that has reached it, too.
+_REACTION_S = 0.5
 #: Behind its own limit, so that a child that can still say why it stops does so.
 GRACE_S = 5.0
 
@@ -203,7 +206,7 @@ def in_front(work: Callable[[], int], limits: Limits) -> int:
         Unavailable: No more processes can be started.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_PASSED_ON)}
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches both
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stdout.flush()
     sys.stderr.flush()
     try:
@@ -214,8 +217,9 @@ def in_front(work: Callable[[], int], limits: Limits) -> int:
     if child == 0:
         _go_on_in_front(work, limits, before)
     try:
+        signal.signal(signal.SIGINT, lambda *_: _interrupt(child))
         for number in _PASSED_ON:
-            signal.signal(number, lambda number, _frame: os.kill(child, number))
+            signal.signal(number, lambda number, _frame: _pass_on(child, number))
         _pid, status = os.waitpid(child, 0)
     finally:
         _set_signals(before)
@@ -224,6 +228,32 @@ def in_front(work: Callable[[], int], limits: Limits) -> int:
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     return code
+
+
+def _interrupt(child: int) -> None:
+    """Pass an interrupt on if it was for us alone; a Ctrl-C reaches both."""
+    if not _are_in_foreground():
+        Event().wait(_REACTION_S)  # one that was for the whole group has ended it by then
+        _pass_on(child, signal.SIGINT)
+
+
+def _pass_on(child: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(child, number)
+
+
+def _are_in_foreground() -> bool:
+    """Tell whether a terminal sends its Ctrl-C to our group."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
 
 
 def lift() -> None:
@@ -256,6 +286,8 @@ def _go_on_in_front(
             sys.stderr.flush()
     except MemoryError:
         status = _NO_MEMORY
+    except KeyboardInterrupt:  # once more, while it was ending by the first
+        status = _INTERRUPTED
     finally:
         os._exit(status)
 

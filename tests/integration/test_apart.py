@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -164,6 +165,35 @@ def test_that_no_process_can_be_started_is_said(monkeypatch: pytest.MonkeyPatch)
 
     assert len([*Path("/dev/fd").iterdir()]) == files
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+IN_FRONT = """
+import signal
+from obelisk_ops.process.apart import Limits, in_front
+
+def work():
+    try:
+        print("it works", flush=True)
+        signal.pause()
+    except KeyboardInterrupt:
+        return 7
+
+raise SystemExit(in_front(work, Limits(time_s=60)))
+"""
+
+
+@pytest.mark.parametrize("send", [os.kill, os.killpg])
+def test_an_interrupt_reaches_the_child_whoever_it_was_for(
+    send: Callable[[int, int], None],
+) -> None:
+    """Without a terminal: a script, or a machine that runs tests, has sent it."""
+    argv = [sys.executable, "-c", IN_FRONT]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"it works\n"
+        send(parent.pid, signal.SIGINT)
+
+        assert parent.wait(20) == 7
 
 
 def test_what_is_read_and_what_is_raised_comes_back() -> None:
