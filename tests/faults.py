@@ -143,6 +143,14 @@ class Skewed(Fault):
 
 
 @dataclass(frozen=True)
+class Timeless(Fault):
+    """The server's answers do not show its clock."""
+
+    def change(self, request: Request, answer: Answer) -> Answer:
+        return replace(answer, head=answer.head.with_header("Date", ""))
+
+
+@dataclass(frozen=True)
 class FlippedBit(Fault):
     """One bit of a body that is read differs; *at* counts bytes, from the end if negative."""
 

@@ -72,7 +72,7 @@ def surroundings(surveyor: Surveyor, tracker: Tracker | None, fleet: Fleet) -> S
         disk_free=surveyor.disk_free,
         wal=surveyor.wal,
         answer_ms=fleet.bucket.answer_ms,
-        clock=fleet.retention.words if fleet.bucket.time else "",
+        clock="" if fleet.bucket.answered_ms is None else fleet.retention.words,
         files=f"{short.words}: {short.way_out}" if short else "",
     )
     if tracker is None:

@@ -14,7 +14,7 @@ import yaml
 from obelisk_ops.settings import ReplicaSettings
 from obelisk_ops.supervise.status import Row
 from tests.conftest import S3
-from tests.faults import Skewed
+from tests.faults import Skewed, Timeless
 from tests.proxy import Proxy
 from tests.replicas import count_rows
 from tests.supervised import PROGRAM, Supervised, is_safe
@@ -138,3 +138,10 @@ def test_nothing_is_deleted_until_the_clocks_agree(
             assert scene.deletions == so_far
     scene.supervised.until_safe("a")
     assert rows_restored(scene.supervised) == scene.written
+
+
+@pytest.mark.fault(7)
+def test_a_bucket_that_does_not_tell_its_time_is_told_of(scene: Scene) -> None:
+    with scene.proxy.fault(Timeless()):
+        scene.supervised.start()
+        scene.until(None, is_held=True)
