@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from obelisk_ops.cli import stdout
+from obelisk_ops.cli.databases import is_backup
 from obelisk_ops.cli.options import not_together
 from obelisk_ops.cli.output import json_option, note, print_json
 from obelisk_ops.cli.reading import find, id_argument, open_reader_of, readable_option
@@ -68,14 +69,14 @@ def replay(  # noqa: PLR0913 - one for each option
     if until is not None and not 0 <= until <= last:
         raise InvalidInput(f"the log has the versions 0 to {last}, not {until}")
     if step:
-        _walk(history, function, until or 0)
+        stop = _walk(history, function, until or 0)
+        _refuse(history, function, stop, database)
         return
     with stdout.for_the_result():
         stop = replay_to(history, function, last if until is None else until)
     if with_pdb:
         _debug(stop)
-    if stop.error is not None:
-        raise stop.error
+    _refuse(history, function, stop, database)
     if as_json:
         print_json(_shape(history, stop))
     else:
@@ -130,7 +131,23 @@ def _debug(stop: Stop) -> None:
         pdb.post_mortem(trace)
 
 
-def _walk(history: History, function: Workflow[Any, Any], version: int) -> None:
+def _refuse(history: History, function: Workflow[Any, Any], stop: Stop, database: str) -> None:
+    """Raise that the code does not fit, if it does not, and what can be done about it."""
+    if stop.error is None:
+        return
+    # The file may have another name than the module in the log; the function has not.
+    meant, given = (name.rpartition(".")[2] for name in (history.function, function.name))
+    if meant != given:
+        raise InvalidInput(
+            f"{history.execution_id} is a {history.function}, not a {function.name}",
+            hint=f"name its own function; if that is the one: {stop.error.message}",
+        )
+    if is_backup(database):  # nothing is forked into it
+        stop.error.hint = stop.error.hint.replace("--db DB", "--to FILE --db DB")
+    raise stop.error
+
+
+def _walk(history: History, function: Workflow[Any, Any], version: int) -> Stop:
     """Show one event after the other, as the person at the keyboard says."""
     stop = _show(history, function, version)
     while True:
@@ -150,8 +167,7 @@ def _walk(history: History, function: Workflow[Any, Any], version: int) -> None:
             click.echo("there is nothing there")
         else:
             stop = _show(history, function, wanted)
-    if stop.error is not None:
-        raise stop.error
+    return stop
 
 
 def _show(history: History, function: Workflow[Any, Any], version: int) -> Stop:

@@ -7,6 +7,7 @@ from pathlib import Path
 from obelisk_ops.cli.databases import is_backup
 from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.core.why import Situation, Surroundings, family, unanswered
+from obelisk_ops.durable import tether
 from obelisk_ops.durable.enquiry import Reply, enquire
 from obelisk_ops.storage.sqlite import beside
 
@@ -18,12 +19,14 @@ def surroundings(database: str, asked: Situation) -> Surroundings:
     Attempts that are on record and held back, as until the bucket holds that, are taken
     back in the stories of *asked*: they have not started.
     """
-    now_ms = SystemClock().now_ms()
+    clock = SystemClock()
+    now_ms = clock.now_ms()
     if is_backup(database):
         return Surroundings(name=database, is_owned=None, now_ms=now_ms)
     path = Path(database).absolute()
     if not beside.is_owned(path):
-        return Surroundings(name=database, is_owned=False, now_ms=now_ms)
+        barred = tether.barred(path, clock)
+        return Surroundings(name=database, is_owned=False, now_ms=now_ms, barred=barred)
     all_of_it = {one.row.key: one for one in family(asked)}
     functions = {one.row.function for one in all_of_it.values()}
     reply = enquire(path, functions, unanswered(asked), all_of_it) or Reply()

@@ -57,6 +57,7 @@ class Surroundings:
         slots: Why calls do not start, as their owner says: (key of the execution, n) → text.
         held: The executions (their keys) of which something waits for the bucket.
         trouble: Why the bucket does not hold it yet, if that is known.
+        barred: Why no process may start anything in it here, as its supervisor noted.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Surroundings:
     slots: Mapping[tuple[int, int], str] = field(default_factory=dict)
     held: frozenset[int] = frozenset()
     trouble: str = ""
+    barred: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,11 +190,7 @@ class _Telling:
         if self._story.paused_at is not None:
             yield self._paused(self._story.paused_at)
         if self._around.is_owned is False:
-            yield self._reason(
-                "unowned",
-                "no process owns the database: nothing goes on",
-                command=f"obelisk-ops worker TARGET --db {self._db}",
-            )
+            yield self._unowned()
         elif self._row.function in self._around.unserved:
             yield self._reason(
                 "unserved",
@@ -200,6 +198,18 @@ class _Telling:
                 function=self._row.function,
                 command=f"obelisk-ops worker TARGET --db {self._db}",
             )
+
+    def _unowned(self) -> Reason:
+        if self._around.barred:  # a worker would start nothing
+            return self._reason(
+                "unowned", f"nothing goes on here: {self._around.barred}",
+                command="obelisk-ops status",
+            )  # fmt: skip
+        return self._reason(
+            "unowned",
+            "no process owns the database: nothing goes on",
+            command=f"obelisk-ops worker TARGET --db {self._db}",
+        )
 
     def _parked(self, error: dict[str, str]) -> Reason:
         return self._reason(
@@ -216,7 +226,9 @@ class _Telling:
             "paused",
             f"paused since {iso(since)}{waits}",
             since=since,
-            command=f"obelisk-ops execution unpause {self._id} --db {self._db}",
+            command=self._to_its_owner(
+                f"obelisk-ops execution unpause {self._id} --db {self._db}"
+            ),
         )
 
     def _cancelling(self) -> Reason:
@@ -266,8 +278,8 @@ class _Telling:
     def _slot(self, call: CallStory, name: str) -> Reason:
         queue = f"queue {call.queue!r}" if call.queue else "its queue"
         told = self._around.slots.get((self._row.key, call.n))
-        text = f"{name}: attempt {call.attempts + 1} waits "
-        text += f"to start: {told}" if told else f"for a free slot of {queue}"
+        text = f"{name}: attempt {call.attempts + 1} waits to start"
+        text += f": {told}" if told else f", in {queue}"
         if call.retry_at is not None:
             text += f"; the last one failed ({_error(call)})"
             if told is None and "TimedOut" in (_error(call) or ""):
@@ -289,8 +301,9 @@ class _Telling:
         return self._of(
             call, "signal", f"signal {call.function!r}{until}{_aside(call)}",
             since=call.asked_at, until=call.due or None,
-            command=f"obelisk-ops execution signal {self._id} {call.function} JSON "
-            f"--db {self._db}",
+            command=self._to_its_owner(
+                f"obelisk-ops execution signal {self._id} {call.function} JSON --db {self._db}"
+            ),
         )  # fmt: skip
 
     def _stub(self, call: CallStory) -> Reason:
@@ -299,7 +312,9 @@ class _Telling:
             text += "; it has arrived"
         return self._of(
             call, "stub", text + _aside(call), since=call.asked_at,
-            command=f"obelisk-ops execution stub {self._call_id(call)} JSON --db {self._db}",
+            command=self._to_its_owner(
+                f"obelisk-ops execution stub {self._call_id(call)} JSON --db {self._db}"
+            ),
         )  # fmt: skip
 
     def _of(self, call: CallStory, kind: str, text: str, **more: Any) -> Reason:  # noqa: ANN401
@@ -311,6 +326,10 @@ class _Telling:
 
     def _reason(self, kind: str, text: str, **more: Any) -> Reason:  # noqa: ANN401
         return Reason(execution_id=self._row.id, kind=kind, text=text, **more)
+
+    def _to_its_owner(self, command: str) -> str | None:
+        """Return a command that asks something of the owner; a backup has none."""
+        return None if self._around.is_owned is None else command
 
     @property
     def _id(self) -> str:

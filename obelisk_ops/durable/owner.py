@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -91,8 +91,9 @@ class Owner:
         self._letters = Letters(self.store, self._scheduler)
         self._mailroom = Mailroom(path, self.store, self._woken, self._asked)
         self._scheduler.workshop.follows_crash = not self._lock.last_owner_closed
+        self._was_shut = False
         self._facts = tether.facts(path)
-        self._scheduler.workshop.tie(tether.tether_of(self._facts, path))
+        self._heed(self._facts)
         self._scheduler.nursery.recover()
         self._supervised = self._wal_alarmed = False
         self._epoch = self.store.meta().get("epoch", "")
@@ -285,7 +286,7 @@ class Owner:
             _CHECK_SUPERVISOR_S, self._watch_supervisor
         )
         facts = self._facts = tether.facts(self._path, self._facts)
-        self._scheduler.workshop.tie(tether.tether_of(facts, self._path))
+        self._heed(facts)
         if bool(facts) != self._supervised:
             self._supervised = bool(facts)
             self.store.checkpoint_by_itself(wanted=not facts)
@@ -295,6 +296,14 @@ class Owner:
             self._epoch = str(epoch)
         if self._supervised:
             self._tidy_wal()
+
+    def _heed(self, facts: Mapping[str, object]) -> None:
+        """Start things for as long as the supervisor allows it; say so when it is over."""
+        workshop, told = self._scheduler.workshop, tether.tether_of(facts, self._path)
+        workshop.tie(told)
+        if workshop.is_shut and not self._was_shut:
+            log.warning("no_activity_starts", database=str(self._path), reason=told.why)
+        self._was_shut = workshop.is_shut
 
     def _tidy_wal(self) -> None:
         wal_bytes = _size(self._path)

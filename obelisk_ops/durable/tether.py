@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from obelisk_ops.core.clock import Clock
 from obelisk_ops.process import boot_id
 from obelisk_ops.storage.sqlite import beside
 
@@ -81,6 +82,13 @@ def tether_of(told: Mapping[str, object], database: Path) -> Tether:
     return judge(told, inode=inode, boot=boot_id())
 
 
+def barred(database: Path, clock: Clock) -> str:
+    """Say why an engine of *database* would start nothing now; empty where it would."""
+    tether = tether_of(facts(database), database)
+    is_over = tether.until_ms is not None and clock.elapsed_ms() >= tether.until_ms
+    return tether.why if is_over else ""
+
+
 def judge(told: Mapping[str, object], *, inode: int, boot: str) -> Tether:
     """
     Return how far an engine may go.
@@ -97,8 +105,8 @@ def judge(told: Mapping[str, object], *, inode: int, boot: str) -> Tether:
     if not isinstance(until_ms, int) or told.get("inode") != inode:
         return Tether()  # no supervisor, one that was stopped, or of another file
     if until_ms == 0:
-        why = f"another machine owns this database; see 'obelisk-ops status'; {_LET_GO}"
-        return Tether(until_ms=0, why=why)
+        why = "another machine owns this database: stop what serves it here"
+        return Tether(until_ms=0, why=f"{why}; see 'obelisk-ops status'; {_LET_GO}")
     if told.get("boot_id") != boot:
         why = "its supervisor was not started since this machine was"
         return Tether(until_ms=0, why=f"{why}; {_LET_GO}")

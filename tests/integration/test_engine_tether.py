@@ -75,6 +75,26 @@ def test_a_supervisor_that_was_stopped_or_lives_holds_up_nothing(
     assert world.elapsed_ms() < 61_000
 
 
+def test_that_another_machine_owns_it_is_said_at_the_start_and_when_it_comes(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said() -> int:
+        return sum("another machine owns this" in line for line in caplog.messages)
+
+    async def main() -> None:
+        async with world.engine(acts) as engine:
+            await engine.submit(acts, id="f")
+            assert said() == 0
+            tell(world, 0)
+            await asyncio.sleep(10)
+            assert said() == 1, "once, not each second"
+        async with world.engine(acts):
+            assert said() == 2, "at once"
+
+    world.run(main())
+    assert "no_activity_starts" in caplog.text
+
+
 def test_a_machine_that_slept_between_the_record_and_the_start_starts_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

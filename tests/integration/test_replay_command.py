@@ -98,6 +98,13 @@ def test_code_that_does_not_fit_is_told_where(ops: Commands, changed: str) -> No
     assert "double(7)" in refused.error["message"]
 
 
+def test_code_of_another_workflow_is_told_to_be_that(ops: Commands) -> None:
+    refused = ops.run("replay", "a", f"{CODE}:fails")
+
+    assert (refused.status, refused.error["code"]) == (2, "invalid_input")
+    assert refused.error["message"] == "a is a operated.adds, not a operated.fails"
+
+
 def test_the_name_in_the_log_leads_to_the_code(
     ops: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,6 +173,25 @@ def test_a_moment_of_a_backup_is_replayed(
     assert (before_it_was.status, before_it_was.error["code"]) == (7, "execution_not_found")
 
 
+def test_code_that_does_not_fit_a_backup_is_forked_into_a_file(
+    run: ReplicatedDatabase, sources: Callable[..., tuple[Commands, Sources]], tmp_path: Path
+) -> None:
+    commands, _ = sources(run)
+    changed = tmp_path / "otherwise.py"
+    changed.write_text(
+        "from obelisk_ops import workflow\n\n@workflow\n"
+        "async def tree(n: int) -> int:\n    return n\n"
+    )
+
+    refused = commands.run(
+        "execution", "replay", "run-0", f"{changed}:tree", "--db", "run@latest", "--json"
+    )
+
+    assert refused.status == 14
+    assert "execution fork run-0 --from-version " in refused.error["hint"]
+    assert refused.error["hint"].endswith("--to FILE --db run@latest")
+
+
 def test_a_database_of_another_engine_is_told_alike(
     s3: S3, tmp_path: Path, sources: Callable[..., tuple[Commands, Sources]]
 ) -> None:

@@ -66,11 +66,11 @@ ASIDE = events.SetAside(n=1, seq=1, error="no bool")
          ("activity m.charge: attempt 1 failed (ValueError: no); the next one in 1m30s "
          "(1970-01-01T00:18:10.000Z)")),
         (situation(CREATED, intended(0)), "slot",
-         "activity m.charge: attempt 1 waits for a free slot of its queue"),
+         "activity m.charge: attempt 1 waits to start, in its queue"),
         (situation(CREATED, intended(0, "gpu")), "slot",
-         "activity m.charge: attempt 1 waits for a free slot of queue 'gpu'"),
+         "activity m.charge: attempt 1 waits to start, in queue 'gpu'"),
         (situation(CREATED, intended(), failed(NOW - 5, "m.ActivityTimedOut")), "slot",
-         ("activity m.charge: attempt 2 waits for a free slot of its queue; the last "
+         ("activity m.charge: attempt 2 waits to start, in its queue; the last "
          "one failed (m.ActivityTimedOut: no), and its thread may still run")),
         (situation(CREATED, events.TimerSet(n=1, wait=9, until=NOW + 3_600_000)), "timer",
          "a timer, fires in 1h (1970-01-01T01:16:40.000Z)"),
@@ -125,6 +125,25 @@ def test_one_reason(asked: Situation, kind: str, text: str) -> None:
 )
 def test_the_way_out_is_named(asked: Situation, command: str) -> None:
     assert explain(asked, HERE)[0].command == f"obelisk-ops {command}"
+
+
+@pytest.mark.parametrize("waits", [SIGNAL, events.StubRequested(n=4, fn="m.ask", input=NONE)])
+def test_of_a_backup_nobody_is_sent_to_its_owner(waits: events.Body) -> None:
+    backup = Surroundings(name="runs@latest", is_owned=None, now_ms=NOW)
+
+    found = explain(situation(CREATED, waits, events.Paused()), backup)
+
+    assert [reason.command for reason in found] == [None, None]
+
+
+def test_where_another_machine_owns_it_no_worker_is_asked_for() -> None:
+    there = Surroundings(name="runs.db", is_owned=False, now_ms=NOW, barred="another has it")
+
+    reason = explain(situation(CREATED, intended(0)), there)[0]
+
+    assert (reason.kind, reason.text, reason.command) == (
+        "unowned", "nothing goes on here: another has it", "obelisk-ops status",
+    )  # fmt: skip
 
 
 def kinds(reasons: list[Reason]) -> list[str]:
