@@ -13,11 +13,12 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from obelisk_ops.cli.databases import allow, usual_limit_s
+from obelisk_ops.cli.databases import allow, is_backup, usual_limit_s
 from obelisk_ops.cli.endings import status_of
 from obelisk_ops.cli.options import duration_option, size_option
 from obelisk_ops.inspect.apart import in_words
 from obelisk_ops.inspect.opening import too_much_memory
+from obelisk_ops.objectstore import import_reader
 from obelisk_ops.process import apart
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,6 +53,8 @@ def confined(command: F) -> F:
             except MemoryError:
                 raise too_much_memory(name) from None
 
+        if is_backup(name):
+            import_reader()  # in the child this could take more than its memory
         limits = apart.Limits(time_s=_READS * limit_s, memory_bytes=memory)
         status = apart.in_front(lambda: status_of(go_on), limits)
         death = apart.death_of(status)

@@ -16,6 +16,8 @@ from obelisk_ops.errors import OpsError, StorageUnavailable, UsageError
 from obelisk_ops.settings.secrets import hide
 
 _INTERRUPTED = 130
+#: Its message is the whole help. click before 8.2 prints that by itself.
+_NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 #: options of the program, which people write behind a command
 _OF_ALL = {
     "-c": "-c FILE",
@@ -59,6 +61,9 @@ def status_of(command: Callable[[], object]) -> int:
 
 def _said(error: Exception) -> int:
     """Say in words why a command ended, and return its status."""
+    if isinstance(error, _NO_ARGUMENTS):
+        note(error.format_message())
+        return UsageError.exit_status
     if isinstance(error, click.ClickException):
         want_json(wanted="--json" in sys.argv)  # it may come after what is wrong
         return _told(_as_usage_error(error))

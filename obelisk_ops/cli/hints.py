@@ -6,7 +6,7 @@ import shlex
 
 import click
 
-#: as they were given: ``config`` and ``database``
+#: as they were given: ``config``, ``database`` and the ``name`` of a backup
 _given: dict[str, str] = {}
 
 
@@ -30,10 +30,18 @@ def remember_database(
     return database
 
 
+def remember_name(_ctx: click.Context, _param: click.Parameter, name: str) -> str:
+    """Note the NAME of a backup; a callback of the argument."""
+    _given["name"] = name
+    return name
+
+
 def as_typed(hint: str) -> str:
     """Return a hint whose commands are about what this command line is about."""
     if "database" in _given:
         hint = hint.replace("--db DB", f"--db {shlex.quote(_given['database'])}")
+    if "name" in _given:
+        hint = hint.replace(" NAME ", f" {shlex.quote(_given['name'])} ")
     if "config" in _given:
         config = shlex.quote(_given["config"])
         hint = hint.replace("obelisk-ops ", f"obelisk-ops -c {config} ")

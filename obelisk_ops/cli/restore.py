@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from obelisk_ops.core.clock import SystemClock, iso
 from obelisk_ops.core.durations import format_duration
 from obelisk_ops.core.when import At, When
 from obelisk_ops.core.words import counted
+from obelisk_ops.errors import UsageError
 from obelisk_ops.inspect.summary import InFlight
 from obelisk_ops.restore import service
 from obelisk_ops.restore.afterwards import After, ran_after
@@ -50,6 +52,7 @@ def restore(
     config: Path | None, name: str, *, moment: str, target: Path, dry_run: bool, as_json: bool
 ) -> None:
     """Restore the backup NAME to a new file. Nothing that exists is ever overwritten."""
+    _check_names(name, target)
     clock = SystemClock()
     wish = when.parse(moment, clock.now_ms())
     target = target.absolute()
@@ -65,6 +68,21 @@ def restore(
         done = service.restore(source, wish, target, clock=clock, progress=progress)
     after = ran_after(source, done.plan, done.path, clock)
     _show(done, after, moment, wish, as_json=as_json)
+
+
+def _check_names(name: str, target: Path) -> None:
+    """Refuse what other commands take for a backup, and a target without a name."""
+    if "://" in name:
+        raise UsageError(
+            f"restore takes no URL: {name}",
+            hint="give the NAME alone; the configuration says in which bucket it is",
+        )
+    if "@" in name:
+        database, _, moment = name.partition("@")
+        hint = shlex.join(["obelisk-ops", "restore", database, "--at", moment or "latest"])
+        raise UsageError(f"the moment stands in --at: {name}", hint=f"{hint} --to PATH")
+    if target == Path():
+        raise UsageError("--to names no file", hint="write --to PATH, a file to make")
 
 
 def in_flight_json(calls: tuple[InFlight, ...]) -> list[dict[str, Any]]:

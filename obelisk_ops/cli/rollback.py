@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.filesize import decimal
 
+from obelisk_ops.cli import hints
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.restore import (
     after_json,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @click.command
-@click.argument("name")
+@click.argument("name", callback=hints.remember_name)
 @click.option(
     "--at", "moment", metavar="WHEN", help="Which state to go back to, written as for restore."
 )

@@ -10,8 +10,10 @@ from pathlib import Path
 import click
 import msgspec
 
-from obelisk_ops.cli import hints, stdout
+from obelisk_ops.cli import stdout
 from obelisk_ops.cli.output import json_option, note, print_json
+from obelisk_ops.cli.writing import file_to_write
+from obelisk_ops.core import ids
 from obelisk_ops.core.barrier import Durability
 from obelisk_ops.core.values import to_json
 from obelisk_ops.durable.engine import Engine
@@ -20,7 +22,7 @@ from obelisk_ops.durable.flow.loader import load_served, load_workflow
 from obelisk_ops.durable.work.queues import parse_queue
 
 database_option = click.option(
-    "--db", "database", required=True, metavar="DB", callback=hints.remember_database,
+    "--db", "database", required=True, metavar="DB", callback=file_to_write,
     help="Path of the SQLite file.",
 )  # fmt: skip
 target_argument = click.argument("target", metavar="TARGET")
@@ -71,6 +73,8 @@ def run(
             handle = await engine.submit_json(function, text, execution_id=execution_id)
             return await handle.result()
 
+    if execution_id is not None:
+        ids.checked(execution_id)  # before a file is made
     with stdout.for_the_result():
         function = load_workflow(target)
         text = read_json_input(function, list(values))

@@ -33,6 +33,7 @@ from obelisk_ops.errors import InvalidInput
 from obelisk_ops.storage import as_path
 
 _SHOWN_TIMES = 3
+_SHORTEST_MS = 1000
 
 
 def _complete(ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem]:
@@ -157,12 +158,12 @@ def add(  # noqa: PLR0913 - options
     """
     with stdout.for_the_result():
         function = load_workflow(target)
-    every, catch_up = when["every"], when["catch_up"]
+    catch_up = when["catch_up"]
     spec = Spec(
         fn=function.name,
         input=Raw(read_json_input(function, list(values))),
         cron=when["expression"],
-        every=_milliseconds(every) if every else 0,
+        every=_interval(when["every"], when["expression"]),
         timezone=when["timezone"],
         overlap=when["overlap"],
         catch_up=catch_up if catch_up in cron.CATCH_UPS else _milliseconds(catch_up),
@@ -300,6 +301,21 @@ def _next(row: CronRow, count: int) -> list[str]:
     spec = schedules.decode_spec(row)
     slots = cron.slots_after(spec, max(row.last, now_ms))
     return [iso(slot) for slot, _ in zip(slots, range(count), strict=False)]
+
+
+def _interval(every: str | None, expression: str) -> int:
+    if (every is not None) == bool(expression):
+        raise InvalidInput(
+            "a schedule has either --cron or --every",
+            hint="as in --cron '0 3 * * *' or --every 15m",
+        )
+    interval = 0 if every is None else _milliseconds(every)
+    if every is not None and interval < _SHORTEST_MS:
+        raise InvalidInput(
+            f"--every {every} is too short: a second at least",
+            hint="for something more frequent let one workflow sleep in a loop",
+        )
+    return interval
 
 
 def _milliseconds(text: str) -> int:

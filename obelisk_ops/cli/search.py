@@ -31,7 +31,7 @@ _SHOWN = 100
 
 
 @click.command
-@click.option("--state", help=f"Only this state: {', '.join(State)}.")
+@click.option("--state", type=click.Choice([str(s) for s in State]), help="Only this state.")
 @click.option("--result", type=click.Choice(_RESULTS), help="Only those that ended so.")
 @click.option("--function", help="Only this workflow.")
 @click.option("--backup", metavar="NAME", help="Only this backup; * stands for anything.")

@@ -6,11 +6,21 @@ Importing this is cheap: boto3 is loaded by the first ``open_store``.
 
 from __future__ import annotations
 
+import importlib
+
 from obelisk_ops.objectstore.port import Fetched, ObjectInfo, ObjectStore
 from obelisk_ops.objectstore.rules import BucketRules
 from obelisk_ops.settings import ReplicaSettings
 
-__all__ = ["BucketRules", "Fetched", "ObjectInfo", "ObjectStore", "open_rules", "open_store"]
+__all__ = [
+    "BucketRules",
+    "Fetched",
+    "ObjectInfo",
+    "ObjectStore",
+    "import_reader",
+    "open_rules",
+    "open_store",
+]
 
 ATTEMPTS = 2
 
@@ -45,6 +55,11 @@ def open_store(
     from obelisk_ops.objectstore.s3 import S3Store  # noqa: PLC0415
 
     return S3Store(replica, timeout_s=timeout_s, attempts=attempts)
+
+
+def import_reader() -> None:
+    """Load what ``open_store`` reads in bulk with, for a child that may not have the memory."""
+    importlib.import_module("obelisk_ops.objectstore.bulk")
 
 
 def open_rules(replica: ReplicaSettings, *, timeout_s: float = 5.0) -> BucketRules:

@@ -165,13 +165,13 @@ class Catalogue:
             raise UsageError("--sql asks nothing", hint="write a SELECT")
         deadline = time.monotonic() + _ASKING_S
         self._connection.authorizer = _only_reads
-        self._connection.exec_trace = _only_one()
+        columns = list[str]()
+        self._connection.exec_trace = _only_one(columns)
         self._connection.set_progress_handler(
             lambda: time.monotonic() > deadline, _INSTRUCTIONS_BETWEEN_LOOKS_AT_THE_CLOCK
         )
         try:
             cursor = self._connection.execute(question)
-            columns = [str(column[0]) for column in _description(cursor)]
             if len(set(columns)) < len(columns):
                 raise UsageError("two columns have one name", hint="name them: SELECT … AS …")
             return columns, [tuple(row) for row in cursor]
@@ -237,21 +237,20 @@ def _check(connection: apsw.Connection) -> None:
         raise apsw.NotADBError("another form")
 
 
-def _description(cursor: apsw.Cursor) -> Any:  # noqa: ANN401 - as apsw types it
-    """Return the columns; there are none where a statement has returned nothing yet."""
-    try:
-        return cursor.get_description()
-    except apsw.ExecutionCompleteError:
-        return ()
+def _only_one(columns: list[str]) -> Callable[..., bool]:
+    """
+    Return what lets one statement begin, and no second one, and notes its *columns*.
 
-
-def _only_one() -> Callable[..., bool]:
-    """Return what lets one statement begin, and no second one."""
+    Once a statement that finds nothing was executed, SQLite no longer tells them.
+    """
     begun: list[object] = []
 
-    def may_begin(*_about: object) -> bool:
+    def may_begin(cursor: apsw.Cursor, *_about: object) -> bool:
         begun.append(None)
-        return len(begun) == 1
+        if len(begun) > 1:
+            return False
+        columns.extend(str(column[0]) for column in cursor.get_description())
+        return True
 
     return may_begin
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,13 +26,14 @@ from obelisk_ops.replica.reading import read_replica
 from obelisk_ops.restore.service import restore
 from obelisk_ops.restore.source import open_source
 from obelisk_ops.storage.sqlite.connection import APPLICATION_ID
+from tests.command import call
 from tests.commands import Commands, commands_for
 from tests.conftest import S3
 from tests.faults import Slow
 from tests.images import TINY, image_of
 from tests.integration.test_inspect import HOSTILE, prints
 from tests.proxy import Proxy
-from tests.replicas import ReplicatedDatabase, make_workflow_tables
+from tests.replicas import ReplicatedDatabase, make_workflow_tables, write_config
 
 CLOCK = SystemClock()
 EVERYTHING = "SELECT sum(length(x)) FROM t"
@@ -181,6 +183,19 @@ def test_commands_look_into_a_backup_and_leave_no_trace(
 
     assert list(temporary.iterdir()) == []
     assert listing(backup) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="not on this platform: limits of memory")
+def test_a_backup_that_takes_more_memory_than_it_may(
+    backup: ReplicatedDatabase, tmp_path: Path
+) -> None:
+    """A process of its own, which has loaded nothing yet."""
+    config = write_config(tmp_path, backup.place)
+
+    ran = call("-c", config, "inspect", "run", "--memory", "1MiB", "--json")
+
+    assert (ran.status, ran.error["code"]) == (4, "limit_exceeded"), ran.err
+    assert "--memory" in ran.error["hint"]
 
 
 def test_a_copy_tells_the_same(commands: Commands) -> None:

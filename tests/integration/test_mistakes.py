@@ -11,7 +11,7 @@ import pytest
 from obelisk_ops.cli.output import print_json, print_table
 from obelisk_ops.objectstore import open_store
 from obelisk_ops.settings import ReplicaSettings
-from tests.commands import Commands, commands_for
+from tests.commands import Commands, commands_for, run_here
 
 FLOWS = Path(__file__).parents[1] / "fault" / "flows.py"
 
@@ -76,6 +76,23 @@ def test_what_is_wrong_in_a_configuration_can_be_put_right(
         ("inspect {empty}", "no SQLite database: it is empty", "restore it"),
         ("inspect {flows}", "it begins with other bytes", "restore it"),
         ("execution import {empty}.json --db {db}", "there is no file", "execution export"),
+        (
+            "run {flows}:steps '\"a\"' 0 --id '' --db {db}",
+            "cannot be an execution id",
+            "use 1 to",
+        ),
+        (
+            "schedule add {flows}:steps '\"a\"' 0 --every 0s --db {db}",
+            "--every 0s is too short",
+            "loop",
+        ),
+        (
+            "schedule add {flows}:steps '\"a\"' 0 --db {db}",
+            "either --cron or --every",
+            "--every 15m",
+        ),
+        ("restore run@txid:2 --to {db}", "in --at", "restore run --at txid:2 --to PATH"),
+        ("restore run --to ''", "names no file", "--to PATH"),
     ],
 )
 def test_one_line_says_what_and_one_what_to_do(
@@ -83,10 +100,11 @@ def test_one_line_says_what_and_one_what_to_do(
 ) -> None:
     db, empty = tmp_path / "x.db", tmp_path / "empty.db"
     empty.touch()
-    words = typed.format(db=db, flows=FLOWS, empty=empty).split()
+    words = shlex.split(typed.format(db=db, flows=FLOWS, empty=empty))
 
     ran = Commands(tmp_path / "none.yml", capsys).run(*words)
 
+    assert not list(tmp_path.glob("*x.db*"))
     first, second = ran.err.splitlines()
     assert first.startswith("error: ")
     assert said in first
@@ -212,3 +230,71 @@ def test_a_table_on_a_pipe_has_nothing_at_the_end_of_its_lines(
     print_table(["name", "detail"], [["a", "a long text"], ["b", ""]])
 
     assert capsys.readouterr().out.splitlines() == ["NAME  DETAIL", "a     a long text", "b"]
+
+
+WRITES = [
+    "run {flows}:steps '\"a\"' 0",
+    "worker {flows}",
+    "execution submit {flows}:steps '\"a\"' 0",
+    "execution import {tmp}/none.json",
+    "schedule add {flows}:steps '\"a\"' 0 --every 1h",
+]
+
+
+@pytest.mark.parametrize("typed", WRITES)
+def test_a_backup_is_not_written(
+    typed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A file of its name would hide it from every command that reads."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "runs" / "billing.db"
+    config = tmp_path / "obelisk-ops.yml"
+    config.write_text(f"replica: {{url: s3://bucket/prefix}}\ndatabases: [{{path: {file}}}]\n")
+    words = shlex.split(typed.format(flows=FLOWS, tmp=tmp_path))
+
+    for name, hint in (("billing", str(file)), ("other@latest", "write ./other@latest")):
+        ran = Commands(config, capsys).run(*words, "--db", name)
+
+        assert (ran.status, ran.out) == (2, "")
+        assert "is a backup, which can only be read" in ran.err
+        assert hint in ran.err
+    assert [path.name for path in tmp_path.iterdir()] == [config.name]
+
+
+def test_a_bare_name_is_a_file_where_no_backup_has_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "with@sign").touch()
+    commands = Commands(tmp_path / "none.yml", capsys)
+
+    for name in ("bare", "with@sign", "./an@other"):
+        ran = commands.run("execution", "submit", f"{FLOWS}:steps", '"a"', "0", "--db", name)
+
+        assert ran.status == 0, ran.err
+        assert (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("command", [(), ("execution",), ("replica",)])
+def test_a_group_alone_is_helped(command: tuple[str, ...]) -> None:
+    ran = run_here(*command)
+
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err.startswith("Usage: ")
+    assert len(ran.err.splitlines()) > 8
+    assert "error: " not in ran.err
+
+
+def test_a_rollback_of_nothing_names_what_to_restore(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "obelisk-ops.yml"
+    config.write_text(
+        f"replica: {{url: s3://bucket/prefix}}\ndatabases: [{{path: {tmp_path}/a.db}}]\n"
+    )
+
+    ran = Commands(config, capsys).run("rollback", "a", "--at", "latest", "--json")
+
+    assert (ran.status, ran.error["code"]) == (7, "database_not_found")
+    assert f"restore a --to {tmp_path}/a.db" in ran.error["hint"]

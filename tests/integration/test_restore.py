@@ -162,6 +162,8 @@ REFUSED = [
     ("bad moment",          ["run", "--at", "yesterday"],            2, "invalid_when"),
     ("no time zone",        ["run", "--at", "2026-11-22T10:00:00"],  2, "invalid_when"),
     ("bad name",            ["../run"],                              3, "config"),
+    ("a moment behind it",  ["run@txid:2"],                          2, "usage"),
+    ("a URL",               ["s3://bucket/prefix/run"],              2, "usage"),
 ]  # fmt: skip
 
 

@@ -282,6 +282,7 @@ MISTAKES = [
     ("a moment",          ["--since", "yesterday"]),
     ("filters and SQL",   ["--sql", "SELECT 1", "--state", "parked"]),
     ("a form",            ["-o", "found.csv"]),
+    ("a state",           ["--state", "nope"]),
     ("an unknown one",    ["--after", "nobody/nothing"]),
     ("a limit and SQL",   ["--sql", "SELECT 1", "--limit", "2"]),
 ]  # fmt: skip
@@ -314,6 +315,7 @@ def test_a_file_has_the_same_columns_whatever_is_found(
     commands: Commands, tmp_path: Path
 ) -> None:
     some, none = tmp_path / "some.parquet", tmp_path / "none.parquet"
+    sql = tmp_path / "sql.parquet"
     assert commands.run("search", "-o", some).status == 0
     assert commands.run("search", "--error", "no such thing", "-o", none).status == 0
 
@@ -321,6 +323,11 @@ def test_a_file_has_the_same_columns_whatever_is_found(
         found = [connection.read_parquet(str(file)) for file in (some, none)]
         assert found[0].columns == found[1].columns
         assert found[0].types == found[1].types
+
+    ran = commands.run("search", "--sql", "SELECT backup FROM executions WHERE 0", "-o", sql)
+    assert ran.status == 0, ran.err
+    with duckdb.connect(":memory:") as connection:
+        assert connection.read_parquet(str(sql)).columns == ["backup"]
 
 
 def test_a_bucket_that_does_not_answer(

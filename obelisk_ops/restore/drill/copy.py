@@ -42,7 +42,9 @@ class Looked:
 
 
 _LOOKED = msgspec.json.Decoder(Looked)
-_MORE = "raise drill.timeout; or restore it, and inspect the copy with more --memory"
+_MORE = (
+    "raise --within or drill.timeout; or restore it, and inspect the copy with more --memory"
+)
 
 
 def look_at(path: Path, expected: Expected, *, code: Code | None, limit_s: float) -> Looked:

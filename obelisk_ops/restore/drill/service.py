@@ -223,7 +223,8 @@ class _Drill:
         left = self._terms.limit_s - self._seconds(self._began_ms)
         if left <= 0:
             raise Unproven(
-                f"it was not done within {self._terms.limit_s:g} s", hint="raise drill.timeout"
+                f"it was not done within {self._terms.limit_s:g} s",
+                hint="give it more time: --within, or drill.timeout of the configuration",
             )
         return left
 
