@@ -44,19 +44,17 @@ def takeover(
     to PATH. What the old owner still ships is not a part of the new history.
     """
     from obelisk_ops.app import open_takeover  # noqa: PLC0415 - boto3 is slow to import
-    from obelisk_ops.restore import service  # noqa: PLC0415
-    from obelisk_ops.supervise.takeover import left_behind, look  # noqa: PLC0415
+    from obelisk_ops.supervise.takeover import foresee, left_behind, look  # noqa: PLC0415
 
     settings, clock = load(config), SystemClock()
     wish = when.parse(moment, clock.now_ms())
     target = Path(os.path.abspath(target))  # noqa: PTH100 - resolve() would leave a linked folder
     _check_place(settings, name, target)
-    left_behind(name, target)  # refuses what is something else
+    left = left_behind(name, target)  # refuses what is something else
     source, takeover = open_takeover(settings, name, target, tell=_Teller().tell)
+    standing = look(source)
+    plan = foresee(source, wish, target, clock=clock, left=left)
     if dry_run:
-        standing = look(source)
-        plan = service.make_plan(source, wish, clock)
-        service.check_space(plan, target)
         _show_plan(standing, plan, target, as_json=as_json)
         return
     with terminated_like_interrupted(), progress_bar(name) as progress:

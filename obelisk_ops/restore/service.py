@@ -33,7 +33,7 @@ from obelisk_ops.replica.times import PointTimes
 from obelisk_ops.restore import aside, fetching
 from obelisk_ops.restore.check import check_copy
 from obelisk_ops.restore.choose import choose
-from obelisk_ops.restore.target import FETCHED, check_target, publish, workspace
+from obelisk_ops.restore.target import FETCHED, check_target, has_remains, publish, workspace
 
 T = TypeVar("T")
 
@@ -119,6 +119,27 @@ def make_plan(source: Source, wish: When, clock: Clock) -> Plan:
     return _despite_retention(lambda: _plan(source, wish, clock))
 
 
+def foresee(
+    source: Source, wish: When, target: Path, *, clock: Clock, copy: Txid | None = None
+) -> Plan:
+    """
+    Return the plan of a restore, or of taking a *copy* up, that may succeed as things stand.
+
+    Nothing is written.
+
+    Raises:
+        TargetExists: That copy is not what *wish* means now.
+        StorageUnavailable: There is too little space.
+        OpsError: See ``make_plan``.
+    """
+    plan = make_plan(source, wish, clock)
+    if copy is not None:
+        _check_is_meant(plan, target, copy)
+    elif not has_remains(target):  # they go away first, and nobody knows yet what that gives
+        check_space(plan, target)
+    return plan
+
+
 def restore(
     source: Source,
     wish: When,
@@ -152,32 +173,34 @@ def restore(
     )
 
 
-def take_up(
-    source: Source, wish: When, target: Path, *, clock: Clock, epoch: int, txid: int
-) -> Restored:
+def take_up(source: Source, wish: When, target: Path, *, clock: Clock, copy: Txid) -> Restored:
     """
-    Return the copy of a point that stands at *target*, if that is what *wish* means now.
+    Return the *copy* that stands at *target*, if that is what *wish* means now.
 
     Raises:
         TargetExists: It is not; nothing was touched.
         OpsError: See ``restore``.
     """
     plan = make_plan(source, wish, clock)
-    if (plan.point.epoch, plan.point.txid) != (epoch, txid):
-        is_copy = show(Txid(txid, epoch))
-        raise TargetExists(
-            f"{target} is the copy of {is_copy} that an earlier takeover left, and others have "
-            "gone on since",
-            hint=f"move it away, and take over again: mv {target} {target}.{epoch}-{txid}",
-        )
+    _check_is_meant(plan, target, copy)
     with workspace(target) as folder:
-        copy = folder / target.name
-        os.link(target, copy)  # what a check leaves beside it goes away with the folder
-        checked = check_copy(copy)
+        link = folder / target.name
+        os.link(target, link)  # what a check leaves beside it goes away with the folder
+        checked = check_copy(link)
     return Restored(
         plan=plan, path=target, size=target.stat().st_size, checks=checked.checks,
         in_flight=checked.in_flight,
     )  # fmt: skip
+
+
+def _check_is_meant(plan: Plan, target: Path, copy: Txid) -> None:
+    if (plan.point.epoch, plan.point.txid) != (copy.epoch, copy.txid):
+        raise TargetExists(
+            f"{target} is the copy of {show(copy)} that an earlier takeover left, and others "
+            "have gone on since",
+            hint="move it away, and take over again: "
+            f"mv {target} {target}.{copy.epoch}-{copy.txid}",
+        )
 
 
 def restore_beside(

@@ -129,6 +129,11 @@ def _prefix(target: Path) -> str:
     return f".{target.name}.restoring-"
 
 
+def has_remains(target: Path) -> bool:
+    """Tell whether a private folder is beside *target*: of one that was killed, it may be."""
+    return any(target.parent.glob(f"{glob.escape(_prefix(target))}*"))
+
+
 def sweep(target: Path, *, heir: Path | None = None) -> None:
     """
     Remove the private folders beside *target* whose process has died; one may inherit.

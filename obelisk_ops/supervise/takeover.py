@@ -1,9 +1,10 @@
 """
 Move a database to this machine, also from one that cannot be asked.
 
-    claim → wait until the old owner has let go → restore → open the next epoch
+    foresee → claim → wait until the old owner has let go → restore → open the next epoch
 
-The claim comes first: whatever the old owner ships before it lets go is then listed, and
+What is known to fail is refused while the old owner still goes on (``foresee``). Then the claim
+comes first: whatever the old owner ships before it lets go is listed by the restore, and
 what it ships later is of an epoch that is over. If anything fails, what was claimed is
 given back, and the old owner goes on. A takeover that was cut short after the restore is taken
 up by the next one, as long as nobody has gone on since.
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from obelisk_ops.core.clock import Clock
-from obelisk_ops.core.when import Latest, When
+from obelisk_ops.core.when import Latest, Txid, When
 from obelisk_ops.errors import Fenced, OpsError, PreconditionFailed, ReplicaNotFound
 from obelisk_ops.objectstore import ObjectStore
 from obelisk_ops.replica.epochs import EpochMarker, newest_epoch
@@ -34,7 +35,7 @@ from obelisk_ops.replica.leases import (
     write_ownership,
 )
 from obelisk_ops.restore import service
-from obelisk_ops.restore.service import Progress, Restored, Source
+from obelisk_ops.restore.service import Plan, Progress, Restored, Source
 from obelisk_ops.restore.target import check_sidecars, check_target
 from obelisk_ops.supervise import identity
 from obelisk_ops.supervise.background import Background
@@ -145,6 +146,23 @@ def left_behind(name: str, target: Path) -> Note | None:
     return note
 
 
+def foresee(
+    source: Source, wish: When, target: Path, *, clock: Clock, left: Note | None
+) -> Plan:
+    """
+    Return what a takeover would restore, or take up; nothing is written.
+
+    Raises:
+        OpsError: It would fail, as things stand; see ``service.foresee``.
+    """
+    copy = _state_of(left) if left else None
+    return service.foresee(source, wish, target, clock=clock, copy=copy)
+
+
+def _state_of(note: Note) -> Txid:
+    return Txid(note.txid, note.epoch)
+
+
 class Takeover:
     """One takeover, by one lease of its own."""
 
@@ -253,11 +271,11 @@ class Takeover:
         self, wish: When, progress: Progress, ours: Ownership, left: Note | None
     ) -> Restored:
         if left is not None:
-            self._tell("a takeover that was cut short has left its copy: taken up")
+            # Cut short or not: who has opened an epoch, and who was about to, leave the same.
+            self._tell("an earlier takeover has left its copy, untouched since: taken up")
             return service.take_up(
-                self._source, wish, self._target, clock=self._clock, epoch=left.epoch,
-                txid=left.txid,
-            )  # fmt: skip
+                self._source, wish, self._target, clock=self._clock, copy=_state_of(left)
+            )
         return service.restore(
             self._source, wish, self._target, clock=self._clock, progress=progress,
             claim=ours.claim if isinstance(wish, Latest) else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,12 +90,14 @@ def test_what_fails_after_the_claim_gives_it_back(
     source.ship()
     source.fill(5)
     source.ship()
-    source.store.delete(source.ltx(0, 2, 2))
+    key = source.ltx(0, 2, 2)  # its header is not read before the restore
+    source.store.delete(key)
+    source.store.put(key, b"no LTX file")
     target = tmp_path / "runs" / "run.db"
 
     done = commands.run("takeover", "run", "--to", target, "--json")
 
-    assert (done.status, done.error["code"]) == (10, "replica_gap")
+    assert (done.status, done.error["code"]) == (10, "damaged_object")
     assert not target.exists()
     assert len(read_epochs(source.store, source.keys)) == 1
     assert list_leases(source.store, replica.prefix) == {}, "whoever owned it goes on"
@@ -126,6 +129,59 @@ def test_what_is_refused_changes_nothing(
     assert done.error["hint"]
     assert read_ownership(source.store, source.keys) is None
     assert target.exists() is exists
+
+
+@pytest.mark.parametrize(
+    ("moment", "status"),
+    [
+        pytest.param("txid:999", 7, id="a state that there is not"),
+        pytest.param("2999-01-01T00:00:00Z", 7, id="a moment to come"),
+        pytest.param("latest", 6, id="more than there is room for"),
+    ],
+)
+def test_what_is_known_to_fail_fences_nobody(
+    commands: Commands, tmp_path: Path, source: ReplicatedDatabase,
+    monkeypatch: pytest.MonkeyPatch, moment: str, status: int,
+) -> None:  # fmt: skip
+    usage, free = shutil.disk_usage, 0 if moment == "latest" else 1 << 40
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(path)._replace(free=free))
+    asked = ("takeover", "run", "--to", tmp_path / "runs" / "run.db", "--at", moment, "--json")
+
+    done, planned = commands.run(*asked), commands.run(*asked, "--dry-run")
+
+    assert (done.status, done.error) == (status, planned.error)
+    assert read_ownership(source.store, source.keys) is None
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_copy_that_stands_is_taken_up_again(
+    commands: Commands, tmp_path: Path, source: ReplicatedDatabase
+) -> None:
+    asked = ("takeover", "run", "--to", tmp_path / "runs" / "run.db", "--json")
+    assert commands.run(*asked).told["epoch"] == 2
+
+    again = commands.run(*asked)
+
+    assert again.told["parent"] == {"epoch": 1, "txid": 1}
+    assert "left its copy, untouched since: taken up" in again.err
+    assert "cut short" not in again.err, "none was"
+
+
+def test_what_a_killed_takeover_has_written_is_room(
+    commands: Commands, tmp_path: Path, source: ReplicatedDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    left, usage = tmp_path / "runs" / ".run.db.restoring-killed", shutil.disk_usage
+    left.mkdir()
+    monkeypatch.setattr(
+        shutil,
+        "disk_usage",
+        lambda path: usage(path)._replace(free=0 if left.exists() else 1 << 40),
+    )
+
+    done = commands.run("takeover", "run", "--to", tmp_path / "runs" / "run.db", "--json")
+
+    assert done.told["epoch"] == 2
 
 
 def test_no_lease_is_taken_for_a_backup_that_is_not_there(
