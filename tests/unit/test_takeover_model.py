@@ -23,7 +23,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from obelisk_ops.core.when import Latest, When
+from obelisk_ops.core.when import Latest, Txid, When
 from obelisk_ops.errors import OpsError, TargetExists
 from obelisk_ops.objectstore import ObjectStore
 from obelisk_ops.replica.epochs import EpochMarker, Parent, open_epoch, read_epochs
@@ -193,8 +193,8 @@ def restore(
     (machine.sidecar.folder / RESTORED).write_bytes(msgspec.json.encode(note))
 
 
-def take_up(source: Source, _: When, target: Path, *, epoch: int, txid: int, **__: Any) -> None:
-    if newest(source.store)[:2] != (epoch, txid):
+def take_up(source: Source, _: When, target: Path, *, copy: Txid, **__: Any) -> None:
+    if newest(source.store)[:2] != (copy.epoch, copy.txid):
         raise TargetExists(f"{target} is another copy", hint="move it away")
 
 
