@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import msgspec
 from msgspec import structs
 
 from obelisk_ops.core.events import Event
@@ -30,6 +29,7 @@ from obelisk_ops.core.ports import (
 from obelisk_ops.core.rows import CronRow, RefusalRow, StartRow
 from obelisk_ops.errors import ExecutionExists, ExecutionNotFound, OpsError, VersionConflict
 from obelisk_ops.storage.unbegun import matches
+from obelisk_ops.storage.writing import id_of_signal
 
 _ALL = 1 << 62
 _EVENT_BYTES = 20
@@ -287,7 +287,7 @@ class MemoryStore(Archive):
     def find_signal(self, key: int, signal_id: str) -> InboxItem | None:
         """See Arrivals.find_signal."""
         mine = (item for item in self.inbox(key).values() if item.kind == "signal")
-        return next((item for item in mine if _id_in(item.body) == signal_id), None)
+        return next((item for item in mine if id_of_signal(item.body) == signal_id), None)
 
     def find_answer(self, key: int, n: int) -> InboxItem | None:
         """See Arrivals.find_answer."""
@@ -302,7 +302,7 @@ class MemoryStore(Archive):
     def find_signal_letter(self, target: str, signal_id: str) -> Letter | None:
         """See Arrivals.find_signal_letter."""
         mine = self.find_letters(target, {"signal"})
-        return next((letter for letter in mine if _id_in(letter.body) == signal_id), None)
+        return next((letter for letter in mine if id_of_signal(letter.body) == signal_id), None)
 
     def find_refusal(self, letter: int) -> RefusalRow | None:
         """See Arrivals.find_refusal."""
@@ -354,14 +354,6 @@ class MemoryStore(Archive):
 
     def _in_order(self) -> Iterable[StateRow]:
         return (row for _, row in sorted(self._tables.states.items()))
-
-
-def _id_in(body: str) -> str | None:
-    try:
-        found = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        return None
-    return found.get("id") if isinstance(found, dict) else None
 
 
 def _insert(table: dict[K, V], key: K, value: V) -> None:

@@ -117,15 +117,15 @@ SELECT key, id, parent, parent_n, function, state, result, created_at, finished_
 FROM state WHERE state <> 'finished' ORDER BY key;
 
 -- name: list_states
--- Executions in the order of their creation; a NULL filter means any.
+-- Executions in the order of their creation; a NULL filter means any; that of the error is casefolded.
 SELECT key, id, parent, parent_n, function, state, result, created_at, finished_at, error
 FROM state
-WHERE key > coalesce((SELECT key FROM state WHERE id = :after), 0)
-  AND (:state IS NULL OR state = :state)
-  AND (:function IS NULL OR function = :function)
-  AND (:since IS NULL OR created_at >= :since)
-  AND (:error IS NULL OR instr(casefold(error), casefold(:error)) > 0)
-ORDER BY key LIMIT :limit;
+WHERE key > coalesce((SELECT key FROM state WHERE id = ?5), 0)
+  AND (?1 IS NULL OR state = ?1)
+  AND (?2 IS NULL OR function = ?2)
+  AND (?3 IS NULL OR created_at >= ?3)
+  AND (?4 IS NULL OR instr(casefold(error), ?4) > 0)
+ORDER BY key LIMIT ?6;
 
 -- name: read_log
 -- One execution's log, oldest first.

@@ -13,37 +13,36 @@ from obelisk_ops.errors import CorruptDatabase
 
 E = TypeVar("E", bound=StrEnum)
 
-#: statements that take rows of Write.pruned, in this order
-PRUNING = (
-    "prune_states", "prune_timers", "prune_beats", "prune_outputs", "prune_logs",
-    "prune_inboxes", "note_leftovers", "drop_leftovers",
-)  # fmt: skip
-
 
 class Archive:
     """See core.archive.Archive."""
 
-    def _rows(self, name: str, values: Any = None) -> list[Any]:  # noqa: ANN401
+    def _rows(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Run a statement by its name; see the ``queries.sql`` of each backend."""
         raise NotImplementedError
+
+    def _state(self, row: Sequence[Any]) -> StateRow:
+        return state_row(row)
 
     def finished_roots(self, after: int, upto: int) -> list[StateRow]:
         """See Archive.finished_roots."""
-        return [state_row(row) for row in self._rows("finished_roots", (after, upto))]
+        return [self._state(row) for row in self._rows("finished_roots", (after, upto))]
 
     def below(self, execution_id: str, before: int, limit: int) -> list[StateRow]:
         """See Archive.below."""
         values = (*_below(execution_id), before, limit)
-        return [state_row(row) for row in self._rows("below", values)]
+        return [self._state(row) for row in self._rows("below", values)]
 
     def unfinished_below(self, execution_id: str) -> list[StateRow]:
         """See Archive.unfinished_below."""
-        return [state_row(row) for row in self._rows("unfinished_below", _below(execution_id))]
+        found = self._rows("unfinished_below", _below(execution_id))
+        return [self._state(row) for row in found]
 
     def newest_link(self, execution_id: str) -> StateRow | None:
         """See LogReader.newest_link."""
         start = f"{execution_id}~"
         rows = self._rows("newest_link", (start, f"{start}:", len(start) + 1))
-        return state_row(rows[0]) if rows else None
+        return self._state(rows[0]) if rows else None
 
     def newest_roots(self, keep: int) -> dict[str, int]:
         """See Archive.newest_roots."""
