@@ -52,9 +52,9 @@ def takeover(
     _check_place(settings, name, target)
     left = left_behind(name, target)  # refuses what is something else
     source, takeover = open_takeover(settings, name, target, tell=_Teller().tell)
-    standing = look(source)
-    plan = foresee(source, wish, target, clock=clock, left=left)
     if dry_run:
+        standing = look(source)
+        plan = foresee(source, wish, target, clock=clock, left=left)
         _show_plan(standing, plan, target, as_json=as_json)
         return
     with terminated_like_interrupted(), progress_bar(name) as progress:

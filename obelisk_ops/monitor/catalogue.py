@@ -120,7 +120,7 @@ SKEW = Metric(
 )
 RETENTION = Metric(
     "retention_enabled",
-    "1 if Litestream deletes what is old enough, 0 while the clocks disagree.",
+    "1 if Litestream deletes what is old enough, 0 while the clocks differ, or just did.",
 )
 REQUESTS = Metric(
     "bucket_requests_total",

@@ -15,23 +15,24 @@ from obelisk_ops.durable.mailroom import wake_owner
 from obelisk_ops.errors import Fenced, Unavailable
 from obelisk_ops.litestream.config import Database
 from obelisk_ops.replica.layout import ReplicaKeys
-from obelisk_ops.supervise import identity
 from obelisk_ops.supervise.child import Litestream
 from obelisk_ops.supervise.doubts import Doubts
 from obelisk_ops.supervise.fleet import Fleet
-from obelisk_ops.supervise.health import Health, Observations, Problem, State, judge
+from obelisk_ops.supervise.health import Health, Problem, State, judge
 from obelisk_ops.supervise.launch import replicated
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.ledger import Ledger
+from obelisk_ops.supervise.observing import Parts, observe
 from obelisk_ops.supervise.ownership import Occupant, Owner
 from obelisk_ops.supervise.runner import Member, Runner
 from obelisk_ops.supervise.seat import Seat
 from obelisk_ops.supervise.sidecar import Sidecar
 from obelisk_ops.supervise.surgery import Found, Surgery
-from obelisk_ops.supervise.surroundings import Surveyor, surroundings
+from obelisk_ops.supervise.surroundings import Surveyor
 from obelisk_ops.supervise.tenure import Tenure
 from obelisk_ops.supervise.tracker import Tracker
 from obelisk_ops.supervise.vista import Vista
+from obelisk_ops.supervise.whereabouts import Whereabouts
 
 #: Between two looks whether anything has changed.
 TICK_MS = 500
@@ -58,7 +59,7 @@ class Keeper:
         self.name, self.path = name, path
         self.health = Health(state=State.STARTING)
         self.tracker: Tracker | None = None
-        self.since_ms = self.looked_ms = self.due_ms = fleet.clock.elapsed_ms()
+        self.looked_ms = self.due_ms = fleet.clock.elapsed_ms()
         self._fleet = fleet
         self._keys = ReplicaKeys(prefix=fleet.replica.prefix, name=name)
         self._sidecar = Sidecar(path)
@@ -70,12 +71,14 @@ class Keeper:
         self._wake = asyncio.Event()
         news = self._wake.set
         self._tenure = Tenure(name, path, sidecar=self._sidecar, fleet=fleet, on_news=news)
-        self._seat = Seat(name, runner, news)
+        self._seat = Seat(name, runner, fleet.clock, news)
         self._surveyor = Surveyor(path, fleet.clock)
         self.doubts = Doubts(name, path, sidecar=self._sidecar, fleet=fleet, on_news=news)
-        self._inode: int | None = None
-        self._was_there = False
-        self._idle_ms: int | None = None
+        self._file = Whereabouts(path, fleet.clock)
+        self._parts = Parts(
+            file=self._file, tenure=self._tenure, seat=self._seat, doubts=self.doubts,
+            surveyor=self._surveyor, fleet=fleet,
+        )  # fmt: skip
         self.is_retired = False
         self._problem: Problem | None = None
 
@@ -139,6 +142,16 @@ class Keeper:
     def is_at_rest(self) -> bool:
         """Tell whether it was retired and nothing of it runs any more."""
         return self.is_retired and self.process is None
+
+    @property
+    def is_of_nothing(self) -> bool:
+        """Tell whether its file is gone, and neither was a database nor has a past as one."""
+        return self._file.is_of_nothing and not self._sidecar.folder.exists()
+
+    @property
+    def since_ms(self) -> int:
+        """Since when it looks after the file that is there, by ``Clock.elapsed_ms``."""
+        return self._file.since_ms
 
     async def run(self) -> None:
         """Look, decide and act whenever it is woken, until cancelled."""
@@ -212,15 +225,11 @@ class Keeper:
         self._seat.part()
 
     def _look_at_file(self) -> None:
-        inode = identity.inode_of(self.path)
-        if inode == self._inode:
+        change = self._file.look()
+        if change is None:
             return
-        if self._inode is not None:
-            what = "the file is gone" if inode is None else "another file is in its place"
-            self._fleet.log.warning("file_changed", database=self.name, what=what)
-        self._inode = inode
-        self._was_there = self._was_there or inode is not None
-        self.since_ms = self._fleet.clock.elapsed_ms()
+        if change:
+            self._fleet.log.warning("file_changed", database=self.name, what=change)
         self._tenure.end()
         self._drop_tracker()
 
@@ -241,9 +250,9 @@ class Keeper:
             )
             wake_owner(self.path)  # it may wait for somebody who looks after its file
         is_free = owner is None and not self.is_retired and not self.process
-        if is_free and self._inode is not None:
+        if is_free and self._file.inode is not None:
             # A process of the file that was here before has to be gone first.
-            self._tenure.seek(self._inode)
+            self._tenure.seek(self._file.inode)
 
     async def _look_at_surgery(self) -> None:
         owner, process, tracker = self.owner, self.process, self.tracker
@@ -284,11 +293,11 @@ class Keeper:
         # Until it is known which epoch the file belongs to, nothing may run for it; and what
         # runs without the right to write is ended without a last sync.
         may_write = self.lease.may_write() and not self._tenure.refusal
-        owner = self.owner if may_write else None
+        owner, inode = self.owner if may_write else None, self._file.inode
         member = Member(
             database=self._replicated(owner) if owner else None,
-            inode=self._inode if owner else None,
-            is_awaited=self._inode is not None and self._tenure.is_hopeful,
+            inode=inode if owner else None,
+            is_awaited=inode is not None and self._tenure.is_hopeful,
         )
         self._seat.want(member)
 
@@ -338,7 +347,8 @@ class Keeper:
 
     def verdict(self) -> Health:
         """Judge anew, as of this moment."""
-        return judge(self._observe(), now_ms=self._fleet.clock.elapsed_ms())
+        seen = observe(self._parts, self.tracker, bug=self._problem)
+        return judge(seen, now_ms=self._fleet.clock.elapsed_ms())
 
     def _judge(self) -> None:
         before, self.health = self.health, self.verdict()
@@ -350,48 +360,3 @@ class Keeper:
             "state", database=self.name, state=self.health.state.value,
             was=before.state.value, detail=self.health.detail,
         )  # fmt: skip
-
-    def _idle_since(self) -> int | None:
-        if self.process is not None:
-            self._idle_ms = None
-        elif self._idle_ms is None:
-            self._idle_ms = self._fleet.clock.elapsed_ms()
-        return self._idle_ms
-
-    def _observe(self) -> Observations:
-        tracker, runner = self.tracker, self._seat.runner
-        local = tracker.local if tracker else None
-        tail = local.tail if local else None
-        own = (
-            self._problem
-            or self._tenure.problem
-            or runner.problem
-            or (tracker.scout.problem if tracker else None)
-        )
-        return Observations(
-            since_ms=self.since_ms,
-            sync_interval_ms=self._fleet.sync_interval_ms,
-            # Asked anew: an answer that says ok must not be older than the loss of the file.
-            has_file=self._inode is not None and self.path.exists(),
-            was_there=self._was_there,
-            refusal=self._tenure.refusal or self.lease.refusal,
-            bucket=self._fleet.bucket.problem,
-            own=own,
-            right=self.lease.problem,
-            may_write=self.lease.may_write(),
-            idle_ms=self._idle_since(),
-            crash=runner.crash if self.owner else None,
-            intruder=self.doubts.intruder(),
-            doubt=self.doubts.problem(),
-            missing=tracker.missing if tracker else None,
-            is_fatal=runner.is_fatal,
-            local_txid=local.txid if local else None,
-            tail_bytes=tail.size if tail else None,
-            waiting=self._tenure.waiting,
-            words=runner.words(self.path),
-            tail_commits=tail.commits if tail else None,
-            replica_txid=tracker.remote.txid if tracker and tracker.remote else None,
-            proven_ms=tracker.proven_ms if tracker else None,
-            oldest_unsent_ms=tracker.oldest_ms if tracker else None,
-            around=surroundings(self._surveyor, tracker, self._fleet),
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.supervise.bucket import Bucket
-from obelisk_ops.supervise.skew import AGREED_MS, may_delete, skew_ms, words_of_skew
+from obelisk_ops.supervise.skew import Permission, decide, skew_ms, words_of_skew
 
 
 class Retention:
@@ -12,7 +12,7 @@ class Retention:
 
     def __init__(self, bucket: Bucket, clock: Clock) -> None:
         self._bucket, self._clock = bucket, clock
-        self._before: bool | None = None
+        self._last: Permission | None = None
 
     @property
     def skew_ms(self) -> int | None:
@@ -23,15 +23,12 @@ class Retention:
     def may_delete(self) -> bool:
         """Look at the clocks, and tell."""
         skew = self.skew_ms
-        decided = may_delete(skew, before=self._before)
+        decided = decide(skew, before=self._last, elapsed_ms=self._clock.elapsed_ms())
         if skew is not None:
-            self._before = decided
-        return decided
+            self._last = decided
+        return decided.is_given
 
     @property
     def words(self) -> str:
         """Why nothing is deleted now; empty if it is."""
-        if self.may_delete():
-            return ""
-        until = f"until they agree within {AGREED_MS // 1000} s"
-        return f"{words_of_skew(self.skew_ms)}: Litestream deletes nothing {until}"
+        return "" if self.may_delete() else words_of_skew(self.skew_ms)

@@ -69,6 +69,7 @@ class Roster:
     def update(self, found: Mapping[str, Path]) -> None:
         """Look after the databases that were *found*; of others, go on with what there is."""
         self._see_off()
+        self._forget_strays(found)
         self._is_waiting = False
         names = found.keys() | self.keepers.keys()
         present = {name: keeper.group for name, keeper in self.keepers.items()}
@@ -81,6 +82,14 @@ class Roster:
         for name, path in found.items():
             if name not in self.keepers and path not in busy and not self._is_held(path):
                 self._add(name, path, groups[name])
+
+    def _forget_strays(self, found: Mapping[str, Path]) -> None:
+        """Stop looking after what was never a database, and is not there any more."""
+        others = self.keepers.keys() - found.keys()
+        strays = [name for name in others if self.keepers[name].is_of_nothing]
+        for name in strays:
+            self.fleet.log.info("never_a_database", database=name, what="the file is gone")
+        self.retire(strays)
 
     def _provide_files(self, groups: Iterable[str]) -> None:
         files = self.fleet.files

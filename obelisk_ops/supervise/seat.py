@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from obelisk_ops.core.clock import Clock
 from obelisk_ops.supervise.child import Litestream
 from obelisk_ops.supervise.runner import Member, Runner
 
@@ -19,8 +20,12 @@ class Seat:
         runner: The runner that serves it now.
     """
 
-    def __init__(self, database: str, runner: Runner, on_news: Callable[[], None]) -> None:
+    def __init__(
+        self, database: str, runner: Runner, clock: Clock, on_news: Callable[[], None]
+    ) -> None:
         self.runner = runner
+        self._clock = clock
+        self._idle_ms: int | None = None
         self._database, self._on_news = database, on_news
         self._next: Runner | None = None
         runner.join(database, on_news)
@@ -34,6 +39,14 @@ class Seat:
     def process(self) -> Litestream | None:
         """The process that has the file open; None if none does."""
         return self.runner.process_of(self._database)
+
+    def idle_since_ms(self) -> int | None:
+        """Return since when it is seen that no process has the file open; None if one has."""
+        if self.process is not None:
+            self._idle_ms = None
+        elif self._idle_ms is None:
+            self._idle_ms = self._clock.elapsed_ms()
+        return self._idle_ms
 
     def move(self, runner: Runner) -> None:
         """Change to another group, as soon as nothing holds the file."""

@@ -16,6 +16,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -152,19 +153,39 @@ class Sidecar:
             DatabaseLocked: Another supervisor has it.
             StorageUnavailable: The folder cannot be written.
         """
-        private_folder(self.folder)
         return Lock(self.folder / "supervisor.lock", f"the database {self.folder.name[1:-8]}")
+
+    def remove_blank(self, lock: Lock) -> None:
+        """Remove the folder, while *lock* keeps others out, if it holds nothing else."""
+        with suppress(OSError):
+            if os.listdir(self.folder) == [lock.path.name]:  # noqa: PTH208 - no Path is needed
+                lock.path.unlink()
+                self.folder.rmdir()
 
 
 class Lock:
-    """A file lock that the system releases when this process ends, however it ends."""
+    """
+    A file lock that the system releases when this process ends, however it ends.
+
+    Attributes:
+        path: The file.
+    """
 
     def __init__(self, path: Path, what: str) -> None:
-        self._path = path
+        self.path = path
+        self._take(what)
+        while not self.is_current():  # who had it has removed the file before it was locked
+            os.close(self._fd)
+            self._take(what)
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def _take(self, what: str) -> None:
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            private_folder(self.path.parent)
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise _storage(path, error) from None
+            raise _storage(self.path, error) from None
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -172,20 +193,18 @@ class Lock:
             os.close(self._fd)
             raise DatabaseLocked(
                 f"another supervisor (pid {holder}) looks after {what}",
-                hint=f"stop it: {process.way_to_stop(holder)}; the lock is {path}",
+                hint=f"stop it: {process.way_to_stop(holder)}; the lock is {self.path}",
             ) from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def is_current(self) -> bool:
         """Tell whether the file that is locked is still the one at its path."""
         try:
-            return os.fstat(self._fd).st_ino == self._path.stat().st_ino
+            return os.fstat(self._fd).st_ino == self.path.stat().st_ino
         except OSError:
             return False
 
     def release(self) -> None:
-        """Give the right back. The file stays: removing it would let two hold it."""
+        """Give the right back; the file stays."""
         os.close(self._fd)
 
 

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 #: What is deleted a minute early was to be kept for ten, or for days.
 LIMIT_MS = 60_000
-#: Once they have disagreed: a clock that wavers around the limit restarts nothing.
+#: Once they have disagreed: so close for so long. To begin to delete again is never urgent,
+#: and each change of it starts Litestream anew; a clock that swings does that seldom.
 AGREED_MS = 30_000
+SETTLED_MS = 5 * 60_000
 #: The time in an answer is cut to the second.
 _CUT_MS = 999
 
@@ -59,22 +61,49 @@ def skew_ms(time: Time | None, *, now_ms: int, elapsed_ms: int) -> int | None:
     return max(here_ms - time.most_ms, 0) + min(here_ms - time.least_ms, 0)
 
 
-def may_delete(skew: int | None, *, before: bool | None) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permission:
     """
-    Tell whether Litestream may delete what is old enough by the clock of this machine.
+    What was decided last.
+
+    Attributes:
+        is_given: Whether Litestream may delete what is old enough by the clock of this machine.
+        agreed_ms: If not: since when the clocks agree, by ``Clock.elapsed_ms``; None if they
+            do not.
+    """
+
+    is_given: bool
+    agreed_ms: int | None = None
+
+
+def decide(skew: int | None, *, before: Permission | None, elapsed_ms: int) -> Permission:
+    """
+    Decide whether Litestream may delete: it is forbidden at once, and allowed again slowly.
 
     Args:
         skew: See ``skew_ms``.
-        before: What was decided last; None at first.
+        before: What was decided last; None as long as the bucket had not told its time.
+        elapsed_ms: ``Clock.elapsed_ms`` now.
     """
     if skew is None:
-        return False
-    return abs(skew) <= (AGREED_MS if before is False else LIMIT_MS)
+        return Permission(is_given=False)
+    if before is None or before.is_given:
+        return Permission(is_given=abs(skew) <= LIMIT_MS)
+    if abs(skew) > AGREED_MS:
+        return Permission(is_given=False)
+    since_ms = elapsed_ms if before.agreed_ms is None else before.agreed_ms
+    if elapsed_ms - since_ms >= SETTLED_MS:
+        return Permission(is_given=True)
+    return Permission(is_given=False, agreed_ms=since_ms)
 
 
 def words_of_skew(skew: int | None) -> str:
-    """Say what is wrong with the clock."""
+    """Say why it may not delete, and until when."""
     if skew is None:
-        return "the bucket does not tell its time"
-    side = "ahead of" if skew > 0 else "behind"
-    return f"this machine's clock is {abs(skew) / 1000:.0f} s {side} the bucket's"
+        return "the bucket does not tell its time: Litestream deletes nothing until it does"
+    what = "clock differed from the bucket's a moment ago"
+    if abs(skew) > AGREED_MS:
+        side = "ahead of" if skew > 0 else "behind"
+        what = f"clock is {abs(skew) / 1000:.0f} s {side} the bucket's"
+    until = f"agree within {AGREED_MS // 1000} s, for {SETTLED_MS // 60_000} min"
+    return f"this machine's {what}: Litestream deletes nothing until they {until}"

@@ -190,10 +190,11 @@ class Takeover:
             TargetExists, StaleSidecar: Something is at the target, or beside it.
             DatabaseLocked: A supervisor of this machine looks after the target.
             Fenced: Others took it at the same time.
-            OpsError: See ``service.restore`` and ``settle``.
+            OpsError: See ``foresee``, ``service.restore`` and ``settle``.
         """
         left = left_behind(self._name, self._target)
         look(self._source)  # first: where there is nothing to take, no lease is needed
+        foresee(self._source, wish, self._target, clock=self._clock, left=left)
         sidecar = Sidecar(self._target)
         lock = sidecar.lock()
         try:
@@ -207,6 +208,7 @@ class Takeover:
                 restored = self._restore(wish, progress, ours, left)
                 owner = self._open(loop, ours, sidecar)
         finally:
+            sidecar.remove_blank(lock)  # of one that failed
             lock.release()
         return Taken(was=was, ended=ended, waited_s=waited_s, restored=restored, owner=owner)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,11 @@ HURRY: dict[str, Any] = {
     "sync_interval": "100ms", "list_interval": "1s", "levels": ["1s"],
     "l0": {"retention": "1s", "check": "1s"},
 }  # fmt: skip
+#: A supervisor that believes in clocks sooner than within minutes.
+HASTY = (
+    "from obelisk_ops.supervise import skew; skew.SETTLED_MS = 1_000; "
+    "from obelisk_ops.cli import main; main()"
+)
 #: Less than what a server refuses: Litestream signs by the time that it is told.
 OFF_S = 600
 
@@ -122,7 +128,7 @@ def test_nothing_is_deleted_until_the_clocks_agree(
 ) -> None:
     """Decided before the first process, and again whenever it changes; no commit is lost."""
     with scene.proxy.fault(Skewed(off_s)):
-        scene.supervised.start()
+        scene.supervised.start(program=[sys.executable, "-c", HASTY])
         pid = scene.until(None, is_held=True)
         scene.write_for(compactions=2)
         assert scene.deletions == 0

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 #: The root, twice; the lease, the claim; the copy; Litestream's folder, two notes; the marker,
 #: the notes again; the end of the lease.
 _STEPS_MIN = 8
-#: Behind the restore: that is where a second try finds a copy. Renewals come on top.
+#: Behind the restore: that is where a second try finds a copy.
 _COPIED, _OPENED = 6, 10
 
 

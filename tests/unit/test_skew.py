@@ -8,8 +8,10 @@ from obelisk_ops.objectstore.hearing import HEARD, Heard, hear, hear_answer
 from obelisk_ops.supervise.skew import (
     AGREED_MS,
     LIMIT_MS,
+    SETTLED_MS,
+    Permission,
     Time,
-    may_delete,
+    decide,
     skew_ms,
     time_of,
     words_of_skew,
@@ -17,6 +19,14 @@ from obelisk_ops.supervise.skew import (
 
 #: Asked when 5,000 ms had passed here and answered at 5,200, with the second 1,000,000 ms.
 TIME = time_of(1_000_000, began_ms=5_000, ended_ms=5_200)
+#: When what is decided is asked about.
+NOW_MS = 1_000_000
+UNTIL = ": Litestream deletes nothing until they agree within 30 s, for 5 min"
+
+
+def agreed(ago_ms: int) -> Permission:
+    """Return that it is not given yet, where the clocks agree since so long."""
+    return Permission(is_given=False, agreed_ms=NOW_MS - ago_ms)
 
 
 @pytest.mark.parametrize(
@@ -40,34 +50,56 @@ def test_a_bucket_that_has_not_told_its_time() -> None:
     assert Time(least_ms=994_800, most_ms=995_999) == TIME
 
 
+GIVEN, TAKEN = Permission(is_given=True), Permission(is_given=False)
+
+
 @pytest.mark.parametrize(
-    ("skew", "before", "allowed"),
+    ("skew", "before", "decided"),
     [
-        pytest.param(None, None, False, id="not known"),
-        pytest.param(None, True, False, id="not known any more"),
-        pytest.param(0, None, True, id="they agree"),
-        pytest.param(LIMIT_MS, None, True, id="nearly"),
-        pytest.param(LIMIT_MS + 1, None, False, id="ahead: too much would go"),
-        pytest.param(-LIMIT_MS - 1, None, False, id="behind: it could be set any moment"),
-        pytest.param(LIMIT_MS, True, True, id="not yet too much"),
-        pytest.param(LIMIT_MS + 1, True, False, id="too much now"),
-        pytest.param(LIMIT_MS, False, False, id="it wavers: nothing is restarted"),
-        pytest.param(-AGREED_MS - 1, False, False, id="not yet enough"),
-        pytest.param(AGREED_MS, False, True, id="they agree again"),
+        pytest.param(None, None, TAKEN, id="not known"),
+        pytest.param(None, GIVEN, TAKEN, id="not known any more"),
+        pytest.param(0, None, GIVEN, id="they agree"),
+        pytest.param(LIMIT_MS, None, GIVEN, id="nearly"),
+        pytest.param(LIMIT_MS + 1, None, TAKEN, id="ahead: too much would go"),
+        pytest.param(-LIMIT_MS - 1, None, TAKEN, id="behind: it could be set any moment"),
+        pytest.param(LIMIT_MS, GIVEN, GIVEN, id="not yet too much"),
+        pytest.param(LIMIT_MS + 1, GIVEN, TAKEN, id="too much now: at once"),
+        pytest.param(LIMIT_MS, TAKEN, TAKEN, id="it wavers: nothing is restarted"),
+        pytest.param(-AGREED_MS - 1, TAKEN, TAKEN, id="not yet enough"),
+        pytest.param(AGREED_MS, TAKEN, agreed(0), id="they begin to agree"),
+        pytest.param(0, agreed(SETTLED_MS - 1), agreed(SETTLED_MS - 1), id="not for long"),
+        pytest.param(0, agreed(SETTLED_MS), GIVEN, id="for long enough"),
+        pytest.param(AGREED_MS + 1, agreed(SETTLED_MS), TAKEN, id="not any more: anew"),
     ],
 )
 def test_whether_anything_may_be_deleted(
-    skew: int | None, *, before: bool | None, allowed: bool
+    skew: int | None, before: Permission | None, decided: Permission
 ) -> None:
-    assert may_delete(skew, before=before) is allowed
+    assert decide(skew, before=before, elapsed_ms=NOW_MS) == decided
+
+
+def test_a_clock_that_swings_at_the_limit_starts_litestream_anew_once_in_a_while() -> None:
+    """For an hour it is well for four minutes, and wrong for one second; then it is mended."""
+    permission, changes, held_s = GIVEN, 0, 0
+    for second in range(7200):
+        skew = LIMIT_MS + 1 if second < 3600 and second % 241 == 240 else 0
+        before = permission
+        permission = decide(skew, before=before, elapsed_ms=second * 1000)
+        changes += permission.is_given is not before.is_given
+        held_s += not permission.is_given
+
+    assert changes == 2, "forbidden once, and allowed once"
+    assert permission.is_given
+    assert held_s < 3600 + SETTLED_MS / 1000
 
 
 @pytest.mark.parametrize(
     ("skew", "words"),
     [
-        (None, "the bucket does not tell its time"),
-        (108_000_000, "this machine's clock is 108000 s ahead of the bucket's"),
-        (-61_400, "this machine's clock is 61 s behind the bucket's"),
+        (None, "the bucket does not tell its time: Litestream deletes nothing until it does"),
+        (108_000_000, f"this machine's clock is 108000 s ahead of the bucket's{UNTIL}"),
+        (-61_400, f"this machine's clock is 61 s behind the bucket's{UNTIL}"),
+        (0, f"this machine's clock differed from the bucket's a moment ago{UNTIL}"),
     ],
 )
 def test_the_words(skew: int | None, words: str) -> None:

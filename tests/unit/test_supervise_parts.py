@@ -17,7 +17,6 @@ import pytest
 from obelisk_ops.errors import (
     BucketMissing,
     CredentialsError,
-    DatabaseLocked,
     ObjectNotFound,
     OpsError,
     S3Unavailable,
@@ -266,27 +265,6 @@ def test_a_note_that_cannot_be_read_is_no_note(tmp_path: Path, content: bytes) -
 
     assert sidecar.owner() is None
     assert sidecar.restored() is None
-
-
-def test_only_one_looks_after_a_database(tmp_path: Path) -> None:
-    lock = Sidecar(tmp_path / "a.db").lock()
-
-    with pytest.raises(DatabaseLocked, match=r"pid \d+\) looks after the database a\.db"):
-        Sidecar(tmp_path / "a.db").lock()
-
-    lock.release()
-    Sidecar(tmp_path / "a.db").lock().release()
-
-
-def test_a_lock_whose_file_was_removed_is_no_longer_the_lock(tmp_path: Path) -> None:
-    sidecar = Sidecar(tmp_path / "a.db")
-    lock = sidecar.lock()
-    assert lock.is_current()
-
-    (sidecar.folder / "supervisor.lock").unlink()
-
-    assert not lock.is_current()
-    lock.release()
 
 
 def test_a_secret_does_not_reach_the_log() -> None:
