@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -220,3 +220,15 @@ class Supervised:
 def is_safe(row: Row) -> bool:
     """Tell whether everything is proven to be in the bucket."""
     return row.state == "ok" and row.unsent_transactions == 0 and bool(row.replica_txid)
+
+
+@contextmanager
+def stopped(*pids: int) -> Iterator[None]:
+    """Let processes stand still for a while."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in reversed(pids):
+            os.kill(pid, signal.SIGCONT)

@@ -269,12 +269,12 @@ class Keeper:
         if found is not None:
             self._fleet.log.warning("file_changed", database=self.name, what=found.value)
             self._surgery.forget()
-        if found is Found.CHANGED:
-            self._sidecar.write_suspect(self._surgery.trusted_txid)
-        elif found is Found.FORGOTTEN:
+        if found is Found.FORGOTTEN:
             # Started anew, it takes its position from the bucket and begins with a snapshot.
             self._seat.runner.halt()
             self._sidecar.mark_meta(owner)
+        elif found is not None:
+            self._sidecar.write_suspect(self._surgery.trusted_txid)
 
     def _look_at_doubts(self) -> None:
         owner = self.owner

@@ -7,8 +7,9 @@ from where it was, and what it ships then is not what the file holds.
 
 While a process has a database open, three things hold: log and index stay the files they
 are; the database file is written by checkpoints alone, and each counts in the index what it
-is about to write and what it has written; Litestream's folder stays where it is. What breaks
-one of them was not SQLite. It may be harmless (``touch``); then an epoch was opened in vain.
+is about to write and what it has written; Litestream's folder stays where it is, and holds the
+newest file that it wrote. What breaks one of them was neither SQLite nor Litestream. It may be
+harmless (``touch``); then an epoch was opened in vain.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from obelisk_ops.litestream.local import level0_folder
+from obelisk_ops.litestream.local import level0_file, level0_folder, newest_txid
 
 #: Of the index: the salts of the log; frames that are in the file, frames that were to be.
 _INDEX = struct.Struct("=32x8s56xI28xI")
@@ -29,6 +30,7 @@ class Found(StrEnum):
     """What was done to a database."""
 
     CHANGED = "it was changed by something else than SQLite"
+    SET_BACK = "it was set back to an older state, and Litestream's own files with it"
     FORGOTTEN = "Litestream's own files are gone"
 
 
@@ -84,7 +86,7 @@ class Surgery:
 
     @property
     def trusted_txid(self) -> int:
-        """The last transaction that was captured before anything was done."""
+        """The last transaction that was captured before, and that the file may descend from."""
         return self._trusted
 
     def look(self, meta: Path, *, pid: int, txid: int) -> Found | None:
@@ -100,14 +102,22 @@ class Surgery:
         before = self._trace if pid == self._pid else None
         if now is None:
             return None
-        found = compare(before, now) if before else None
-        if found is None and now.meta is None and txid:
-            # What it has captured lay in there, also if it was gone before the first look.
-            found = Found.FORGOTTEN
+        found = (compare(before, now) if before else None) or self._missed(meta, txid)
         if found is None:
             # What appeared since belongs to it; what is gone for a moment is not forgotten.
             self._trace, self._pid, self._trusted = now, pid, txid
         return found
+
+    def _missed(self, meta: Path, txid: int) -> Found | None:
+        # What it has captured lies in there, and of that never the newest is removed. It goes
+        # by its memory: also if all files were exchanged together, it says that it is there.
+        if not txid or level0_file(meta, txid).exists():
+            return None
+        newest = newest_txid(meta)
+        if newest >= txid:
+            return None
+        self._trusted = min(self._trusted, newest) if self._trusted else newest
+        return Found.SET_BACK if newest else Found.FORGOTTEN
 
     def forget(self) -> None:
         """Begin anew: no process has the database open."""

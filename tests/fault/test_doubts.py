@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sqlite3
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -27,7 +24,7 @@ from obelisk_ops.storage.sqlite.recovery import find_overlooked_commit
 from obelisk_ops.supervise.doubts import Doubts
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.sidecar import Sidecar
-from tests.supervised import PROGRAM, Supervised
+from tests.supervised import PROGRAM, Supervised, stopped
 from tests.support import wait_until
 
 pytestmark = pytest.mark.xdist_group("supervise-outage")
@@ -184,15 +181,6 @@ def test_a_commit_that_was_shipped_and_overwritten_ends_the_epoch(
 
     assert (row.epoch, status) == (2, 0), said
     assert rows_of(copy) == rows_of(source)
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def salts_of(log: Path) -> bytes:

@@ -12,9 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.replica.epochs import Parent, read_epochs
+from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.settings import ReplicaSettings
 from obelisk_ops.supervise.sidecar import Sidecar
-from tests.supervised import PROGRAM, Plain, Supervised
+from obelisk_ops.supervise.surgery import Found
+from tests.supervised import PROGRAM, Plain, Supervised, stopped
 from tests.support import wait_until
 
 pytestmark = pytest.mark.xdist_group("supervise-outage")
@@ -121,6 +125,58 @@ def test_a_file_that_is_set_back_while_it_is_supervised_gets_an_epoch_of_its_own
     assert supervised.stop()[0] == 0
     assert len(rows_of(database.path)) == 3
     assert_restored(supervised, "a", database.path)
+
+
+@pytest.mark.fault(32)
+def test_a_file_that_is_set_back_with_all_that_is_beside_it_gets_an_epoch_of_its_own(
+    supervised: Supervised, replica: ReplicaSettings, store: ObjectStore
+) -> None:
+    """File, log, index and Litestream's folder: nothing on the disk contradicts anything."""
+    database = supervised.database("a")
+    database.write(5)
+    supervised.start()
+    common = supervised.until_safe("a").replica_txid or 0
+    meta, older = Sidecar(database.path).meta(1), supervised.folder / "older"
+    there = [database.path, *map(Path, (f"{database.path}-wal", f"{database.path}-shm")), meta]
+    for place in there:
+        lay_over(place, older / place.name)
+    database.write(4)
+    supervised.until("a", lambda row: (row.replica_txid or 0) > common, 10, "shipped")
+    supervised.until_safe("a")
+    database.close()
+
+    with stopped(supervised.pid, supervised.litestreams["a"]):  # nobody sees the half of it
+        for place in there:
+            lay_over(older / place.name, place)
+    supervised.until("a", lambda row: row.epoch == 2, 15, "an epoch of its own")
+    Plain(database.path).close()
+    supervised.until_safe("a", 20)
+
+    assert supervised.stop()[0] == 0
+    said = [line["what"] for line in supervised.logged("file_changed")]
+    assert said == [Found.SET_BACK.value]
+    _, second = read_epochs(store, ReplicaKeys(prefix=replica.prefix, name="a"))
+    assert second.parent == Parent(epoch=1, txid=common)
+    assert len(rows_of(database.path)) == 5
+    assert_restored(supervised, "a", database.path)
+
+
+def lay_over(source: Path, target: Path) -> None:
+    """Copy a file or a folder over another, in place, as ``rsync -a --delete`` does."""
+    if source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        names = {found.name for found in source.iterdir()}
+        for stranger in (found for found in target.iterdir() if found.name not in names):
+            stranger.unlink()
+        for found in source.iterdir():
+            lay_over(found, target / found.name)
+    elif not source.is_socket():
+        target.parent.mkdir(exist_ok=True)
+        content = source.read_bytes()
+        with target.open("r+b" if target.exists() else "wb") as file:
+            file.write(content)
+            file.truncate()
+        shutil.copystat(source, target)
 
 
 @pytest.mark.fault(32)

@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from obelisk_ops.litestream.local import level0_folder
+from obelisk_ops.litestream.local import level0_file, level0_folder
 from obelisk_ops.supervise.surgery import Found, Surgery, Trace, compare, trace_of
 
 S = b"saltsalt"
@@ -58,7 +58,7 @@ def test_what_was_done(before: Trace, now: Trace, found: Found | None) -> None:
 def test_sqlite_itself_is_always_explained(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     surgery = Surgery(path)
-    level0_folder(tmp_path).mkdir(parents=True)
+    has_captured(tmp_path, 3, 4, 5)
     with closing(apsw.Connection(str(path))) as connection:
         for statement in (
             "PRAGMA journal_mode = WAL",
@@ -96,3 +96,32 @@ def test_what_is_gone_before_the_first_look_is_missed(tmp_path: Path) -> None:
 
     assert surgery.look(tmp_path, pid=1, txid=0) is None, "nothing was captured yet"
     assert surgery.look(tmp_path, pid=1, txid=3) is Found.FORGOTTEN
+
+
+@pytest.mark.parametrize(
+    ("here", "found", "trusted"),
+    [
+        pytest.param([3, 4], None, 4, id="nothing"),
+        pytest.param([4], None, 4, id="older ones are removed in time"),
+        pytest.param([4, 5], None, 4, id="it has gone on since it was asked"),
+        pytest.param([2, 3], Found.SET_BACK, 3, id="the newest is gone, older ones are there"),
+        pytest.param([], Found.FORGOTTEN, 0, id="none is there"),
+    ],
+)
+def test_litestream_says_that_it_has_what_is_not_there(
+    tmp_path: Path, here: list[int], found: Found | None, trusted: int
+) -> None:
+    path = tmp_path / "a.db"
+    path.touch()
+    surgery = Surgery(path)
+    has_captured(tmp_path, *here)
+
+    assert surgery.look(tmp_path, pid=1, txid=4) is found
+    assert surgery.trusted_txid == trusted
+
+
+def has_captured(meta: Path, *txids: int) -> None:
+    """Leave files as Litestream does."""
+    level0_folder(meta).mkdir(parents=True)
+    for txid in txids:
+        level0_file(meta, txid).touch()
