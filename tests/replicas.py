@@ -61,9 +61,12 @@ class ReplicatedDatabase:
 
     def ship(self, *flags: str) -> None:
         """Replicate everything, and return when it is in the bucket."""
-        argv = [*self._command(), "-once", *flags]
-        done = process.run(argv, env=self.environment, timeout_s=120)
-        assert done.returncode == 0, done.stdout + done.stderr
+        self._run(*self._command("replicate"), "-once", *flags)
+
+    def restored(self, target: Path) -> Path:
+        """Restore the newest state of the present epoch by Litestream alone."""
+        self._run(*self._command("restore"), "-o", target, self.path)
+        return target
 
     @contextmanager
     def replicating(
@@ -79,7 +82,7 @@ class ReplicatedDatabase:
         database = cast("list[dict[str, object]]", settings["dbs"])[0]
         database["monitor-interval"] = "100ms"
         self._config.write_text(yaml.safe_dump(settings))
-        child = process.spawn(self._command(), env=self.environment)
+        child = process.spawn(self._command("replicate"), env=self.environment)
         try:
             yield
         finally:
@@ -109,10 +112,14 @@ class ReplicatedDatabase:
         """Close the database, as its application would."""
         self.connection.close()
 
-    def _command(self) -> list[str | Path]:
+    def _run(self, *argv: str | Path) -> None:
+        done = process.run(argv, env=self.environment, timeout_s=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def _command(self, command: str) -> list[str | Path]:
         program = find_program("litestream")
         assert program is not None
-        return [program, "replicate", "-config", self._config, "-no-expand-env"]
+        return [program, command, "-config", self._config, "-no-expand-env"]
 
     def _settings(self) -> dict[str, object]:
         target = {
