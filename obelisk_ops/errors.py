@@ -7,6 +7,7 @@ Every error this package raises on purpose.
     │   ├── InvalidWhen                 invalid_when         2
     │   ├── FunctionNotFound            function_not_found   2
     │   ├── WorkflowMisuse              workflow_misuse      2   a call in the wrong place
+    │   ├── ForeignDatabase             foreign_database     2   of another program
     │   ├── CommandNotExecutable        command_not_executable 126   as a shell says it
     │   └── CommandNotFound             command_not_found    127
     ├── ConfigError                     config               3
@@ -108,6 +109,10 @@ class FunctionNotFound(UsageError, code="function_not_found"):
 
 class WorkflowMisuse(UsageError, code="workflow_misuse"):
     """A call that is not possible in this place; the message names the right one."""
+
+
+class ForeignDatabase(UsageError, code="foreign_database"):
+    """An SQLite database of another program is named where one of workflows is needed."""
 
 
 class CommandNotExecutable(UsageError, code="command_not_executable", exit_status=126):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sqlite3
 import stat
@@ -44,6 +45,9 @@ _NETWORK = frozenset({
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph", "glusterfs", "lustre",
     "fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "fuse.glusterfs", "davfs",
 })  # fmt: skip
+
+#: So many files are named.
+_NAMED = 20
 
 #: Litestream begins with a copy of the whole database beside it.
 _SPARE_BYTES = 64 * 1024 * 1024
@@ -113,8 +117,9 @@ def permissions(site: Site) -> Told:
     loose = [path for path in _files(site) if stat.S_IMODE(path.stat().st_mode) & 0o007]
     if loose:
         return warn(
-            f"every user may read or write {counted(len(loose), 'database')}: {loose[0]}",
-            "should others read them? chmod o-rwx",
+            f"every user may read or write {counted(len(loose), 'database')}: "
+            f"{', '.join(map(str, loose[:_NAMED]))}{_rest(len(loose))}",
+            f"should others read them? chmod o-rwx {shlex.join(map(str, loose[:_NAMED]))}",
         )
     return ok(f"{site.settings.state_dir} is private, databases and their folders writable")
 
@@ -163,6 +168,10 @@ def retention(site: Site) -> Told:
         f"the last {format_duration(made.l0_retention_s)}, before that to "
         f"{format_duration(max(made.levels_s[0], sync_s))}"
     )
+
+
+def _rest(count: int) -> str:
+    return f" and {count - _NAMED} more" if count > _NAMED else ""
 
 
 def _files(site: Site) -> list[Path]:

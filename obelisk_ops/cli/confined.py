@@ -15,7 +15,7 @@ import click
 
 from obelisk_ops.cli.databases import allow, is_backup, usual_limit_s
 from obelisk_ops.cli.endings import status_of
-from obelisk_ops.cli.options import duration_option, size_option
+from obelisk_ops.cli.options import size_option, span_option
 from obelisk_ops.inspect.apart import in_words
 from obelisk_ops.inspect.opening import too_much_memory
 from obelisk_ops.objectstore import import_reader
@@ -28,7 +28,7 @@ _MEMORY: Final = "2GiB"
 _READS: Final = 2
 _OPTIONS: Final = (
     click.option(
-        "--within", callback=duration_option, metavar="DURATION",
+        "--within", callback=span_option, metavar="DURATION",
         help="How long reading may take.  [default: 1m; 10m of a backup in place]",
     ),
     click.option(

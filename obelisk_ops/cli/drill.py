@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
 from obelisk_ops.cli import stdout
-from obelisk_ops.cli.options import duration_option
+from obelisk_ops.cli.options import span_option
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.restore import terminated_like_interrupted
 from obelisk_ops.core.clock import iso
@@ -50,8 +50,9 @@ _CAUSES = (Fenced, CredentialsError, ClockError, Unavailable)
     help="Take the same random points as a drill before.",
 )  # fmt: skip
 @click.option(
-    "--within", "limit_s", callback=duration_option, metavar="DURATION",
-    help="How long each may take; else drill.timeout of the configuration.",
+    "--within", "limit_s", callback=span_option, metavar="DURATION",
+    help="How long the drill of each backup may take, as in 10m; else drill.timeout of the "
+    "configuration.",
 )  # fmt: skip
 @json_option
 @click.pass_obj

@@ -20,7 +20,7 @@ from obelisk_ops.cli import (
     execution_report,
 )
 from obelisk_ops.cli.databases import is_backup
-from obelisk_ops.cli.output import json_option, note, print_json, print_table
+from obelisk_ops.cli.output import json_option, print_json, print_table
 from obelisk_ops.cli.owner import surroundings
 from obelisk_ops.cli.prune import prune
 from obelisk_ops.cli.reading import (
@@ -28,6 +28,7 @@ from obelisk_ops.cli.reading import (
     id_argument,
     instant,
     moment,
+    note_if_unknown,
     open_reader_of,
     readable_option,
     summary,
@@ -38,7 +39,7 @@ from obelisk_ops.core.fold import CallStory, Story, fold
 from obelisk_ops.core.ports import Beat, ExecutionFilter, LogReader, State
 from obelisk_ops.core.values import to_json
 from obelisk_ops.core.why import DETAILS_MAX, Reason, Situation, explain
-from obelisk_ops.core.words import harmless, meant, shorten
+from obelisk_ops.core.words import harmless, shorten
 from obelisk_ops.durable.handle import ending, outcome
 from obelisk_ops.durable.supervised import prove
 from obelisk_ops.errors import Nondeterminism, NotFinished, UsageError
@@ -101,7 +102,8 @@ def list_(
         rows = reader.executions(ExecutionFilter(since=since_ms, **filters))
         listed = [summary(reader, row) for row in rows]
         if not rows and filters["function"]:
-            _note_functions(reader, filters["function"])
+            newest = reader.executions(ExecutionFilter(limit=_LOOKED_AT))
+            note_if_unknown(filters["function"], {row.function for row in newest})
     if as_json:
         print_json({"executions": listed})
         return
@@ -116,16 +118,6 @@ def list_(
             for e in listed
         ],
     )  # fmt: skip
-
-
-def _note_functions(reader: LogReader, wanted: str) -> None:
-    """Say what there is, where nothing runs a workflow of the name that is wanted."""
-    known = sorted(
-        {row.function for row in reader.executions(ExecutionFilter(limit=_LOOKED_AT))}
-    )
-    if wanted not in known:
-        near = meant(wanted, known)
-        note(f"nothing here runs {wanted}; {near}there are: {', '.join(known) or 'none'}")
 
 
 @execution.command()

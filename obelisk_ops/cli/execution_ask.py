@@ -14,7 +14,7 @@ from obelisk_ops.cli import stdout
 from obelisk_ops.cli.output import json_option, note, print_json
 from obelisk_ops.cli.reading import id_argument
 from obelisk_ops.cli.run import TakesJson, database_option, target_argument
-from obelisk_ops.core import requests
+from obelisk_ops.core import ids, requests
 from obelisk_ops.core.events import Failure
 from obelisk_ops.core.words import meant
 from obelisk_ops.durable.engine import Engine
@@ -50,6 +50,8 @@ def submit(
     Prints one line of JSON: the id, and whether it is new. The request is durable when
     the command returns, also while no worker runs. A database that does not exist is made.
     """
+    if execution_id is not None:
+        ids.checked(execution_id)
     with stdout.for_the_result():
         function = load_workflow(target)
     text = read_json_input(function, list(values))

@@ -11,6 +11,7 @@ import click
 from obelisk_ops.cli.output import json_option, note, print_json
 from obelisk_ops.cli.reading import find, id_argument, open_reader_of, readable_option
 from obelisk_ops.cli.run import database_option
+from obelisk_ops.cli.writing import refuse_backup
 from obelisk_ops.core import bundle, forking, ids
 from obelisk_ops.core.history import History
 from obelisk_ops.core.words import counted
@@ -27,8 +28,10 @@ from obelisk_ops.errors import (
 )
 from obelisk_ops.inspect.histories import family_in, history_in
 from obelisk_ops.storage import as_path
+from obelisk_ops.storage.targets import check_new
 
 _ANSWER_S = 5.0
+_ELSEWHERE = "choose another path"
 
 
 @click.command()
@@ -65,8 +68,10 @@ def fork(  # noqa: PLR0913 - one for each option
     outcome; without one the fork is refused. The original is not touched.
     """
     if target is None:
+        refuse_backup(database, config)
         name = asyncio.run(_fork(as_path(database), execution_id, from_version, new_id))
     else:
+        check_new(target.absolute(), instead=_ELSEWHERE)
         name = forking.default_id(execution_id, from_version) if new_id is None else new_id
         with open_reader_of(config, database) as reader:
             origin = history_in(reader, find(reader, execution_id, database))
@@ -97,8 +102,8 @@ def export(
     The file is a JSON document with one event on a line. It is all that is needed to go
     on elsewhere ('execution import'), and to replay it in tests.
     """
-    if file is not None and file.exists():
-        raise TargetExists(f"{file} exists", hint="choose another file")
+    if file is not None:
+        check_new(file)
     with open_reader_of(config, database) as reader:
         histories = family_in(reader, find(reader, execution_id, database))
     text = bundle.to_json(histories)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -46,11 +47,7 @@ def output(
     with open_reader_of(config, database) as reader:
         row = find(reader, execution_id, database)
         calls, pieces = fold(reader.log(row.key)).calls, reader.outputs(row.key)
-    if n is not None and (n not in calls or calls[n].kind != "activity"):
-        raise NotFound(
-            f"execution {execution_id!r} has no activity call {n}",
-            hint=f"see its calls: obelisk-ops execution show {execution_id} --db DB",
-        )
+    _check(execution_id, calls, n, attempt)
     chosen = [one for one in pieces if n in (None, one.n) and attempt in (None, one.attempt)]
     if as_json:
         shown = [_shape(one, calls.get(one.n)) for one in chosen]
@@ -69,6 +66,38 @@ def output(
 
 
 COMMANDS: Final = (output,)
+
+
+def _check(
+    execution_id: str, calls: dict[int, CallStory], n: int | None, attempt: int | None
+) -> None:
+    """
+    Refuse calls and attempts that there are not.
+
+    Raises:
+        NotFound: There is no such call of an activity, or no such attempt.
+    """
+    attempts = {call.n: call.attempts for call in calls.values() if call.kind == "activity"}
+    if n is not None and n not in attempts:
+        there = ", ".join(map(str, attempts)) or "none"
+        raise NotFound(
+            f"execution {execution_id!r} has no activity call {n}; there are: {there}",
+            hint=f"see its calls: obelisk-ops execution show {shlex.quote(execution_id)} "
+            "--db DB",
+        )
+    highest = max(attempts.values(), default=0) if n is None else attempts[n]
+    if attempt is not None and attempt > highest:
+        whose = f"execution {execution_id!r}" if n is None else f"call {n}"
+        raise NotFound(
+            f"{whose} has no attempt {attempt}; {_attempts(highest)}",
+            hint="leave --attempt out to see all that is on record",
+        )
+
+
+def _attempts(count: int) -> str:
+    if count == 0:
+        return "none has begun"
+    return "there is but one" if count == 1 else f"there are 1 to {count}"
 
 
 def _shape(piece: Output, call: CallStory | None) -> dict[str, Any]:

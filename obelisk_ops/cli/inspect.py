@@ -167,4 +167,4 @@ def _kind(told: dict[str, Any]) -> str:
         return f"{kind}, {size}"
     # Of a backup its point names the epoch; what the engine has noted may be older.
     epoch = "" if told.get("backup") else f", epoch {told['epoch']}"
-    return f"workflow database, schema {told['schema_version']}{epoch}, {size}"
+    return f"workflow database, schema {told['schema_version'] or 'unknown'}{epoch}, {size}"

@@ -50,7 +50,26 @@ def duration_option(
     try:
         return parse_duration(value)
     except ValueError as wrong:
-        raise InvalidInput(f"{param.opts[0]} {value!r}: {wrong}") from None
+        unit = f"for seconds write {value}s; " if value.isdecimal() else ""
+        meaning = getattr(param, "help", None) or "see --help"
+        raise InvalidInput(
+            f"{param.opts[0]} {value!r}: {wrong}", hint=f"{unit}{param.opts[0]} is: {meaning}"
+        ) from None
+
+
+def span_option(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """
+    Return the seconds that an option names, in which something is to be done.
+
+    Raises:
+        InvalidInput: It is no duration, or none at all.
+    """
+    seconds = duration_option(ctx, param, value)
+    if seconds == 0:
+        raise InvalidInput(
+            f"{param.opts[0]} {value}: nothing can be done in no time", hint="write it like 10m"
+        )
+    return seconds
 
 
 def size_option(_ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:

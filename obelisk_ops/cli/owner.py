@@ -24,9 +24,12 @@ def surroundings(database: str, asked: Situation) -> Surroundings:
     if is_backup(database):
         return Surroundings(name=database, is_owned=None, now_ms=now_ms)
     path = Path(database).absolute()
+    barred = tether.barred(path, clock)
     if not beside.is_owned(path):
-        barred = tether.barred(path, clock)
-        return Surroundings(name=database, is_owned=False, now_ms=now_ms, barred=barred)
+        return Surroundings(
+            name=database, is_owned=False, now_ms=now_ms, barred=barred.why,
+            is_lost=barred.is_lost,
+        )  # fmt: skip
     all_of_it = {one.row.key: one for one in family(asked)}
     functions = {one.row.function for one in all_of_it.values()}
     reply = enquire(path, functions, unanswered(asked), all_of_it) or Reply()
@@ -35,5 +38,6 @@ def surroundings(database: str, asked: Situation) -> Surroundings:
     return Surroundings(
         name=database, is_owned=True, now_ms=now_ms, unserved=frozenset(reply.unserved),
         slots={(key, n): why for key, n, why in reply.calls},
-        held=frozenset(reply.held), trouble=reply.trouble,
+        held=frozenset(reply.held), trouble=reply.trouble, barred=barred.why,
+        is_lost=barred.is_lost,
     )  # fmt: skip

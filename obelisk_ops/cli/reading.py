@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,11 +14,12 @@ from click.shell_completion import CompletionItem
 from obelisk_ops.cli import hints
 from obelisk_ops.cli.confined import confined
 from obelisk_ops.cli.databases import readable
+from obelisk_ops.cli.output import note
 from obelisk_ops.core.clock import SystemClock, iso
 from obelisk_ops.core.ports import ExecutionFilter, LogReader, StateRow
-from obelisk_ops.core.when import At, parse
+from obelisk_ops.core.when import parse_time
 from obelisk_ops.core.words import meant
-from obelisk_ops.errors import CorruptDatabase, ExecutionNotFound, InvalidWhen
+from obelisk_ops.errors import CorruptDatabase, ExecutionNotFound
 from obelisk_ops.inspect.apart import read_apart
 from obelisk_ops.process.apart import Limits
 from obelisk_ops.report.model import RestorePoint
@@ -29,6 +30,7 @@ from obelisk_ops.storage.unbegun import WholeReader
 from obelisk_ops.supervise.sidecar import Sidecar
 
 _COMPLETED_MAX = 1000
+_NAMED = 20
 _OFFERED = msgspec.json.Decoder(list[tuple[str, str]])
 _SHELL_WAITS = Limits(time_s=2.0)
 #: What is raised by a row of another form than any that was ever written, or is nested without
@@ -164,6 +166,16 @@ def find(reader: LogReader, execution_id: str, database: str) -> StateRow:
     return row
 
 
+def note_if_unknown(wanted: str, functions: Collection[str]) -> None:
+    """Say which workflows there are, where none that ran has the name that is wanted."""
+    if wanted in functions:
+        return
+    there = sorted(functions)
+    more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
+    named = f"{', '.join(there[:_NAMED]) or 'none'}{more}"
+    note(f"nothing here runs {wanted}; {meant(wanted, there)}there are: {named}")
+
+
 def instant(text: str) -> int:
     """
     Return the moment that *text* names, in UTC milliseconds.
@@ -171,10 +183,7 @@ def instant(text: str) -> int:
     Raises:
         InvalidWhen: It names none.
     """
-    moment = parse(text, SystemClock().now_ms())
-    if not isinstance(moment, At):
-        raise InvalidWhen(f"{text!r} is no moment", hint="write a time, or '2h ago'")
-    return moment.at_ms
+    return parse_time(text, SystemClock().now_ms())
 
 
 def summary(reader: LogReader, row: StateRow) -> dict[str, Any]:

@@ -156,6 +156,8 @@ def add(  # noqa: PLR0913 - options
 
     TARGET is pkg.mod:function or file.py:function; each JSON is one argument.
     """
+    if schedule_id is not None:
+        schedules.checked_id(schedule_id)
     with stdout.for_the_result():
         function = load_workflow(target)
     catch_up = when["catch_up"]

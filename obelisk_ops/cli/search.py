@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from obelisk_ops import settings
 from obelisk_ops.cli.options import not_together
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
-from obelisk_ops.cli.reading import instant, moment
+from obelisk_ops.cli.reading import instant, moment, note_if_unknown
 from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.core.ports import State
 from obelisk_ops.core.words import counted
@@ -135,6 +135,8 @@ def _answer(
         columns, rows = catalogue.ask(sql)
         return columns, [dict(zip(columns, row, strict=True)) for row in rows]
     found = [_row(one) for one in catalogue.find(query)]
+    if not found and query.function is not None:
+        note_if_unknown(query.function, catalogue.functions())
     if query.after is not None and not found and not _exists(catalogue, query.after):
         raise UsageError(f"no execution is {query.after!r}", hint="write BACKUP/ID")
     return ["backup", "execution_id", "function", "state", "result", "created_at",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from obelisk_ops.cli import hints
 from obelisk_ops.errors import OpsError, UsageError
+
+if TYPE_CHECKING:
+    from obelisk_ops.restore.databases import Backup
 
 
 def file_to_write(
@@ -20,35 +24,57 @@ def file_to_write(
     A file of such a name would be made, and hide the backup from commands that read.
 
     Raises:
-        UsageError: It is NAME@WHEN, or the name of a database of the configuration.
+        UsageError: It is NAME@WHEN, a URL, or the name of a database of the configuration.
     """
     hints.remember_database(ctx, param, database)
-    if database is not None and not ctx.resilient_parsing and _is_no_plain_path(database):
-        _refuse_backup(database, ctx.obj)
+    if database is not None and not ctx.resilient_parsing:
+        refuse_backup(database, ctx.obj)
     return database
 
 
 def _is_no_plain_path(database: str) -> bool:
-    # What a backup is takes a while to import; URLs are refused by the storage.
-    is_plain = database.endswith(".db") or "://" in database or not database
-    return not is_plain and not Path(database).exists()
+    # What a backup is takes a while to import; other URLs are refused by the storage.
+    if "://" in database:
+        return database.startswith("s3://")
+    return bool(database) and not database.endswith(".db") and not Path(database).exists()
 
 
-def _refuse_backup(database: str, config: Path | None) -> None:
-    from obelisk_ops import settings  # noqa: PLC0415 - see above
+def refuse_backup(database: str, config: Path | None) -> None:
+    """
+    Refuse to write to a backup.
+
+    Args:
+        database: What ``--db`` names.
+        config: The file of the configuration, if it is named.
+
+    Raises:
+        UsageError: It is one.
+    """
+    if not _is_no_plain_path(database):
+        return
     from obelisk_ops.restore.databases import Backup, parse_database  # noqa: PLC0415
 
     meant = parse_database(database, exists=lambda text: Path(text).exists())
     if not isinstance(meant, Backup):
         return
-    file = None
-    with suppress(OpsError):  # without a configuration there are no names
-        file = settings.expand_databases(settings.load(config)).get(meant.name)
-    if file is None and "@" not in database:
+    instead = _instead(meant, database, config)
+    if not instead:
         return
-    instead = f"its file is {file}" if file else f"write ./{database} for a file of that name"
     raise UsageError(
         f"{database!r} is a backup, which can only be read",
         hint=f"{instead}; to go on in a copy: "
         "obelisk-ops execution fork ID --from-version N --db DB --to PATH",
     )
+
+
+def _instead(meant: Backup, database: str, config: Path | None) -> str:
+    """Return what to name for a file; nothing where none but a file can be meant."""
+    if meant.bucket is not None:
+        return "name a file"
+    from obelisk_ops import settings  # noqa: PLC0415 - see above
+
+    with suppress(OpsError):  # without a configuration there are no names
+        file = settings.expand_databases(settings.load(config)).get(meant.name)
+        if file is not None:
+            return f"its file is {file}"
+    return f"write ./{database} for a file of that name" if "@" in database else ""

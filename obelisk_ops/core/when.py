@@ -23,6 +23,7 @@ _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 _TXID = re.compile(r"(?:e([0-9]{1,9})/)?txid:([0-9A-Za-z]+)")
 _AGO = re.compile(r"(\S+)\s+ago")
 _HINT = "write 2026-11-22T10:00:00Z, '10m ago', '1h30m ago', latest, txid:236 or e0002/txid:236"
+_TIME_HINT = "write 2026-11-22T10:00:00Z, '10m ago' or '1h30m ago'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,27 @@ def parse(text: str, now_ms: int) -> When:
     text = text.strip()
     if text == "latest":
         return Latest()
-    if found := _AGO.fullmatch(text):
-        return At(now_ms - _milliseconds(found.group(1), text))
     if "txid" in text:
         return _parse_txid(text)
-    return At(_parse_iso(text))
+    return At(_parse_time(text, now_ms, _HINT))
+
+
+def parse_time(text: str, now_ms: int) -> int:
+    """
+    Return the time that *text* means, in UTC milliseconds; no state of a backup.
+
+    Raises:
+        InvalidWhen: It means none; the hint shows what to write.
+    """
+    text = text.strip()
+    if text == "latest" or _TXID.fullmatch(text):
+        raise InvalidWhen(f"{text!r} is a state of a backup, and no time", hint=_TIME_HINT)
+    return _parse_time(text, now_ms, _TIME_HINT)
+
+
+def _parse_time(text: str, now_ms: int, hint: str) -> int:
+    found = _AGO.fullmatch(text)
+    return now_ms - _milliseconds(found[1], text, hint) if found else _parse_iso(text, hint)
 
 
 def show(when: When) -> str:
@@ -78,16 +95,16 @@ def show(when: When) -> str:
             return f"e{epoch:04d}/txid:{txid}"
 
 
-def _milliseconds(duration: str, text: str) -> int:
+def _milliseconds(duration: str, text: str, hint: str) -> int:
     try:
         milliseconds = round(parse_duration(duration) * 1000)
         _EPOCH_START - timedelta(milliseconds=milliseconds)
     except ValueError:
         raise InvalidWhen(
-            f"{text!r} is not a moment: {duration!r} is no duration", hint=_HINT
+            f"{text!r} is not a moment: {duration!r} is no duration", hint=hint
         ) from None
     except OverflowError:
-        raise InvalidWhen(f"{text!r} is before all calendars", hint=_HINT) from None
+        raise InvalidWhen(f"{text!r} is before all calendars", hint=hint) from None
     return milliseconds
 
 
@@ -108,11 +125,11 @@ def _txid_hint(digits: str) -> str:
         return _HINT
 
 
-def _parse_iso(text: str) -> int:
+def _parse_iso(text: str, hint: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidWhen(f"{text!r} is not a moment", hint=_HINT) from None
+        raise InvalidWhen(f"{text!r} is not a moment", hint=hint) from None
     if moment.tzinfo is None:
         day = moment.isoformat()
         raise InvalidWhen(

@@ -25,6 +25,22 @@ DETAILS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """
+    What waits in an inbox.
+
+    Attributes:
+        kind: As ``InboxItem`` has it.
+        name: The number of the call that it answers; of a signal its name.
+        at: UTC milliseconds.
+    """
+
+    kind: str
+    name: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
     """
     What is known of one execution.
@@ -32,14 +48,14 @@ class Situation:
     Attributes:
         row: Where it is.
         story: Its log, told.
-        arrived: What waits in its inbox and its code has not seen: ``(kind, ref or name)``.
+        arrived: What waits in its inbox and its code has not seen.
         beats: The last sign of life of each open call.
         children: Its unfinished child workflows, by the number of the call.
     """
 
     row: StateRow
     story: Story
-    arrived: tuple[tuple[str, str], ...] = ()
+    arrived: tuple[Arrival, ...] = ()
     beats: Mapping[int, Beat] = field(default_factory=dict)
     children: Mapping[int, Situation] = field(default_factory=dict)
 
@@ -58,6 +74,7 @@ class Surroundings:
         held: The executions (their keys) of which something waits for the bucket.
         trouble: Why the bucket does not hold it yet, if that is known.
         barred: Why no process may start anything in it here, as its supervisor noted.
+        is_lost: Whether that is for good, as another machine owns it.
     """
 
     name: str
@@ -68,6 +85,7 @@ class Surroundings:
     held: frozenset[int] = frozenset()
     trouble: str = ""
     barred: str = ""
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,12 +207,13 @@ class _Telling:
             yield self._parked(self._story.parked)
         if self._story.paused_at is not None:
             yield self._paused(self._story.paused_at)
-        if self._around.is_owned is False:
+        if self._around.is_owned is False or self._around.is_lost:
             yield self._unowned()
         elif self._row.function in self._around.unserved:
             yield self._reason(
                 "unserved",
-                f"the owner of the database does not serve {self._row.function}",
+                f"the owner of the database does not serve {self._row.function}: stop it, and "
+                "start one that does",
                 function=self._row.function,
                 command=f"obelisk-ops worker TARGET --db {self._db}",
             )
@@ -221,7 +240,8 @@ class _Telling:
         )
 
     def _paused(self, since: int) -> Reason:
-        waits = f"; {len(self._arrived)} arrived meanwhile" if self._arrived else ""
+        count = sum(one.at >= since for one in self._arrived)
+        waits = f"; {count} arrived meanwhile" if count else ""
         return self._reason(
             "paused",
             f"paused since {iso(since)}{waits}",
@@ -293,7 +313,7 @@ class _Telling:
 
     def _signal(self, call: CallStory) -> Reason:
         until = f"; given up {self._in(call.due)}" if call.due else ""
-        others = sorted({ref for kind, ref in self._arrived if kind == "signal"})
+        others = sorted({one.name for one in self._arrived if one.kind == "signal"})
         if call.function in others:
             until += "; one has arrived"
         elif others:
@@ -308,7 +328,7 @@ class _Telling:
 
     def _stub(self, call: CallStory) -> Reason:
         text = f"a result from outside: {call.function}, asked for {self._ago(call.asked_at)}"
-        if ("stub", str(call.n)) in self._arrived:
+        if any((one.kind, one.name) == ("stub", str(call.n)) for one in self._arrived):
             text += "; it has arrived"
         return self._of(
             call, "stub", text + _aside(call), since=call.asked_at,
@@ -328,8 +348,9 @@ class _Telling:
         return Reason(execution_id=self._row.id, kind=kind, text=text, **more)
 
     def _to_its_owner(self, command: str) -> str | None:
-        """Return a command that asks something of the owner; a backup has none."""
-        return None if self._around.is_owned is None else command
+        """Return a command that asks the owner; not where none could do what is asked."""
+        nobody = self._around.is_owned is None or self._around.is_lost
+        return None if nobody else command
 
     @property
     def _id(self) -> str:

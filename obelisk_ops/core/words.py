@@ -14,7 +14,9 @@ _POWERS = {"KiB": 1, "MiB": 2, "GiB": 3, "TiB": 4}
 
 def meant(word: str, known: Iterable[str]) -> str:
     """Return a guess at which of the *known* words was meant, before another hint."""
-    near = difflib.get_close_matches(word, list(known), n=1)
+    there = list(known)
+    near = [one for one in there if one.endswith(f".{word}")]  # without its module
+    near = near or difflib.get_close_matches(word, there, n=1)
     return f"did you mean '{near[0]}'? " if near else ""
 
 

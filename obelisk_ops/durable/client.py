@@ -28,7 +28,8 @@ class Client:
 
         Raises:
             CorruptDatabase: It is no SQLite database.
-            ConfigError: It is another program's database, or one of a newer version.
+            ForeignDatabase: It is another program's.
+            ConfigError: It is one of a newer version.
         """
         self._path = path
         self._clock = clock

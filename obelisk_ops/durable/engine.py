@@ -103,6 +103,7 @@ class Engine(Scheduling, Housekeeping, Looking):
 
         Raises:
             ConfigError: A value is not supported.
+            UsageError: It is the URL of a database that is not supported.
         """
         replication = read_replication(durability, replication_timeout, on_replication_timeout)
         self.path = as_path(database)

@@ -28,10 +28,12 @@ class Tether:
         until_ms: After this moment, by ``Clock.elapsed_ms``, no activity may be started;
             None where no supervisor has a say.
         why: Why not, in words.
+        is_lost: Whether another machine owns it: what is asked of it here is never done.
     """
 
     until_ms: int | None = None
     why: str = ""
+    is_lost: bool = False
 
 
 #: What is known of a supervisor whose word cannot be read: that it may have one.
@@ -82,11 +84,11 @@ def tether_of(told: Mapping[str, object], database: Path) -> Tether:
     return judge(told, inode=inode, boot=boot_id())
 
 
-def barred(database: Path, clock: Clock) -> str:
-    """Say why an engine of *database* would start nothing now; empty where it would."""
+def barred(database: Path, clock: Clock) -> Tether:
+    """Return why an engine of *database* would start nothing now; none where it would."""
     tether = tether_of(facts(database), database)
     is_over = tether.until_ms is not None and clock.elapsed_ms() >= tether.until_ms
-    return tether.why if is_over else ""
+    return tether if is_over else Tether()
 
 
 def judge(told: Mapping[str, object], *, inode: int, boot: str) -> Tether:
@@ -106,7 +108,8 @@ def judge(told: Mapping[str, object], *, inode: int, boot: str) -> Tether:
         return Tether()  # no supervisor, one that was stopped, or of another file
     if until_ms == 0:
         why = "another machine owns this database: stop what serves it here"
-        return Tether(until_ms=0, why=f"{why}; see 'obelisk-ops status'; {_LET_GO}")
+        why = f"{why}; see 'obelisk-ops status'; {_LET_GO}"
+        return Tether(until_ms=0, why=why, is_lost=True)
     if told.get("boot_id") != boot:
         why = "its supervisor was not started since this machine was"
         return Tether(until_ms=0, why=f"{why}; {_LET_GO}")

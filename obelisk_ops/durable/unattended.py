@@ -14,9 +14,10 @@ from obelisk_ops.durable.flow.registry import Registry
 from obelisk_ops.durable.limits import Limits
 from obelisk_ops.durable.owner import Owner
 from obelisk_ops.durable.work.workshop import Bench
-from obelisk_ops.errors import DatabaseLocked, TargetExists
+from obelisk_ops.errors import DatabaseLocked
 from obelisk_ops.storage import make_if_missing, open_mailbox
 from obelisk_ops.storage.sqlite import beside
+from obelisk_ops.storage.targets import check_new
 
 _LIMITS = Limits(bench=Bench(threads=1), grace_s=0.0, storage_timeout_s=5.0)
 
@@ -63,8 +64,7 @@ def plant(database: Path, histories: Sequence[History]) -> None:
         TargetExists: There is something at its path.
         StorageUnavailable: It cannot be made.
     """
-    if database.exists():
-        raise TargetExists(f"{database} exists", hint="choose another path")
+    check_new(database, instead="choose another path")
     make_if_missing(database)
     root = histories[0].execution_id
     with closing(open_mailbox(database)) as mailbox:

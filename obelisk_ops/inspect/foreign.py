@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import apsw
 
-from obelisk_ops.errors import UsageError
+from obelisk_ops.errors import ForeignDatabase, UsageError
 from obelisk_ops.inspect.others.model import Reader, Step, Workflow
 from obelisk_ops.inspect.others.readers import recognise, steps_of
 from obelisk_ops.inspect.summary import is_workflow_database, table_names
@@ -41,8 +41,8 @@ def _reader(connection: apsw.Connection, name: str) -> Reader:
         )
     reader = recognise(table_names(connection))
     if reader is None:
-        raise UsageError(
-            f"no engine is known that writes a database such as {name}",
+        raise ForeignDatabase(
+            f"{name} is an SQLite database of another program, of no engine that is known",
             hint="without --list and --id its tables are shown",
         )
     return reader

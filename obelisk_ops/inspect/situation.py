@@ -8,7 +8,7 @@ from obelisk_ops.core import ids
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.fold import Story, fold
 from obelisk_ops.core.ports import InboxItem, LogReader, State, StateRow
-from obelisk_ops.core.why import Situation
+from obelisk_ops.core.why import Arrival, Situation
 
 
 def situation_of(reader: LogReader, row: StateRow) -> Situation:
@@ -36,15 +36,16 @@ def _children(reader: LogReader, row: StateRow, story: Story) -> dict[int, Situa
     return found
 
 
-def _arrived(log: list[Event], inbox: dict[int, InboxItem]) -> tuple[tuple[str, str], ...]:
-    """Return what no event of the log refers to: kind, and the signal's name or the call."""
+def _arrived(log: list[Event], inbox: dict[int, InboxItem]) -> tuple[Arrival, ...]:
+    """Return what no event of the log refers to."""
     taken = {msgspec.json.decode(event.body).get("seq") for event in log}
     return tuple(
-        (item.kind, _reference(item)) for seq, item in sorted(inbox.items()) if seq not in taken
-    )
+        Arrival(kind=item.kind, name=_name(item), at=item.at)
+        for seq, item in sorted(inbox.items()) if seq not in taken
+    )  # fmt: skip
 
 
-def _reference(item: InboxItem) -> str:
+def _name(item: InboxItem) -> str:
     if item.kind != "signal":
         return str(item.ref)
     return str(msgspec.json.decode(item.body).get("name", ""))

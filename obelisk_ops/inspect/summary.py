@@ -29,6 +29,7 @@ Opener: TypeAlias = Callable[[float], AbstractContextManager[apsw.Connection]]
 
 #: the schema whose logs this version can read
 KNOWN_SCHEMA = "1"
+_DIGITS = 19
 
 FAILURES_MAX = 100
 LIMIT_S = 60.0
@@ -97,7 +98,7 @@ class Summary:
 
     kind: Literal["workflow", "other"]
     size: int
-    schema_version: str | None = None
+    schema_version: int | None = None
     epoch: int | None = None
     database_id: str | None = None
     executions: Mapping[str, int] = field(default_factory=dict)
@@ -234,15 +235,14 @@ def _story(connection: apsw.Connection, key: int) -> Story:
 
 def _workflow(connection: apsw.Connection, size: int) -> Summary:
     meta = read_meta(connection)
-    epoch = meta.get("epoch", "")
     told = Summary(
         kind="workflow",
         size=size,
-        schema_version=meta["schema_version"],
-        epoch=int(epoch) if epoch.isdecimal() else None,
+        schema_version=_number(meta["schema_version"]),
+        epoch=_number(meta.get("epoch", "")),
         database_id=meta.get("database_id"),
     )
-    if told.schema_version != KNOWN_SCHEMA:
+    if meta["schema_version"] != KNOWN_SCHEMA:
         return told  # written by a later version of this program, which can read it
     counts = [tuple(row) for row in connection.execute(_SQL["executions"])]
     return replace(
@@ -254,6 +254,11 @@ def _workflow(connection: apsw.Connection, size: int) -> Summary:
         in_flight=in_flight(connection),
         last_event_ms=next(iter(connection.execute(_SQL["last_event"])), (None,))[0],
     )
+
+
+def _number(text: str) -> int | None:
+    # A database may hold anything; Python refuses to read very long numbers.
+    return int(text) if text.isdecimal() and len(text) < _DIGITS else None
 
 
 def _by_function(counts: Iterable[tuple[Any, ...]]) -> dict[str, dict[str, int]]:

@@ -122,10 +122,11 @@ def open_epoch(store: ObjectStore, keys: ReplicaKeys, marker: EpochMarker) -> No
 def list_replicas(store: ObjectStore, prefix: str) -> list[str]:
     """Return the names of the replicas under *prefix*: the folders that hold a marker."""
     names = (name for name in store.folders(folder(prefix)) if name != MARKERS_FOLDER)
-    return sorted(name for name in names if _has_marker(store, prefix, name))
+    return sorted(name for name in names if has_marker(store, prefix, name))
 
 
-def _has_marker(store: ObjectStore, prefix: str, name: str) -> bool:
+def has_marker(store: ObjectStore, prefix: str, name: str) -> bool:
+    """Tell whether a folder under *prefix* is that of a replica."""
     keys = ReplicaKeys(prefix=prefix, name=name)
     return any(epoch_of_marker(info.key) is not None for info in store.list(keys.markers))
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from obelisk_ops.core.words import meant
-from obelisk_ops.errors import ReplicaNotFound
 from obelisk_ops.litestream import ltx
 from obelisk_ops.litestream.ltx import Header
 from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.replica.absent import not_found
 from obelisk_ops.replica.catalogue import LtxFile, Replica, build, ltx_file
 from obelisk_ops.replica.epochs import read_epochs
-from obelisk_ops.replica.layout import ReplicaKeys, epoch_of_folder, folder
+from obelisk_ops.replica.layout import ReplicaKeys, epoch_of_folder
 
 
 def read_replica(store: ObjectStore, keys: ReplicaKeys) -> Replica:
@@ -26,15 +25,8 @@ def read_replica(store: ObjectStore, keys: ReplicaKeys) -> Replica:
     epochs = {marker.epoch for marker in markers} | _folders(store, keys)
     files = {epoch: list_epoch(store, keys, epoch) for epoch in sorted(epochs)}
     if not markers and not any(files.values()):
-        raise ReplicaNotFound(
-            f"the bucket holds no backup named '{keys.name}'",
-            hint=f"{_near(store, keys)}see what there is: obelisk-ops replica list",
-        )
+        raise not_found(store, keys)
     return build(keys.name, files, markers)
-
-
-def _near(store: ObjectStore, keys: ReplicaKeys) -> str:
-    return meant(keys.name, store.folders(folder(keys.prefix)))
 
 
 def list_epoch(store: ObjectStore, keys: ReplicaKeys, epoch: int) -> list[LtxFile]:

@@ -7,8 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from obelisk_ops.errors import StorageUnavailable, TargetExists
+from obelisk_ops.storage.targets import check_folder, check_new, is_folder
 
 _MODE = 0o600
+_INSTEAD = "choose another file, or write over it with --force"
 
 
 def check(target: Path, *, over: bool) -> None:
@@ -19,15 +21,11 @@ def check(target: Path, *, over: bool) -> None:
         TargetExists: Something is there, and is not to be replaced.
         StorageUnavailable: Nothing can be written there.
     """
+    if not over:
+        check_new(target, instead=_INSTEAD)
     if target.is_dir():
-        raise StorageUnavailable(f"{target} is a folder", hint=f"name a file in it: {target}/…")
-    if not over and os.path.lexists(target):
-        raise _taken(target)
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        why = "is not writable" if target.parent.is_dir() else "is no folder"
-        raise StorageUnavailable(
-            f"{target} cannot be written: {target.parent} {why}", hint="choose another place"
-        )
+        raise is_folder(target)
+    check_folder(target)
 
 
 def publish(text: str, target: Path, *, over: bool) -> int:
@@ -67,6 +65,4 @@ def publish(text: str, target: Path, *, over: bool) -> int:
 
 
 def _taken(target: Path) -> TargetExists:
-    return TargetExists(
-        f"{target} exists", hint="choose another file, or write over it with --force"
-    )
+    return TargetExists(f"{target} exists", hint=_INSTEAD)

@@ -19,8 +19,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from obelisk_ops.errors import StaleSidecar, StorageUnavailable, TargetExists, UsageError
+from obelisk_ops.errors import StaleSidecar, StorageUnavailable, TargetExists
 from obelisk_ops.storage.sqlite import beside
+from obelisk_ops.storage.targets import check_folder
 
 SIDECARS = ("-wal", "-shm", "-journal")
 NOTE = beside.RESTORED
@@ -35,20 +36,16 @@ def check_target(target: Path) -> None:
     Refuse a target at which a file cannot appear without harm.
 
     Raises:
-        UsageError: Its folder does not exist.
         TargetExists: Something is there.
+        StorageUnavailable: Its folder is missing, or may not be written.
         StaleSidecar: SQLite would read an old log into the restored file.
     """
-    if not target.parent.is_dir():
-        raise UsageError(
-            f"there is no folder {target.parent}",
-            hint=f"make it first: mkdir -p {target.parent}",
-        )
     if os.path.lexists(target):
         raise TargetExists(
             f"{target} exists; a restore never overwrites anything",
             hint="choose another path with --to, or move the file away",
         )
+    check_folder(target)
     check_sidecars(target)
 
 

@@ -142,6 +142,10 @@ class Catalogue:
         names = Found.__slots__  # in the order of the statement
         return [Found(**dict(zip(names, row, strict=True))) for row in rows]
 
+    def functions(self) -> set[str]:
+        """Return the names of the workflows that ran."""
+        return {str(name) for (name,) in self._connection.execute(_SQL["functions"])}
+
     def failures(self) -> list[tuple[str, str]]:
         """Return the backups that could not be read, with the reason."""
         return [

@@ -67,6 +67,10 @@ WHERE (:state IS NULL OR state = :state)
         WHERE backup || '/' || execution_id = :after))
 ORDER BY created_at DESC, backup DESC, execution_id DESC LIMIT :limit;
 
+-- name: functions
+-- The workflows of which there are executions.
+SELECT DISTINCT function FROM executions;
+
 -- name: failures
 -- The backups that could not be read.
 SELECT name, error FROM backups WHERE error IS NOT NULL ORDER BY name;

@@ -11,8 +11,10 @@ from typing import Any, BinaryIO
 import msgspec
 
 from obelisk_ops.errors import ProgramMissing, StorageUnavailable, TargetExists, UsageError
+from obelisk_ops.storage.targets import check_new
 
 SUFFIXES = (".jsonl", ".parquet")
+_INSTEAD = "choose another name, or remove it"
 _MOMENTS = ("created_at", "finished_at")
 
 
@@ -23,13 +25,13 @@ def check_target(path: Path) -> None:
     Raises:
         UsageError: Its name does not say in which form.
         TargetExists: It is there.
+        StorageUnavailable: Its folder is missing, or may not be written.
     """
     if path.suffix not in SUFFIXES:
         raise UsageError(
             f"{path} says no form", hint=f"let its name end in {' or '.join(SUFFIXES)}"
         )
-    if path.exists():
-        raise TargetExists(f"{path} exists", hint="choose another name, or remove it")
+    check_new(path, instead=_INSTEAD)
 
 
 def write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -56,7 +58,7 @@ def write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]])
             whole.chmod(0o600)
             os.link(whole, path)
     except FileExistsError:
-        raise TargetExists(f"{path} exists", hint="choose another name, or remove it") from None
+        raise TargetExists(f"{path} exists", hint=_INSTEAD) from None
     except OSError as error:
         raise StorageUnavailable(
             f"{path} cannot be written: {error.strerror}",

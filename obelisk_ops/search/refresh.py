@@ -14,6 +14,8 @@ from obelisk_ops.errors import (
     ConfigError,
     CorruptDatabase,
     DamagedObject,
+    DatabaseNotFound,
+    ForeignDatabase,
     LimitExceeded,
     OpsError,
     ReaderCrashed,
@@ -36,8 +38,8 @@ _ONE_S = 60.0
 
 #: What is wrong with a backup itself: it is not tried again until it changes.
 _WRONG = (
-    ConfigError, CorruptDatabase, DamagedObject, LimitExceeded, ReaderCrashed,
-    VerificationFailed,
+    ConfigError, CorruptDatabase, DamagedObject, DatabaseNotFound, ForeignDatabase,
+    LimitExceeded, ReaderCrashed, VerificationFailed,
 )  # fmt: skip
 #: What may be otherwise the next time.
 _PASSING = (RestorePointNotFound, ReplicaNotFound, Unproven)

@@ -7,7 +7,7 @@ from typing import Any
 
 from obelisk_ops.core.archive import Archive, ArchiveStore
 from obelisk_ops.core.ports import LogReader, Mailbox
-from obelisk_ops.errors import ConfigError
+from obelisk_ops.errors import UsageError
 
 __all__ = [
     "as_path",
@@ -25,10 +25,10 @@ def as_path(database: str | Path) -> Path:
     Return the file that *database* names.
 
     Raises:
-        ConfigError: It is a URL of a database that is not supported.
+        UsageError: It is a URL of a database that is not supported.
     """
     if "://" in str(database):
-        raise ConfigError(
+        raise UsageError(
             f"{str(database).split('://', maxsplit=1)[0]}:// databases are not supported",
             hint="give the path of an SQLite file",
         )

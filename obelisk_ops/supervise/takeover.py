@@ -126,8 +126,8 @@ def left_behind(name: str, target: Path) -> Note | None:
     None if nothing is there.
 
     Raises:
-        UsageError: Its folder does not exist.
         TargetExists: Something else is there.
+        StorageUnavailable: Its folder is missing, or may not be written.
         StaleSidecar: An old log is beside it.
     """
     note = Sidecar(target).restored()

@@ -23,8 +23,10 @@ from obelisk_ops.errors import (
     CorruptDatabase,
     DatabaseLocked,
     DatabaseNotFound,
+    ForeignDatabase,
     OpsError,
     StorageUnavailable,
+    UsageError,
 )
 from obelisk_ops.storage import open_mailbox, open_reader, open_store
 from obelisk_ops.storage.sqlite import beside
@@ -277,7 +279,7 @@ def a_newer_version(path: Path) -> None:
 
 
 REFUSED: list[tuple[str, Callable[[Path], object], type[OpsError], int, str]] = [
-    ("another program's", another_program, ConfigError, 3, "of another program"),
+    ("another program's", another_program, ForeignDatabase, 2, "of another program"),
     ("a newer version's", a_newer_version, ConfigError, 3, "schema version 99"),
     ("a text", lambda path: path.write_text("notes\n" * 500), CorruptDatabase, 10, "no SQLite"),
     (
@@ -312,7 +314,7 @@ def test_where_there_is_nothing(tmp_path: Path) -> None:
         open_reader(tmp_path / "none.db")
     with pytest.raises(StorageUnavailable, match="folder"):
         run(flow, 1, db=tmp_path / "no" / "folder" / "runs.db")
-    with pytest.raises(ConfigError, match="postgresql:// databases are not supported"):
+    with pytest.raises(UsageError, match="postgresql:// databases are not supported"):
         Engine("postgresql://localhost/x")
     assert list(tmp_path.iterdir()) == []
 

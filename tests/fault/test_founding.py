@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from obelisk_ops import Engine, workflow
-from obelisk_ops.errors import ConfigError, DatabaseNotFound, StorageUnavailable
+from obelisk_ops.errors import DatabaseNotFound, ForeignDatabase, StorageUnavailable
 from obelisk_ops.storage import make_if_missing, open_mailbox, open_reader
 from obelisk_ops.storage.sqlite import beside
 from tests.command import call, outcome, start
@@ -111,7 +111,7 @@ def test_what_is_not_ours_is_refused_and_kept(db: Path) -> None:
     before = db.read_bytes()
 
     make_if_missing(db)
-    with pytest.raises(ConfigError, match="another program"):
+    with pytest.raises(ForeignDatabase, match="another program"):
         open_mailbox(db)
     with pytest.raises(StorageUnavailable, match="cannot be made"):
         make_if_missing(db.parent / "no" / "new.db")

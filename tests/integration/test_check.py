@@ -299,6 +299,21 @@ def test_a_disk_without_room_fails(site: Site, monkeypatch: pytest.MonkeyPatch) 
     assert "are needed" in error.message
 
 
+def test_every_file_that_others_may_read_is_named(site: Site) -> None:
+    runs = site.settings.state_dir.parent / "runs"
+    runs.mkdir()
+    for name in ("a", "b"):
+        (runs / f"{name}.db").touch()
+        (runs / f"{name}.db").chmod(0o604)
+    machine.configuration(site)
+
+    told = machine.permissions(site)
+
+    assert told.outcome is Outcome.WARN
+    assert f"2 databases: {runs}/a.db, {runs}/b.db" in told.detail
+    assert f"chmod o-rwx {runs}/a.db {runs}/b.db" in told.hint
+
+
 def test_too_few_files_are_told_with_the_way_out(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

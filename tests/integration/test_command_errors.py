@@ -86,7 +86,7 @@ REFUSED = {
     "noise": (10, "corrupt_database"),
     "damaged": (10, "corrupt_database"),
     "cut": (10, "corrupt_database"),
-    "other": (3, "config"),
+    "other": (2, "foreign_database"),
 }
 
 

@@ -139,6 +139,8 @@ def test_too_little_time_is_inconclusive(commands: Commands) -> None:
     assert ran.status == 4
     assert told(ran)["outcome"] == "inconclusive"
     assert ran.error["code"] == "unknown"
+    assert "not done within 1ms, the time of each backup" in ran.error["message"]
+    assert "--within 30m" in ran.error["hint"]
 
 
 def test_a_place_without_backups_is_not_found(

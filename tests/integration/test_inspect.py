@@ -62,7 +62,7 @@ def prints(folder: Path) -> dict[str, tuple[str, int]]:
 def test_summary_of_a_workflow_database(workflow: Path) -> None:
     summary = summarise(workflow)
 
-    assert (summary.kind, summary.schema_version, summary.epoch) == ("workflow", "1", 1)
+    assert (summary.kind, summary.schema_version, summary.epoch) == ("workflow", 1, 1)
     assert summary.database_id == "ab" * 16
     assert summary.executions == {"finished": 2, "running": 1, "parked": 1}
     assert summary.results == {"ok": 1, "error": 1}
@@ -184,7 +184,7 @@ def test_a_later_schema_is_told_and_not_read(workflow: Path) -> None:
 
     summary = summarise(workflow)
 
-    assert (summary.schema_version, summary.executions) == ("7", {})
+    assert (summary.schema_version, summary.executions) == (7, {})
 
 
 def damaged(workflow: Path, how: str) -> None:

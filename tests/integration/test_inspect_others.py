@@ -157,7 +157,7 @@ def test_what_is_asked_of_the_wrong_database_says_what_to_ask(
     assert commands.run("inspect", shop, "--id", "nobody").status == 7
     refused = commands.run("inspect", plain, "--list")
     assert refused.status == 2
-    assert "no engine is known" in refused.err
+    assert "of no engine that is known" in refused.err
 
 
 class Harm:

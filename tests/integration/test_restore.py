@@ -218,7 +218,7 @@ def test_a_dangling_link_is_something_that_exists(commands: Commands, tmp_path: 
 def test_the_folder_of_the_target_must_exist(commands: Commands, tmp_path: Path) -> None:
     ran = commands.run("restore", "run", "--to", tmp_path / "no" / "c.db", "--json")
 
-    assert ran.status == 2
+    assert ran.status == 6
     assert "mkdir" in ran.error["hint"]
 
 

@@ -253,6 +253,13 @@ def test_for_people_there_is_a_table(commands: Commands) -> None:
     assert "2 of 11 executions in 3 backups" in ran.err
 
 
+def test_a_workflow_of_nearly_this_name(commands: Commands) -> None:
+    ran = commands.run("search", "--function", "sweep", "--json")
+
+    assert ran.told["executions"] == []
+    assert "nothing here runs sweep; did you mean 'shop.sweep'? there are: " in ran.err
+
+
 def test_questions_in_sql(commands: Commands) -> None:
     question = "SELECT backup, count(*) AS n FROM executions GROUP BY backup ORDER BY backup"
 

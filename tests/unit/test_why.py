@@ -12,7 +12,7 @@ from obelisk_ops.core import events
 from obelisk_ops.core.events import KINDS, Body, Event, Failure
 from obelisk_ops.core.fold import fold
 from obelisk_ops.core.ports import Beat, Result, State, StateRow
-from obelisk_ops.core.why import Reason, Situation, Surroundings, explain, unanswered
+from obelisk_ops.core.why import Arrival, Reason, Situation, Surroundings, explain, unanswered
 
 NONE = Raw(b"[]")
 NOW = 1_000_000
@@ -32,6 +32,10 @@ def situation(*bodies: Body, id: str = "e", **facts: Any) -> Situation:  # noqa:
         **{"state": State.BLOCKED} | facts.pop("row", {}),
     )  # fmt: skip
     return Situation(row=row, story=fold(log), **facts)
+
+
+def there(*found: tuple[str, str], at: int = 0) -> tuple[Arrival, ...]:
+    return tuple(Arrival(kind=kind, name=name, at=at) for kind, name in found)
 
 
 def intended(attempt: int = 1, queue: str = "") -> events.Intended:
@@ -79,16 +83,16 @@ ASIDE = events.SetAside(n=1, seq=1, error="no bool")
         (situation(CREATED, SIGNAL), "signal", "signal 'approve'"),
         (situation(CREATED, events.SignalAwaited(n=1, name="approve", until=NOW + 60_000)),
          "signal", "signal 'approve'; given up in 1m (1970-01-01T00:17:40.000Z)"),
-        (situation(CREATED, SIGNAL, arrived=(("signal", "aprove"), ("timer", "9"))), "signal",
-         "signal 'approve'; others have arrived: aprove"),
+        (situation(CREATED, SIGNAL, arrived=there(("signal", "aprove"), ("timer", "9"))),
+         "signal", "signal 'approve'; others have arrived: aprove"),
         (situation(CREATED, SIGNAL, ASIDE), "signal",
          "signal 'approve'; what came was set aside: no bool"),
-        (situation(CREATED, SIGNAL, arrived=(("signal", "approve"),)), "signal",
+        (situation(CREATED, SIGNAL, arrived=there(("signal", "approve"))), "signal",
          "signal 'approve'; one has arrived"),
         (situation(CREATED, events.StubRequested(n=1, fn="m.ask", input=NONE)), "stub",
          "a result from outside: m.ask, asked for 1s ago"),
         (situation(CREATED, events.StubRequested(n=1, fn="m.ask", input=NONE),
-                   arrived=(("stub", "1"),)), "stub",
+                   arrived=there(("stub", "1"))), "stub",
          "a result from outside: m.ask, asked for 1s ago; it has arrived"),
         (situation(CREATED, events.ChildCreated(n=1, id="e/1", fn="m.g", input=NONE)), "child",
          "child workflow e/1 (m.g)"),
@@ -98,6 +102,9 @@ ASIDE = events.SetAside(n=1, seq=1, error="no bool")
          "begins in 1s (1970-01-01T00:16:41.000Z)"),
         (situation(events.Created(fn="m.f", input=NONE, paused=True)), "paused",
          "paused since 1970-01-01T00:16:39.000Z"),
+        (situation(events.Created(fn="m.f", input=NONE, paused=True),
+                   arrived=there(("signal", "a"), at=1) + there(("signal", "b"), at=NOW)),
+         "paused", "paused since 1970-01-01T00:16:39.000Z; 1 arrived meanwhile"),
         (situation(CREATED, intended(), events.Returned(n=1, ok=NONE)), "code",
          "its code is to go on from where the log ends"),
         (situation(CREATED, row={"state": State.FINISHED, "result": Result.ERROR,
@@ -144,6 +151,23 @@ def test_where_another_machine_owns_it_no_worker_is_asked_for() -> None:
     assert (reason.kind, reason.text, reason.command) == (
         "unowned", "nothing goes on here: another has it", "obelisk-ops status",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("is_owned", [True, False])
+@pytest.mark.parametrize("waits", [SIGNAL, events.StubRequested(n=4, fn="m.ask", input=NONE)])
+def test_what_another_machine_owns_is_asked_for_nothing(
+    waits: events.Body,
+    is_owned: bool,  # noqa: FBT001
+) -> None:
+    lost = Surroundings(
+        name="runs.db", is_owned=is_owned, now_ms=NOW, barred="another has it", is_lost=True
+    )
+
+    found = explain(situation(CREATED, waits, events.Paused()), lost)
+
+    assert [(r.kind, r.command) for r in found] == [
+        ("paused", None), ("unowned", "obelisk-ops status"), (found[-1].kind, None),
+    ]  # fmt: skip
 
 
 def kinds(reasons: list[Reason]) -> list[str]:

@@ -15,6 +15,7 @@ from random import Random
 from typing import Protocol
 
 from obelisk_ops.core.clock import Clock
+from obelisk_ops.core.durations import format_duration
 from obelisk_ops.core.when import Latest
 from obelisk_ops.core.words import counted, words_for_bytes
 from obelisk_ops.errors import (
@@ -223,8 +224,10 @@ class _Drill:
         left = self._terms.limit_s - self._seconds(self._began_ms)
         if left <= 0:
             raise Unproven(
-                f"it was not done within {self._terms.limit_s:g} s",
-                hint="give it more time: --within, or drill.timeout of the configuration",
+                f"it was not done within {format_duration(self._terms.limit_s)}, the time of "
+                "each backup",
+                hint="give it more time, as with --within 30m, or drill.timeout of the "
+                "configuration",
             )
         return left
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from obelisk_ops.errors import DatabaseLocked, StorageUnavailable
+from obelisk_ops.storage.targets import check_folder
 
 ENGINE_LOCK = "engine.lock"
 RESTORED = "restored.json"
@@ -44,6 +45,7 @@ def make_folder(database: Path) -> Path:
     try:
         beside.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
+        check_folder(database)
         raise StorageUnavailable(
             f"{beside} cannot be made: {error.strerror}",
             hint="the folder of a database must exist and be writable",

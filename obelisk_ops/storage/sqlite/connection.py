@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,11 +15,13 @@ from obelisk_ops.errors import (
     ConfigError,
     CorruptDatabase,
     DatabaseNotFound,
+    ForeignDatabase,
     ProgramMissing,
     StorageUnavailable,
 )
 from obelisk_ops.storage import sql
 from obelisk_ops.storage.sqlite.errors import translate
+from obelisk_ops.storage.targets import check_folder
 
 PACKAGE = "obelisk_ops.storage.sqlite"
 QUERIES = sql.load(PACKAGE, "queries.sql")
@@ -31,6 +34,10 @@ BUSY_MS = 5000  # Litestream holds the write lock for moments; it asks writers f
 # process while it is written: exactly what Litestream beside a writer does.
 # Source: https://sqlite.org/wal.html#walresetbug
 _SAFE_SQLITE = (3, 51, 3)
+_MADE_BY = (
+    "it is made by who first serves it, or submits to it: "
+    "obelisk-ops execution submit TARGET --db DB"
+)
 
 
 def open_owner(path: Path) -> apsw.Connection:
@@ -40,14 +47,13 @@ def open_owner(path: Path) -> apsw.Connection:
     Raises:
         ProgramMissing: The SQLite in use has the WAL-reset bug.
         CorruptDatabase: SQLite's own check finds the file damaged.
-        ConfigError: It is another program's database, or one of a newer version.
+        ForeignDatabase: It is another program's.
+        ConfigError: It is one of a newer version.
         StorageUnavailable: It cannot be opened.
     """
     refuse_unsafe_sqlite(apsw.sqlite_lib_version())
-    if not path.parent.is_dir():
-        raise StorageUnavailable(
-            f"{path}: its folder does not exist", hint=f"mkdir -p {path.parent}"
-        )
+    if not path.exists():
+        check_folder(path)
     try:
         _make_private(path)
         with closed_if_refused(apsw.Connection(str(path))) as connection:
@@ -65,13 +71,13 @@ def open_shared(path: Path, *, readonly: bool) -> apsw.Connection:
     Raises:
         DatabaseNotFound: There is no such file.
         CorruptDatabase: It is no SQLite database.
-        ConfigError: It is another program's database, or one of a newer version.
+        ForeignDatabase: It is another program's.
+        ConfigError: It is one of a newer version.
     """
     if not path.exists():
         raise DatabaseNotFound(
             f"there is no database at {path}",
-            hint="it is made by who first serves it, or submits to it: "
-            "obelisk-ops execution submit TARGET --db DB",
+            hint=_MADE_BY,
         )
     flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
     try:
@@ -105,7 +111,9 @@ def refuse_foreign(connection: apsw.Connection, path: Path) -> None:
     Refuse a database that holds no executions.
 
     Raises:
-        ConfigError: It is empty, another program's, or one of a newer version.
+        DatabaseNotFound: It is empty.
+        ForeignDatabase: It is another program's.
+        ConfigError: It is one of a newer version.
         CorruptDatabase: It is damaged, or no database.
     """
     try:
@@ -113,7 +121,7 @@ def refuse_foreign(connection: apsw.Connection, path: Path) -> None:
     except apsw.Error as error:
         raise translate(error, path) from error
     if not is_ours:
-        raise ConfigError(f"{path} is empty: no workflow ever ran in it")
+        raise DatabaseNotFound(f"{path} is empty: no workflow ever ran in it", hint=_MADE_BY)
 
 
 def refuse_unsafe_sqlite(version: str) -> None:
@@ -168,9 +176,10 @@ def _is_ours(connection: apsw.Connection, path: Path) -> bool:
     if not tables:
         return False
     if not ours or connection.pragma("application_id") != APPLICATION_ID:
-        raise ConfigError(
+        raise ForeignDatabase(
             f"{path} is an SQLite database of another program",
-            hint="give workflows a file of their own",
+            hint=f"see what is in it: obelisk-ops inspect {shlex.quote(str(path))}; workflows "
+            "need a file of their own",
         )
     version = int(connection.pragma("user_version"))
     if version > SCHEMA_VERSION:
