@@ -88,6 +88,10 @@ def _read(
     with open_at_point(config, database) as (reader, point):
         found, has_more = _family(reader, execution_id, database, with_children=with_children)
         around = surroundings(database, found[0].situation)
+        for one in found[1:]:  # read apart from what was asked about
+            for key, n in around.slots:
+                if key == one.row.key:
+                    one.situation.story.take_back(n)
         as_of = now if around.is_owned else point.at if point and not point.is_copy else 0
         places = {one.row.id: number for number, one in enumerate(found)}
         sheets = [

@@ -14,6 +14,7 @@ from obelisk_ops.cli.databases import is_backup, readable
 from obelisk_ops.cli.options import not_together, only_with
 from obelisk_ops.cli.others import overview_json, show_executions, show_steps
 from obelisk_ops.cli.output import json_option, print_json, print_table
+from obelisk_ops.cli.owner import held_back
 from obelisk_ops.cli.restore import in_flight_json
 from obelisk_ops.core.clock import iso
 from obelisk_ops.core.when import Txid, show
@@ -66,9 +67,12 @@ def inspect(  # noqa: PLR0913 - what a command line has
         if as_list:
             show_executions(place, state=state, limit=limit or _LISTED, as_json=as_json)
             return
-        told = _told(place.summarise(), place.name)
+        summary = place.summarise()
+        told = _told(summary, place.name)
         if place.plan is not None:
             told["backup"] = _origin(place.plan)
+        else:
+            _hold_back(told["in_flight"], summary, place.name)
     if as_json:
         print_json(told)
     else:
@@ -100,6 +104,13 @@ def _told(summary: Summary, path: str) -> dict[str, Any]:
         "checks": summary.checks,
     }  # fmt: skip
     return told | overview_json(summary.other) if summary.other else told
+
+
+def _hold_back(rows: list[dict[str, Any]], summary: Summary, path: str) -> None:
+    """Add what holds an attempt up that is on record, and has not started."""
+    why = held_back(path, [(call.key, call.n) for call in summary.in_flight])
+    for row, call in zip(rows, summary.in_flight, strict=False):  # no calls of other engines
+        row["held_back"] = why.get((call.key, call.n))
 
 
 def _failure(failed: FailedExecution) -> dict[str, Any]:
@@ -147,10 +158,15 @@ def _show_trouble(told: dict[str, Any]) -> None:
         print_table(
             ("in flight", "activity", "attempt", "since"),
             [
-                (row["call_id"], row["activity"], row["try"], row["since"])
+                (row["call_id"], row["activity"], row["try"], _since(row))
                 for row in told["in_flight"]
             ],
         )
+
+
+def _since(row: dict[str, Any]) -> str | None:
+    why = row.get("held_back")
+    return f"waits to start: {why}" if why else row["since"]
 
 
 def _point(told: dict[str, Any]) -> str:

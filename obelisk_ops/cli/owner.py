@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from obelisk_ops.cli.databases import is_backup
@@ -41,3 +42,20 @@ def surroundings(database: str, asked: Situation) -> Surroundings:
         held=frozenset(reply.held), trouble=reply.trouble, barred=barred.why,
         is_lost=barred.is_lost,
     )  # fmt: skip
+
+
+def held_back(
+    database: str, begun: Collection[tuple[int, int]]
+) -> Mapping[tuple[int, int], str]:
+    """
+    Ask the owner of a file which attempts on record have not started, and why.
+
+    Args:
+        database: The file.
+        begun: Which calls have one: key of the execution, and n.
+    """
+    path = Path(database)
+    if not begun or not beside.is_owned(path):
+        return {}
+    reply = enquire(path, (), begun) or Reply()
+    return {(key, n): why for key, n, why in reply.calls}

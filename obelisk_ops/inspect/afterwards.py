@@ -52,6 +52,7 @@ def attempts_since(earlier: apsw.Connection, later: apsw.Connection) -> Iterator
                 names[begun.n] = begun.fn
             if version > last and begun.attempt:
                 yield InFlight(
+                    key=int(str(key)), n=begun.n,
                     execution_id=execution_id, call_id=ids.derived(execution_id, begun.n),
                     function=str(function), activity=names.get(begun.n, ""),
                     attempt=begun.attempt, since_ms=at,

@@ -55,8 +55,14 @@ class FailedExecution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InFlight:
-    """An attempt of an activity that began and whose outcome is not recorded."""
+    """
+    An attempt of an activity that began and whose outcome is not recorded.
 
+    ``key`` is that of its execution, ``n`` the number of its call.
+    """
+
+    key: int
+    n: int
     execution_id: str
     call_id: str
     function: str
@@ -214,6 +220,7 @@ def in_flight(connection: apsw.Connection) -> tuple[InFlight, ...]:
     """
     return tuple(
         InFlight(
+            key=key, n=call.n,
             execution_id=execution_id, call_id=ids.derived(execution_id, call.n),
             function=function, activity=call.function or "", attempt=call.attempts,
             since_ms=call.started_at or 0,

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from obelisk_ops.core.chronicle import Attempt, Call, Chronicle, Outcome
 from obelisk_ops.core.events import Event, Failure
+from obelisk_ops.core.fold import Story
 from obelisk_ops.core.ports import Output
 from obelisk_ops.core.telling import tell
 from obelisk_ops.core.why import Reason
@@ -65,6 +66,7 @@ def build(dossier: Dossier, setting: Setting) -> Sheet:
         DecodeError: An event is damaged; of msgspec.
     """
     row, told, story = dossier.row, tell(dossier.history), dossier.situation.story
+    _take_back(told, story)
     as_of = told.last_at if told.has_ended else max(told.last_at, setting.as_of)
     origin = story.forked_from
     calls, calls_left_out = _of_many(list(told.calls.values()), CALLS_MAX, _is_telling)
@@ -87,6 +89,15 @@ def build(dossier: Dossier, setting: Setting) -> Sheet:
         calls=tuple(parts.call(call) for call in calls), calls_left_out=calls_left_out,
         events=tuple(_event(event) for event in log), events_left_out=events_left_out,
     )  # fmt: skip
+
+
+def _take_back(told: Chronicle, story: Story) -> None:
+    """Leave out attempts that are on record and, as their owner says, have not started."""
+    for call in told.calls.values():
+        known = story.calls.get(call.n)
+        is_open = bool(call.attempts) and call.attempts[-1].outcome is Outcome.OPEN
+        if is_open and known is not None and not known.is_in_flight:
+            call.attempts.pop()
 
 
 def next_steps(told: Chronicle, execution_id: str, database: str) -> Iterable[tuple[str, str]]:

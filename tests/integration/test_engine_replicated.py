@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
+from asyncio.subprocess import PIPE
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from obelisk_ops import Engine, Signal, activity, sleep, workflow
+from obelisk_ops.cli.inspect import _since
 from obelisk_ops.cli.owner import surroundings
 from obelisk_ops.core.fold import fold
 from obelisk_ops.core.why import Situation, explain
@@ -342,9 +347,29 @@ async def test_why_says_that_it_waits_for_the_bucket(db: Path) -> None:
         assert asked.story.calls[1].attempts == 0
         told = explain(asked, around)[-1].text
         assert "attempt 1 waits to start: the bucket is to hold it first" in told
+        await nothing_is_told_to_have_begun(db)
         supervisor.is_open = True
         supervisor.let_pass()
         await (await submitting).result()
+
+
+async def told_of(*argv: str | Path) -> Any:
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "obelisk_ops", *map(str, argv), "--json", stdout=PIPE
+    )
+    out, _ = await program.communicate()
+    return json.loads(out)
+
+
+async def nothing_is_told_to_have_begun(db: Path) -> None:
+    held = "the bucket is to hold it first"
+    [row] = (await told_of("inspect", db))["in_flight"]
+    assert (row["call_id"], row["held_back"]) == ("a/1", held)
+    assert _since(row) == f"waits to start: {held}"
+
+    told = (await told_of("execution", "report", "a", "--db", db))["sheets"][0]
+    assert told["calls"][0]["attempts"] == []
+    assert held in str(told["waits"])
 
 
 @looped
