@@ -24,6 +24,7 @@ from obelisk_ops.core.when import At, When
 from obelisk_ops.core.words import counted
 from obelisk_ops.errors import UsageError
 from obelisk_ops.inspect.summary import InFlight
+from obelisk_ops.replica.catalogue import Point
 from obelisk_ops.restore import service
 from obelisk_ops.restore.afterwards import After, ran_after
 from obelisk_ops.restore.estimate import Estimate, estimate
@@ -104,11 +105,14 @@ def after_json(after: After | None) -> dict[str, Any] | None:
     until = after.until
     return {
         "attempts": in_flight_json(after.attempts),
-        "until": until and {
-            "epoch": until.point.epoch, "txid": until.point.txid, "at": iso(until.at_ms)
-        },
+        "until": until and _point_json(until.point, until.at_ms),
+        "orphaned": [_point_json(end.point, end.at_ms) for end in after.orphaned],
         "unknown": after.unknown or None,
-    }  # fmt: skip
+    }
+
+
+def _point_json(point: Point, at_ms: int) -> dict[str, Any]:
+    return {"epoch": point.epoch, "txid": point.txid, "at": iso(at_ms)}
 
 
 def after_rows(after: After | None) -> list[tuple[str, str]]:
@@ -123,9 +127,11 @@ def after_rows(after: After | None) -> list[tuple[str, str]]:
     ]
     if len(after.attempts) > _SHOWN:
         rows.append(("", f"and {len(after.attempts) - _SHOWN} more: see --json"))
-    until = after.until
-    known = f"known until {iso(until.at_ms)}, the newest state in the bucket" if until else ""
-    return [*(rows or [("ran after it", "nothing")]), ("", known)]
+    known = [f"{_named(end.point)} ({iso(end.at_ms)}), orphaned" for end in after.orphaned]
+    if after.until:
+        known.insert(0, f"{iso(after.until.at_ms)}, the newest state in the bucket")
+    rows = rows or [("ran after it", "nothing that is on record")]
+    return [*rows, *[("", f"known until {words}") for words in known]]
 
 
 def _show(
@@ -205,6 +211,8 @@ def plan_json(plan: Plan, moment: str, wish: When) -> dict[str, Any]:
         "name": plan.name, "epoch": plan.point.epoch, "asked": moment,
         "asked_at": iso(wish.at_ms) if isinstance(wish, At) else None,
         "obtained": {"txid": plan.point.txid, "at": iso(plan.at_ms)},
+        "orphaned": plan.orphaned
+        and _point_json(plan.orphaned, plan.orphaned_at_ms),
         "objects": len(plan.files), "download_bytes": plan.download_bytes,
     }  # fmt: skip
 
@@ -213,15 +221,34 @@ def plan_rows(plan: Plan, moment: str, wish: When) -> list[tuple[str, str]]:
     """Return the same for people."""
     meant = when.show(wish)
     asked = moment if moment == meant else f"{moment} ({meant})"
-    point = when.show(when.Txid(plan.point.txid, plan.point.epoch))
     rows = [
         ("backup", plan.name),
         ("asked", asked),
-        ("obtained", f"{iso(plan.at_ms)} ({point})"),
+        ("obtained", f"{iso(plan.at_ms)} ({_named(plan.point)})"),
     ]
-    if isinstance(wish, At) and plan.at_ms < wish.at_ms:
+    if plan.orphaned:
+        rows += orphaned_rows(plan)
+    elif isinstance(wish, At) and plan.at_ms < wish.at_ms:
         rows.append(("", "the newest state that was captured by then"))
     return rows
+
+
+def orphaned_rows(plan: Plan) -> list[tuple[str, str]]:
+    """Return what the history has left behind that is newer, if anything is."""
+    if plan.orphaned is None:
+        return []
+    # Restored by its name only: the newest state does not descend from it.
+    left, at = _named(plan.orphaned), iso(plan.orphaned_at_ms)
+    return [
+        ("", "the newest state by then that the history has kept"),
+        ("orphaned", f"{at} ({left}): newer, but the history went on from an older one"),
+        ("", f"to get that one: --at {left}"),
+    ]
+
+
+def _named(point: Point) -> str:
+    """Write a point so that it can be given to ``--at``."""
+    return when.show(when.Txid(point.txid, point.epoch))
 
 
 @contextmanager

@@ -10,7 +10,12 @@ import click
 from rich.filesize import decimal
 
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
-from obelisk_ops.cli.restore import in_flight_json, progress_bar, terminated_like_interrupted
+from obelisk_ops.cli.restore import (
+    in_flight_json,
+    orphaned_rows,
+    progress_bar,
+    terminated_like_interrupted,
+)
 from obelisk_ops.core import when
 from obelisk_ops.core.clock import SystemClock, iso
 from obelisk_ops.errors import ConfigError
@@ -105,6 +110,7 @@ def _show_plan(standing: Standing, plan: Plan, target: Path, *, as_json: bool) -
         ("database", plan.name),
         ("from", f"{standing.host} ({lives})"),
         ("state", f"{iso(plan.at_ms)} ({point})"),
+        *orphaned_rows(plan),
         ("new epoch", standing.marker.epoch + 1),
         ("file", f"{target} ({decimal(plan.database_bytes)}), not written"),
     ])  # fmt: skip
@@ -120,6 +126,7 @@ def _show(taken: Taken, *, as_json: bool) -> None:
         ("database", plan.name),
         ("from", f"{taken.was.host} ({taken.ended}, after {taken.waited_s:.1f} s)"),
         ("state", f"{iso(plan.at_ms)} ({point})"),
+        *orphaned_rows(plan),
         ("new epoch", taken.owner.epoch),
         ("file", f"{restored.path} ({decimal(restored.size)})"),
     ]

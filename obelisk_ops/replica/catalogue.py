@@ -12,7 +12,7 @@ Pure: the listing comes in as data. ``replica.reading`` fetches it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from obelisk_ops.litestream import ltx
@@ -91,6 +91,7 @@ class EpochHistory:
     Attributes:
         epoch: Its number.
         marker: Who opened it; None where the marker is lost.
+        parent: Where it branched; None if it began anew.
         kept: The last transaction that the newest state descends from; None for all, 0
             for none of them.
         files: Its objects.
@@ -100,6 +101,7 @@ class EpochHistory:
 
     epoch: int
     marker: EpochMarker | None = None
+    parent: Parent | None = None
     kept: int | None = None
     files: tuple[LtxFile, ...] = ()
     points: tuple[Point, ...] = ()
@@ -171,11 +173,16 @@ def build(
     """Work out a replica from its files by epoch, and its markers."""
     marked = {marker.epoch: marker for marker in markers}
     numbers = sorted(files.keys() | marked.keys())
-    kept = lineage({number: _parent(number, marked, numbers) for number in numbers})
+    parents = {number: _parent(number, marked, numbers) for number in numbers}
+    kept = lineage(parents)
     return Replica(
         name=name,
         epochs=tuple(
-            _history(number, files.get(number, ()), marked.get(number), kept.get(number, 0))
+            replace(
+                _history(number, files.get(number, ()), kept.get(number, 0)),
+                marker=marked.get(number),
+                parent=parents[number],
+            )
             for number in numbers
         ),
     )
@@ -278,13 +285,10 @@ def _parent(
     return Parent(epoch=before[-1], txid=None) if before else None
 
 
-def _history(
-    number: int, files: Sequence[LtxFile], marker: EpochMarker | None, last: int | None
-) -> EpochHistory:
+def _history(number: int, files: Sequence[LtxFile], last: int | None) -> EpochHistory:
     points = restore_points(files)
     return EpochHistory(
         epoch=number,
-        marker=marker,
         kept=last,
         files=tuple(files),
         points=tuple(_place(point, last) for point in points),

@@ -46,6 +46,25 @@ def choose(replica: Replica, wish: When, *, now_ms: int, at_of: AtOf) -> Point:
             return _latest(replica, at_of)
 
 
+def left_behind(replica: Replica, chosen: Point, *, at_ms: int, at_of: AtOf) -> Point | None:
+    """
+    Return the newest point up to a moment that is on no line to the newest state.
+
+    None if *chosen*, which is meant by that moment, is not older than that.
+    """
+    lineage = replica.lineage
+    after = _at(lineage, lineage.index(chosen) + 1)
+    tails = [
+        [point for point in history.points if point.orphaned]
+        for history in replica.epochs
+        # Those before are older, those behind are younger than the moment.
+        if chosen.epoch <= history.epoch and (after is None or history.epoch < after.epoch)
+    ]
+    found = [point for tail in tails if (point := _search(tail, at_ms, at_of)[0])]
+    newest = max(found, key=at_of, default=None)
+    return newest if newest and at_of(newest) > at_of(chosen) else None
+
+
 def describe(point: Point, at_of: AtOf) -> str:
     """Write a point so that it can be given to ``--at``, with its time."""
     named = show(Txid(point.txid, point.epoch))

@@ -20,7 +20,7 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from obelisk_ops.core.clock import Clock
-from obelisk_ops.core.when import Txid, When, show
+from obelisk_ops.core.when import At, Txid, When, show
 from obelisk_ops.errors import DamagedObject, ObjectNotFound, StorageUnavailable, TargetExists
 from obelisk_ops.inspect.summary import InFlight
 from obelisk_ops.litestream.config import Target
@@ -32,7 +32,7 @@ from obelisk_ops.replica.reading import read_header, read_replica
 from obelisk_ops.replica.times import PointTimes
 from obelisk_ops.restore import aside, fetching
 from obelisk_ops.restore.check import check_copy
-from obelisk_ops.restore.choose import choose
+from obelisk_ops.restore.choose import choose, left_behind
 from obelisk_ops.restore.target import FETCHED, check_target, has_remains, publish, workspace
 
 T = TypeVar("T")
@@ -77,6 +77,8 @@ class Plan:
         at_ms: When it was captured; UTC milliseconds.
         files: The objects, in the order Litestream reads them.
         database_bytes: How large the copy will be.
+        orphaned: A newer point before the moment that is meant; the history left it behind.
+        orphaned_at_ms: When that was captured.
         answer_ms: How long the bucket took for a small answer just now.
         claim: See ``restore``.
     """
@@ -86,6 +88,8 @@ class Plan:
     at_ms: int
     files: tuple[LtxFile, ...]
     database_bytes: int
+    orphaned: Point | None = None
+    orphaned_at_ms: int = 0
     answer_ms: int = 0
     claim: int | None = None
 
@@ -252,6 +256,9 @@ def _plan(source: Source, wish: When, clock: Clock) -> Plan:
     point = choose(replica, wish, now_ms=clock.now_ms(), at_of=times.at_ms)
     history = replica.history(point.epoch)
     files = walk(history.files if history else (), point.txid)
+    left = None
+    if isinstance(wish, At):
+        left = left_behind(replica, point, at_ms=wish.at_ms, at_of=times.at_ms)
     last, answer_ms = _last_header(source, files, clock)
     return Plan(
         name=replica.name,
@@ -259,6 +266,8 @@ def _plan(source: Source, wish: When, clock: Clock) -> Plan:
         at_ms=captured_ms(times, point, last),
         files=files,
         database_bytes=last.database_bytes,
+        orphaned=left,
+        orphaned_at_ms=times.at_ms(left) if left else 0,
         answer_ms=answer_ms,
     )
 

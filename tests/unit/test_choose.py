@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from obelisk_ops.core.when import At, Latest, Txid, When
 from obelisk_ops.errors import DamagedObject, OpsError, ReplicaGap, RestorePointNotFound
+from obelisk_ops.replica.branches import ends_behind
 from obelisk_ops.replica.catalogue import LtxFile, Point, Replica, build
 from obelisk_ops.replica.epochs import EpochMarker, Parent
-from obelisk_ops.restore.choose import choose
+from obelisk_ops.restore.choose import choose, left_behind
 
 #: transaction n of epoch e was captured e * 1000 + n seconds after the beginning of time
 NOW = 9_000_000
@@ -204,3 +206,63 @@ def test_only_few_times_are_looked_at() -> None:
     choose(replica, At(moment(1, 700)), now_ms=NOW, at_of=counted)
 
     assert len(looked_at) <= 12
+
+
+#: A takeover went on from txid 2 of epoch 1; in epoch 3 from the end of epoch 1 again.
+FORKED = build(
+    "run",
+    {1: singles(1, 1, 2, 3, 4), 2: singles(2, 1, 2), 3: singles(3, 1)},
+    [
+        marker(1, None), marker(2, 2),
+        dataclasses.replace(marker(3, None), parent=Parent(epoch=1, txid=4)),
+    ],
+)  # fmt: skip
+
+LEFT_BEHIND = [
+    # what                                   replica    moment                left behind
+    ("nothing was",                          PLAIN,     moment(1, 3),         None),
+    ("before the branch",                    BRANCHED,  moment(1, 2),         None),
+    ("just behind it",                       BRANCHED,  moment(1, 3),         (1, 3)),
+    ("between two of them",                  BRANCHED,  moment(1, 4) - 1,     (1, 3)),
+    ("long after it",                        BRANCHED,  moment(2, 1) - 1,     (1, 4)),
+    ("the history has gone on",              BRANCHED,  moment(2, 1),         None),
+    ("nothing of the next epoch is there",   OPENED,    NOW,                  (1, 3)),
+    ("an epoch that was left as a whole",    FORKED,    moment(2, 2),         (2, 2)),
+    ("before that epoch",                    FORKED,    moment(1, 4),         None),
+    ("the history has gone on behind it",    FORKED,    moment(3, 1),         None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("replica", "at_ms", "expected"), [
+    pytest.param(*case[1:], id=case[0]) for case in LEFT_BEHIND
+])  # fmt: skip
+def test_what_the_history_has_left_behind_by_a_moment(
+    replica: Replica, at_ms: int, expected: tuple[int, int] | None
+) -> None:
+    chosen = choose(replica, At(at_ms), now_ms=NOW, at_of=at_of)
+    found = left_behind(replica, chosen, at_ms=at_ms, at_of=at_of)
+
+    assert (found and (found.epoch, found.txid)) == expected
+
+
+ENDS = [
+    # what                                  replica    from     ends
+    ("of one line",                         PLAIN,     (1, 2),  [(1, 4)]),
+    ("from the end",                        PLAIN,     (1, 4),  []),
+    ("from before a branch",                BRANCHED,  (1, 2),  [(1, 4), (2, 2)]),
+    ("from what was left behind",           BRANCHED,  (1, 3),  [(1, 4)]),
+    ("from the line that goes on",          BRANCHED,  (2, 1),  [(2, 2)]),
+    ("an end that another goes on from",    FORKED,    (1, 3),  [(3, 1)]),
+    ("of three lines",                      FORKED,    (1, 1),  [(2, 2), (3, 1)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("replica", "start", "ends"), [
+    pytest.param(*case[1:], id=case[0]) for case in ENDS
+])  # fmt: skip
+def test_where_lines_end_that_go_on_from_a_point(
+    replica: Replica, start: tuple[int, int], ends: list[tuple[int, int]]
+) -> None:
+    (point,) = (p for p in replica.points if (p.epoch, p.txid) == start)
+
+    assert [(end.epoch, end.txid) for end in ends_behind(replica, point)] == ends
