@@ -4,10 +4,19 @@ Work in a child process with limits, which may die of what it reads.
 A forked child: it begins in milliseconds, knows all that its parent knows, and can neither
 write a file nor gain rights. It answers through a pipe, in bytes that the parent is to
 decode as data. The kernel ends it when it takes too much; the parent learns of what.
+
+A lock that another thread holds at the moment of the fork is held for ever in the child. Those
+of malloc, of imports and of logging are made anew by the system and by Python; that of a stream
+that is logged to is not, so the child logs nothing. SQLite's are not, either: a fork while
+another thread is inside SQLite hangs every second child. So it is done where there is no such
+thread: in commands that read, and before a supervisor begins. A supervisor itself, which does
+read in threads, forks nothing: it starts its drills as programs of their own. Threads that wait
+for the bucket do no harm; a test forks beside them again and again.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import resource
@@ -318,6 +327,8 @@ def _keep_only(pipe: int) -> None:
 
 
 def _fall_silent() -> None:
+    # A thread of the parent may have been writing a line: the lock of its stream stays locked.
+    logging.disable()
     # What is printed could end up in a file, which may not be written.
     sys.stdout = sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
