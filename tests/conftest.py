@@ -18,6 +18,7 @@ from obelisk_ops.objectstore import ObjectStore, open_store
 from obelisk_ops.objectstore.embedded import READ_ONLY, S3Server
 from obelisk_ops.settings import ReplicaSettings
 from tests.matrix import Matrix
+from tests.postgres import EXTERNAL, Postgres, Versions, running, version_of
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -138,6 +139,19 @@ def _running(server: S3Server) -> Iterator[S3Server]:
         server.stop(kill=True)
 
 
+@pytest.fixture(scope="session")
+def postgres(pytestconfig: pytest.Config) -> Iterator[Postgres]:
+    """The PostgreSQL server of this run: the embedded one, or what the environment names."""
+    with contextlib.ExitStack() as stack:
+        url = EXTERNAL or stack.enter_context(running()).base_url
+        version = version_of(url)
+        pytestconfig.stash[Versions.key].add(version)
+        server = Postgres(url, version)
+        yield server
+        if EXTERNAL:
+            server.drop()
+
+
 def _external(endpoint: str, folder: Path) -> S3:
     import boto3  # noqa: PLC0415 — slow to import, and seldom needed here
     from botocore.config import Config  # noqa: PLC0415
@@ -171,8 +185,9 @@ def _external(endpoint: str, folder: Path) -> S3:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the account of the fault matrix."""
+    """Keep the account of the fault matrix, and of the servers that ran."""
     config.pluginmanager.register(Matrix(config), "fault-matrix")
+    config.pluginmanager.register(Versions(config), "postgres-versions")
 
 
 def _could_not_run(config: pytest.Config) -> list[str]:

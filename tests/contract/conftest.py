@@ -11,7 +11,10 @@ import pytest
 from obelisk_ops.core.archive import ArchiveStore
 from obelisk_ops.core.ports import Mailbox
 from obelisk_ops.storage.memory import MemoryStore
+from obelisk_ops.storage.postgres import place
+from obelisk_ops.storage.postgres.store import PostgresMailbox, PostgresStore
 from obelisk_ops.storage.sqlite.store import SqliteMailbox, SqliteStore
+from tests.postgres import Postgres
 
 Both = tuple[ArchiveStore, Mailbox]
 
@@ -30,10 +33,19 @@ def sqlite(folder: Path, stack: ExitStack) -> Both:
 BACKENDS: dict[str, Callable[[Path, ExitStack], Both]] = {"memory": memory, "sqlite": sqlite}
 
 
-@pytest.fixture(params=BACKENDS)
+def postgres(server: Postgres, stack: ExitStack) -> Both:
+    at = place.read(stack.enter_context(server.lent()))
+    store = stack.enter_context(closing(PostgresStore(at)))
+    return store, stack.enter_context(closing(PostgresMailbox(at)))
+
+
+@pytest.fixture(params=[*BACKENDS, "postgres"])
 def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Both]:
     """The owner's side of an empty database, and what others may do with it."""
     with ExitStack() as stack:
+        if request.param == "postgres":
+            yield postgres(request.getfixturevalue("postgres"), stack)
+            return
         yield BACKENDS[request.param](tmp_path, stack)
 
 

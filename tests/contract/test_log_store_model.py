@@ -1,20 +1,30 @@
-"""Random commits and questions: SQLite must answer as the in-memory model answers."""
+"""Random commits and questions: every store must answer as the in-memory model answers."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 from msgspec import Raw
 
 from obelisk_ops.core import events
 from obelisk_ops.core.ports import (
     ExecutionFilter,
+    LogStore,
+    Mailbox,
     Result,
     State,
     StateChange,
@@ -24,7 +34,12 @@ from obelisk_ops.core.ports import (
 from obelisk_ops.core.rows import CronRow, PrunedRow
 from obelisk_ops.errors import OpsError
 from obelisk_ops.storage.memory import MemoryStore
+from obelisk_ops.storage.postgres import place
+from obelisk_ops.storage.postgres.store import PostgresMailbox, PostgresStore
 from obelisk_ops.storage.sqlite.store import SqliteMailbox, SqliteStore
+from tests.postgres import Postgres
+
+Both = tuple[LogStore, Mailbox]
 
 KEYS = st.integers(1, 4)
 IDS = st.sampled_from(["a", "b", "c", "d"])
@@ -95,13 +110,17 @@ FILTERS = st.builds(
 
 
 class LogStoreMachine(RuleBasedStateMachine):
-    def __init__(self) -> None:
+    def __init__(self, server: Postgres) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "log.db"
+        self.stack = ExitStack()
+        path = Path(self.stack.enter_context(tempfile.TemporaryDirectory())) / "log.db"
+        at = place.read(self.stack.enter_context(server.lent()))
+        self.openers: list[Callable[[], Both]] = [
+            lambda: (SqliteStore(path), SqliteMailbox(path)),
+            lambda: (PostgresStore(at), PostgresMailbox(at)),
+        ]
         self.model = MemoryStore()
-        self.real = SqliteStore(self.path)
-        self.mailbox = SqliteMailbox(self.path)
+        self.reals = [opener() for opener in self.openers]
 
     @rule(write=LONE | CREATING | CHANGING)
     def commit_one(self, write: Write) -> None:
@@ -123,11 +142,11 @@ class LogStoreMachine(RuleBasedStateMachine):
         known = self.model.find(execution_id)
         if known and [e.version for e in self.model.log(known.key)][:1] != [0]:
             return  # no execution is without its first event
-        first, second = (
+        answers = [
             outcome(lambda store: store.ask("create", execution_id, body, now_ms=1), store)
-            for store in (self.model, self.mailbox)
-        )
-        assert first == second
+            for store in (self.model, *(mailbox for _, mailbox in self.reals))
+        ]
+        assert answers == answers[:1] * 3
 
     @rule(wanted=FILTERS)
     def list_executions(self, wanted: ExecutionFilter) -> None:
@@ -135,8 +154,8 @@ class LogStoreMachine(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
-        self.real.close()
-        self.real = SqliteStore(self.path)
+        self.close()
+        self.reals = [opener() for opener in self.openers]
 
     @invariant()
     def they_hold_the_same(self) -> None:
@@ -158,17 +177,20 @@ class LogStoreMachine(RuleBasedStateMachine):
             self.same(lambda store, key=key: store.outputs(key))
 
     def same(self, call: Callable[..., object]) -> None:
-        assert outcome(call, self.model) == outcome(call, self.real)
+        expected = outcome(call, self.model)
+        assert [outcome(call, store) for store, _ in self.reals] == [expected] * 2
+
+    def close(self) -> None:
+        for store, mailbox in self.reals:
+            mailbox.close()
+            store.close()
 
     def teardown(self) -> None:
-        self.mailbox.close()
-        self.real.close()
-        self.folder.cleanup()
+        self.close()
+        self.stack.close()
 
 
-def refusals(
-    store: MemoryStore | SqliteStore, writes: list[Write]
-) -> dict[int, type[OpsError]]:
+def refusals(store: LogStore, writes: list[Write]) -> dict[int, type[OpsError]]:
     return {at: type(error) for at, error in store.commit(writes).items()}
 
 
@@ -179,7 +201,20 @@ def outcome(call: Callable[..., object], store: object) -> object:
         return type(error)
 
 
-TestLogStore = LogStoreMachine.TestCase
-TestLogStore.settings = settings(
-    max_examples=30, stateful_step_count=20, report_multiple_bugs=False
-)
+def test_every_store_answers_as_the_model(postgres: Postgres) -> None:
+    _run(postgres, examples=20)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+def test_every_store_answers_as_the_model_to_very_many(postgres: Postgres) -> None:
+    _run(postgres, examples=1000)
+
+
+def _run(server: Postgres, examples: int) -> None:
+    how = settings(
+        max_examples=examples, stateful_step_count=20, report_multiple_bugs=False,
+        print_blob=True,
+    )  # fmt: skip
+    make: Any = partial(LogStoreMachine, server)
+    run_state_machine_as_test(make, settings=how)

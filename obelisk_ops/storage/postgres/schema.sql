@@ -1,0 +1,132 @@
+-- The same tables as in SQLite (storage/sqlite/schema.sql tells what they hold), in a schema of
+-- their own. Times are UTC milliseconds since the Unix epoch. Bodies are JSON text, as it was
+-- written: jsonb would reorder it, and knows no \u0000. Names are compared byte by byte.
+
+CREATE TABLE meta (
+    key   text COLLATE "C" NOT NULL PRIMARY KEY,   -- schema_version, database_id, epoch
+    value text NOT NULL
+);
+
+-- One row. Every commit changes it, so that an owner that was succeeded is refused, and one
+-- that heard no answer can see whether its last commit arrived.
+CREATE TABLE owner (
+    term      bigint  NOT NULL,                    -- how many owners there were
+    writer    bigint  NOT NULL,                    -- the term that committed last
+    commits   bigint  NOT NULL,                    -- how many commits the term did
+    is_closed boolean NOT NULL,                    -- whether it has let go by itself
+    holder    text    NOT NULL,                    -- process and host, for people
+    CONSTRAINT one_owner_at_a_time CHECK (writer = term)
+);
+
+CREATE TABLE state (
+    key         bigint PRIMARY KEY,
+    id          text COLLATE "C" NOT NULL CONSTRAINT an_id_is_used_once UNIQUE,
+    parent      bigint,
+    parent_n    bigint,
+    function    text COLLATE "C" NOT NULL,
+    state       text COLLATE "C" NOT NULL,
+    result      text COLLATE "C",
+    created_at  bigint NOT NULL,
+    finished_at bigint,
+    error       text,                              -- a JSON string: it may hold U+0000
+    folded      text                               -- the error casefolded, to search in
+);
+
+CREATE INDEX state_unfinished ON state (key) WHERE state <> 'finished';
+
+CREATE TABLE log (
+    key  bigint PRIMARY KEY,                       -- execution * 2^32 + version
+    at   bigint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    body text NOT NULL
+);
+
+CREATE TABLE inbox (
+    execution bigint NOT NULL,
+    seq       bigint NOT NULL,                     -- 1, 2, 3, … in each execution
+    kind      text COLLATE "C" NOT NULL,           -- timer, child, signal, stub, result
+    ref       bigint NOT NULL,                     -- number of the call it answers
+    at        bigint NOT NULL,
+    body      text NOT NULL,
+    signal    text COLLATE "C",                    -- the id of a signal that has one, JSON
+    PRIMARY KEY (execution, seq)
+);
+
+CREATE INDEX inbox_signal ON inbox (execution, signal) WHERE signal IS NOT NULL;
+
+CREATE INDEX inbox_stub ON inbox (execution, ref) WHERE kind = 'stub';
+
+CREATE TABLE timer (
+    execution bigint NOT NULL,
+    n         bigint NOT NULL,
+    due       bigint NOT NULL,
+    PRIMARY KEY (execution, n)
+);
+
+-- The only table that a process other than the owner writes to.
+CREATE TABLE mailbox (
+    id     bigint PRIMARY KEY,
+    at     bigint NOT NULL,
+    kind   text COLLATE "C" NOT NULL,              -- create, cancel, pause, unpause, signal, …
+    target text COLLATE "C" NOT NULL,
+    body   text NOT NULL,
+    signal text COLLATE "C"
+);
+
+CREATE INDEX mailbox_target ON mailbox (target, kind, signal);
+
+CREATE TABLE beat (
+    execution bigint NOT NULL,
+    n         bigint NOT NULL,                     -- a call that is open
+    attempt   bigint NOT NULL,
+    at        bigint NOT NULL,
+    body      text   NOT NULL,                     -- the details of its last heartbeat
+    PRIMARY KEY (execution, n)
+);
+
+CREATE TABLE output (
+    execution bigint NOT NULL,
+    n         bigint NOT NULL,
+    attempt   bigint NOT NULL,
+    seq       bigint NOT NULL,                     -- 1, 2, 3, … in each attempt
+    stream    text COLLATE "C" NOT NULL,           -- stdout, stderr, log, cut
+    at        bigint NOT NULL,
+    body      bytea  NOT NULL,                     -- UTF-8: what is printed may hold U+0000
+    PRIMARY KEY (execution, n, attempt, seq)
+);
+
+CREATE TABLE cron (
+    id      text COLLATE "C" NOT NULL PRIMARY KEY,
+    spec    text    NOT NULL,                      -- what it does and when, JSON
+    paused  boolean NOT NULL,
+    last    bigint  NOT NULL,                      -- slots up to this moment are decided
+    due     bigint,                                -- the next slot
+    waiting bigint,                                -- a slot that starts when what runs has ended
+    running text    NOT NULL,                      -- ids of executions, JSON
+    newest  text COLLATE "C",                      -- id of the last execution that came of it
+    made    bigint  NOT NULL,
+    skipped bigint  NOT NULL
+);
+
+-- Executions that are pruned, and whose logs are so long that they go in parts.
+CREATE TABLE leftover (
+    key bigint PRIMARY KEY
+);
+
+-- When attempts of queues with a rate were started, as far as the rate counts them.
+CREATE TABLE start (
+    queue   text COLLATE "C" NOT NULL,
+    at      bigint NOT NULL,
+    elapsed bigint NOT NULL,                       -- by a clock that is never set
+    many    bigint NOT NULL,
+    PRIMARY KEY (queue, at)
+);
+
+-- Letters that the owner refused, for who asked; each for a minute.
+CREATE TABLE refusal (
+    letter bigint PRIMARY KEY,                     -- its number in the mailbox
+    at     bigint NOT NULL,
+    error  text   NOT NULL                         -- class, message and hint, JSON
+);
+
+INSERT INTO owner (term, writer, commits, is_closed, holder) VALUES (0, 0, 0, TRUE, '');

@@ -1,0 +1,242 @@
+"""
+One connection to the server, made again when it was lost.
+
+Reading is repeated on a new connection; what writes knows better what to do, and does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import psycopg
+from psycopg.types.numeric import Int8Dumper
+
+from obelisk_ops.errors import ConfigError, DatabaseNotFound
+from obelisk_ops.storage import sql
+from obelisk_ops.storage.postgres import errors
+from obelisk_ops.storage.postgres.place import Place
+
+#: a statement and its values
+Step = tuple[str, Sequence[Any]]
+
+PACKAGE: Final = "obelisk_ops.storage.postgres"
+QUERIES: Final = sql.load(PACKAGE, "queries.sql")
+SCHEMA_VERSION: Final = 1
+_IDLE: Final = psycopg.pq.TransactionStatus.IDLE
+_CONNECT_S = 10
+_PATIENCE_MS = "10000"
+
+
+class Session:
+    """A connection that reads, and asks; one thread at a time."""
+
+    def __init__(self, place: Place) -> None:
+        """
+        Connect.
+
+        Raises:
+            StorageUnavailable: The server does not answer, or cannot serve.
+            CredentialsError: It refuses the user.
+            ConfigError: The schema holds no executions.
+        """
+        self.place = place
+        self._in_transaction = False
+        self._is_closed = False
+        self._connection = self._connect()
+
+    def rows(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Run a statement, and return its rows."""
+        try:
+            return self._fetch(name, values)
+        except psycopg.Error as error:
+            if not self._connection.closed or self._in_transaction or self._is_closed:
+                raise self.in_words(error) from error
+        self.reconnect()
+        try:
+            return self._fetch(name, values)
+        except psycopg.Error as error:
+            raise self.in_words(error) from error
+
+    def run(self, steps: Sequence[Step]) -> None:
+        """
+        Send several statements at once, and hear of all of them together.
+
+        Raises:
+            psycopg.Error: The first that failed; none after it was done.
+        """
+        failures: list[psycopg.Error] = []
+        try:
+            with self._connection.pipeline():
+                self._send(steps, failures)
+        except psycopg.Error as error:
+            failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _send(self, steps: Sequence[Step], failures: list[psycopg.Error]) -> None:
+        # What is raised out of the pipeline's own block is logged by the driver. Not prepared:
+        # the driver would believe in statements that a failed pipeline never came to.
+        try:
+            for statement, values in steps:
+                self._cursor.execute(statement, values, prepare=False)
+        except psycopg.Error as error:
+            failures.append(error)
+
+    def run_one(self, statement: str, values: Sequence[Any]) -> None:
+        """Run one statement that is a transaction by itself; raises psycopg.Error."""
+        self._cursor.execute(statement, values)
+
+    @contextmanager
+    def transaction(self, *steps: Step) -> Iterator[None]:
+        """
+        Do what is in the block in one transaction, or nothing of it.
+
+        Args:
+            *steps: What is sent together with its beginning.
+        """
+        self.ensure()
+        self._in_transaction = True
+        try:
+            self.run([("BEGIN ISOLATION LEVEL REPEATABLE READ", ()), *steps])
+            yield
+            self.run([("COMMIT", ())])
+        except psycopg.Error as error:
+            raise self.in_words(error) from error
+        finally:
+            self._in_transaction = False
+            self.roll_back()
+
+    def take_back(self, savepoint: str) -> None:
+        """Undo what was done since a savepoint."""
+        self.run([(f"ROLLBACK TO {savepoint}", ()), (f"RELEASE {savepoint}", ())])
+
+    def roll_back(self) -> None:
+        """End a transaction that is open, if there is one."""
+        with suppress(psycopg.Error):  # the connection is lost, and the transaction with it
+            if self._connection.info.transaction_status != _IDLE:
+                self._connection.execute("ROLLBACK")
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection ended, and nobody wanted that."""
+        return self._connection.closed and not self._is_closed
+
+    def drop(self) -> None:
+        """Use this connection no more; the next question makes another."""
+        self._connection.close()
+
+    def ensure(self) -> None:
+        """Return once there is a connection."""
+        if self.is_lost:
+            self.reconnect()
+
+    def reconnect(self) -> None:
+        """Connect again, as at the beginning."""
+        self._connection = self._connect()
+
+    def close(self) -> None:
+        """Let go. Twice is allowed."""
+        self._is_closed = True
+        self._connection.close()
+
+    def in_words(self, error: psycopg.Error) -> Exception:
+        """Return the error of ours for one of the driver's."""
+        return errors.translate(error, self.place.label)
+
+    def _fetch(self, name: str, values: Sequence[Any]) -> list[Any]:
+        self._cursor.execute(QUERIES[name], values)
+        return self._cursor.fetchall() if self._cursor.description else []
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection = connect(self.place)
+        try:
+            self._cursor = psycopg.RawCursor(connection)
+            self._arrange()
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, psycopg.Error):
+                raise errors.translate(error, self.place.label) from error
+            raise
+        return connection
+
+    def _arrange(self) -> None:
+        """Make a new connection what is wanted of it, or refuse the database."""
+        refuse_foreign(self._cursor, self.place)
+
+
+def connect(place: Place) -> psycopg.Connection[Any]:
+    """
+    Open a connection whose statements are transactions by themselves.
+
+    Raises:
+        StorageUnavailable: The server does not answer.
+        CredentialsError: It refuses the user.
+        ConfigError: libpq cannot read the URL.
+    """
+    defaults: dict[str, Any] = {
+        "connect_timeout": _CONNECT_S,
+        "fallback_application_name": "obelisk-ops",
+    }
+    try:
+        given = psycopg.conninfo.conninfo_to_dict(place.url)
+        conninfo = psycopg.conninfo.make_conninfo(**(defaults | given))
+        connection = psycopg.connect(conninfo, autocommit=True)
+    except psycopg.ProgrammingError:  # its text may quote the URL
+        raise ConfigError(
+            f"{place.label} has an option that PostgreSQL's library does not know",
+            hint="those are told at postgresql.org/docs/current/libpq-connect.html",
+        ) from None
+    except psycopg.OperationalError as error:
+        raise errors.unreachable(error, place.label) from error
+    # Each size of a number would be a statement of its own to the server.
+    connection.adapters.register_dumper(int, Int8Dumper)
+    try:
+        psycopg.RawCursor(connection).execute(QUERIES["settle_in"], (f'"{place.schema}"',))
+        psycopg.RawCursor(connection).execute(QUERIES["be_impatient"], (_PATIENCE_MS,))
+    except psycopg.Error as error:
+        connection.close()
+        raise errors.translate(error, place.label) from error
+    return connection
+
+
+def is_missing(cursor: psycopg.RawCursor[Any], place: Place) -> bool:
+    """
+    Tell whether the schema holds nothing yet.
+
+    Raises:
+        ConfigError: It holds tables of another program, or of a newer version.
+    """
+    [(ours, tables)] = cursor.execute(QUERIES["user_tables"]).fetchall()
+    if not tables:
+        return True
+    facts = dict(cursor.execute(QUERIES["read_meta"]).fetchall()) if ours else {}
+    if "database_id" not in facts:
+        raise ConfigError(
+            f"{place.label}: the schema {place.schema!r} belongs to another program",
+            hint="give workflows a schema of their own: ?schema=NAME in the URL",
+        )
+    version = int(facts["schema_version"])
+    if version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"{place.label} has schema version {version}; this program knows up to "
+            f"{SCHEMA_VERSION}",
+            hint="pip install --upgrade obelisk-ops",
+        )
+    return False
+
+
+def refuse_foreign(cursor: psycopg.RawCursor[Any], place: Place) -> None:
+    """
+    Refuse a schema that holds no executions.
+
+    Raises:
+        ConfigError: It is another program's, or of a newer version.
+        DatabaseNotFound: There is none.
+    """
+    if is_missing(cursor, place):
+        raise DatabaseNotFound(
+            f"there are no executions in {place.label}",
+            hint="the tables are made by who first serves it, or submits to it",
+        )

@@ -1,0 +1,316 @@
+"""LogStore on PostgreSQL: the owner's connection, and the one that only reads and asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any, Final
+
+import msgspec
+import psycopg
+
+from obelisk_ops.core.letters import is_wanted
+from obelisk_ops.core.ports import (
+    ExecutionFilter,
+    InboxItem,
+    Letter,
+    Output,
+    StateRow,
+    Write,
+)
+from obelisk_ops.errors import OpsError
+from obelisk_ops.storage.postgres import making
+from obelisk_ops.storage.postgres.errors import is_guilty, is_loss, translate
+from obelisk_ops.storage.postgres.owning import Ownership
+from obelisk_ops.storage.postgres.place import Place
+from obelisk_ops.storage.postgres.session import QUERIES, Session, Step
+from obelisk_ops.storage.reading import OwnerReader, TableReader
+from obelisk_ops.storage.writing import id_of_signal, steps
+
+_encode = msgspec.json.Encoder().encode
+_BEGIN: Final[Step] = ("BEGIN", ())
+_COMMIT: Final[Step] = ("COMMIT", ())
+
+
+class PostgresReader(TableReader):
+    """See LogReader. One connection, for one thread at a time."""
+
+    def __init__(self, place: Place, session: Session | None = None) -> None:
+        """
+        Connect, or use a connection.
+
+        Raises:
+            DatabaseNotFound: There are no tables yet.
+            ConfigError: The schema holds what is not ours.
+            StorageUnavailable: The server does not answer.
+        """
+        self.label = place.label
+        self._session = session or Session(place)
+
+    def executions(self, wanted: ExecutionFilter) -> list[StateRow]:
+        """See LogReader.executions."""
+        if wanted.error is not None:
+            wanted = replace(wanted, error=_visible(wanted.error))
+        return super().executions(wanted)
+
+    def outputs(self, key: int) -> list[Output]:
+        """See LogReader.outputs."""
+        found = self._rows("read_outputs", (key,))
+        return [
+            Output(n, attempt, stream, at, body.decode())
+            for n, attempt, stream, at, body in found
+        ]
+
+    def find_signal(self, key: int, signal_id: str) -> InboxItem | None:
+        """See Arrivals.find_signal."""
+        return super().find_signal(key, _text(signal_id))
+
+    def find_signal_letter(self, target: str, signal_id: str) -> Letter | None:
+        """See Arrivals.find_signal_letter."""
+        return super().find_signal_letter(target, _text(signal_id))
+
+    def changes(self) -> int:
+        """See LogReader.changes."""
+        [(snapshot,)] = self._rows("changes")
+        return hash(snapshot)
+
+    def close(self) -> None:
+        """See LogReader.close."""
+        self._session.close()
+
+    def _rows(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
+        return self._session.rows(name, values)
+
+    def _has(self, table: str) -> bool:  # noqa: ARG002
+        return True  # the first version of this schema had them all
+
+    def _state(self, row: Sequence[Any]) -> StateRow:
+        *facts, error = row
+        return super()._state((*facts, error and msgspec.json.decode(error)))
+
+
+class PostgresMailbox(PostgresReader):
+    """See Mailbox."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._channel = channel(place)
+        self.last_letter = 0
+
+    def ask(self, kind: str, target: str, body: str, *, now_ms: int) -> bool:
+        """See Mailbox.ask."""
+        posted = 0
+        # What is looked at is one moment, after all that others have asked: the lock is
+        # waited for before the first look.
+        with self._session.transaction((QUERIES["wait_for_others"], ())):
+            wanted = is_wanted(self, kind, target, body, now_ms)
+            if wanted:
+                name = _signal(body) if kind == "signal" else None
+                letter = (now_ms, kind, target, body, name, self._channel)
+                [(posted, _)] = self._rows("post_letter", letter)
+        if wanted:
+            self.last_letter = posted
+        return wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sent:
+    """
+    A commit to which no answer was heard.
+
+    Attributes:
+        number: Its place among those of this owner.
+        writes: As they were when it was sent.
+        refused: Which of them it leaves out.
+    """
+
+    number: int
+    writes: list[Write]
+    refused: Mapping[int, OpsError] = field(default_factory=dict)
+
+
+class PostgresStore(PostgresReader, OwnerReader):
+    """See LogStore."""
+
+    _session: Ownership
+
+    def __init__(self, place: Place) -> None:
+        """
+        Become the owner; make the tables if there are none.
+
+        Raises:
+            DatabaseLocked: Another process owns it.
+            ConfigError: The schema holds what is not ours.
+            StorageUnavailable: The server does not answer.
+        """
+        making.make_if_missing(place)
+        super().__init__(place, Ownership(place))
+        self._unheard: list[_Sent] = []
+
+    @property
+    def last_owner_closed(self) -> bool:
+        """Whether the owner before gave the database up by itself."""
+        return self._session.last_owner_closed
+
+    def commit(self, writes: Sequence[Write]) -> Mapping[int, OpsError]:
+        """
+        See LogStore.commit.
+
+        Raises:
+            Fenced: Another process has become the owner.
+        """
+        self._session.ensure()
+        arrived = [sent for sent in self._unheard if sent.number <= self._session.commits]
+        self._unheard = arrived
+        refused, begin = _told_again(arrived, writes)
+        if begin < len(writes):
+            guilty = {e: refused[at] for at in refused for e in writes[at].executions}
+            rest = self._commit(writes[begin:], guilty)
+            refused |= {begin + at: error for at, error in rest.items()}
+        self._unheard = []
+        return refused
+
+    def checkpoint_by_itself(self, *, wanted: bool = True) -> None:
+        """See LogStore.checkpoint_by_itself. The server does."""
+
+    def checkpoint(self) -> None:
+        """See LogStore.checkpoint. The server does."""
+
+    def abandon(self) -> None:
+        """Let go of the database as if the process had been killed."""
+        self._session.abandon()
+
+    def _commit(
+        self, writes: Sequence[Write], guilty: dict[int, OpsError]
+    ) -> Mapping[int, OpsError]:
+        refused: dict[int, OpsError] = {}
+        try:
+            if guilty or not self._commit_all(writes):
+                self._commit_each(writes, refused, guilty)
+        except psycopg.Error as error:
+            if is_loss(error) or self._session.is_lost:
+                self._session.drop()
+                self._doubt(writes, refused)
+            self._session.roll_back()
+            raise translate(error, self.label) from error
+        self._session.commits += 1
+        return refused
+
+    def _doubt(self, writes: Sequence[Write], refused: Mapping[int, OpsError]) -> None:
+        number = self._session.commits + 1
+        sent = _Sent(number=number, writes=deepcopy(list(writes)), refused=refused)
+        self._unheard.append(sent)
+
+    def _commit_all(self, writes: Sequence[Write]) -> bool:
+        """Commit all, or nothing if one of them is guilty: return which it was."""
+        try:
+            if len(writes) == 1 and writes[0].is_log_only:
+                values = (_text(writes[0].log), *self._session.asserted())
+                self._session.run_one(QUERIES["append_alone"], values)
+            else:
+                self._session.run([_BEGIN, self._assertion(), *_steps(writes), _COMMIT])
+        except psycopg.Error as error:
+            if not is_guilty(error):
+                raise
+            self._session.roll_back()
+            return False
+        return True
+
+    def _commit_each(
+        self, writes: Sequence[Write], refused: dict[int, OpsError], guilty: dict[int, OpsError]
+    ) -> None:
+        self._session.run([_BEGIN, self._assertion()])
+        for position, write in enumerate(writes):
+            error = next((guilty[e] for e in write.executions if e in guilty), None)
+            error = error or self._try(write)
+            if error is not None:
+                refused[position] = error
+                guilty.update(dict.fromkeys(write.executions, error))
+        self._session.run([_COMMIT])
+
+    def _try(self, write: Write) -> OpsError | None:
+        try:
+            self._session.run([("SAVEPOINT one", ()), *_steps([write]), ("RELEASE one", ())])
+        except psycopg.Error as error:
+            if not is_guilty(error):
+                raise
+            self._session.take_back("one")
+            return translate(error, self.label)
+        return None
+
+    def _assertion(self) -> Step:
+        return QUERIES["assert_owner"], self._session.asserted()
+
+
+def channel(place: Place) -> str:
+    """Return where the owner of a schema listens for letters."""
+    return f"{place.schema}_letters"
+
+
+def _told_again(
+    arrived: Sequence[_Sent], writes: Sequence[Write]
+) -> tuple[dict[int, OpsError], int]:
+    """Return what became of writes that are there already, and how many those are."""
+    refused: dict[int, OpsError] = {}
+    begin = 0
+    for sent in arrived:
+        end = begin + len(sent.writes)
+        if list(writes[begin:end]) != sent.writes:
+            raise OpsError("a commit without an answer was not repeated as it was")
+        refused |= {begin + at: error for at, error in sent.refused.items()}
+        begin = end
+    return refused, begin
+
+
+def _steps(writes: Sequence[Write]) -> list[Step]:
+    """Return the statements for the rows of all writes, one for each table that is touched."""
+    log = list(chain.from_iterable(write.log for write in writes))
+    found = [("append", log)] if log else []
+    found += steps(writes)
+    return [(QUERIES[name], (_text(_shaped(name, rows)),)) for name, rows in found]
+
+
+def _shaped(name: str, rows: list[Any]) -> list[Any]:
+    shape = _SHAPES.get(name)
+    return rows if shape is None else [shape(row) for row in rows]
+
+
+def _with_error(row: Sequence[Any]) -> tuple[Any, ...]:
+    *facts, error = row
+    return (*facts, None, None) if error is None else (*facts, _text(error), _folded(error))
+
+
+def _with_signal(row: Sequence[Any]) -> tuple[Any, ...]:
+    return (*row, _signal(row[5]) if row[2] == "signal" else None)
+
+
+def _with_bytes(row: Sequence[Any]) -> tuple[Any, ...]:
+    return (*row[:6], row[6].encode())
+
+
+#: rows of what PostgreSQL keeps in another way than SQLite
+_SHAPES: Final[Mapping[str, Callable[[Sequence[Any]], tuple[Any, ...]]]] = {
+    "create_state": _with_error,
+    "change_states": _with_error,
+    "add_inbox": _with_signal,
+    "add_outputs": _with_bytes,
+}
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - rows, or a text that may hold U+0000
+    return _encode(value).decode()
+
+
+def _signal(body: str) -> str | None:
+    name = id_of_signal(body)
+    return _text(name) if name else None
+
+
+def _folded(error: str) -> str:
+    return _visible(error.casefold())
+
+
+def _visible(text: str) -> str:
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")

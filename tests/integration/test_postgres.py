@@ -1,0 +1,291 @@
+"""What a store on PostgreSQL has to do beyond the contract: owners, and lost connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+
+import psycopg
+import pytest
+
+from obelisk_ops import errors
+from obelisk_ops.core.ports import LogRow, State, StateRow, Write
+from obelisk_ops.storage.postgres import making, owning, place, session
+from obelisk_ops.storage.postgres.owning import Ownership
+from obelisk_ops.storage.postgres.place import Place
+from obelisk_ops.storage.postgres.store import PostgresMailbox, PostgresReader, PostgresStore
+from tests.postgres import Postgres
+
+
+@pytest.fixture
+def at(postgres: Postgres) -> Iterator[Place]:
+    """A schema with empty tables."""
+    with postgres.lent() as url:
+        making.make_if_missing(place.read(url))
+        yield place.read(url)
+
+
+@pytest.fixture
+def store(at: Place) -> Iterator[PostgresStore]:
+    with closing(PostgresStore(at)) as opened:
+        yield opened
+
+
+def event(key: int, version: int, body: str = "{}") -> LogRow:
+    return (key, version, 5, "returned", body)
+
+
+def creation(key: int, name: str) -> Write:
+    row = StateRow(key=key, id=name, function="m.f", state=State.RUNNING, created_at=1)
+    return Write(key, [event(key, 0)], created=[row])
+
+
+def cut(store: PostgresReader, server: Postgres) -> None:
+    """End the connection of a store behind its back."""
+    pid = store._session._connection.info.backend_pid
+    server.psql(f"SELECT pg_terminate_backend({pid}, 10000)")
+
+
+def test_of_two_owners_one_is_refused_and_told_who_the_other_is(
+    at: Place, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owning, "_TRIES", 2)
+    with pytest.raises(errors.DatabaseLocked, match=r"belongs to another process \(pid \d+ on"):
+        PostgresStore(at)
+
+    assert store.commit([creation(1, "a")]) == {}
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_the_next_owner_knows_how_the_last_one_ended(at: Place, closed: bool) -> None:  # noqa: FBT001
+    first = PostgresStore(at)
+    assert first.last_owner_closed or not closed
+    first.close() if closed else first.abandon()
+
+    with closing(PostgresStore(at)) as second:
+        assert second.last_owner_closed is closed
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_an_owner_whose_connection_was_cut_goes_on(
+    store: PostgresStore, postgres: Postgres, size: int
+) -> None:
+    store.commit([creation(1, "a"), creation(2, "b"), creation(3, "c")])
+    before = store._session.term
+
+    cut(store, postgres)
+    writes = [Write(key, [event(key, 1)]) for key in range(1, size + 1)]
+    with pytest.raises(errors.StorageUnavailable):
+        store.commit(writes)
+
+    assert store.commit(writes) == {}
+    assert [len(store.log(key)) for key in range(1, size + 1)] == [2] * size
+    assert store._session.term == before
+
+
+def test_who_reads_connects_again(at: Place, store: PostgresStore, postgres: Postgres) -> None:
+    store.commit([creation(1, "a")])
+    with closing(PostgresMailbox(at)) as mailbox:
+        cut(mailbox, postgres)
+        assert mailbox.get(1).id == "a"
+        cut(mailbox, postgres)
+        with pytest.raises(errors.StorageUnavailable):
+            mailbox.ask("cancel", "a", "{}", now_ms=5)
+        assert mailbox.ask("cancel", "a", "{}", now_ms=5)
+    assert len(store.letters(9)) == 1
+
+
+GROUPS: dict[str, list[Write]] = {
+    "a lone step": [Write(1, [event(1, 1)])],
+    "a group": [Write(1, [event(1, 1)]), creation(7, "g")],
+    "a group with a guilty one": [Write(1, [event(1, 1)]), creation(8, "a"), creation(9, "h")],
+    "beats alone": [Write(1, [], beats=[(1, 1, 1, 5, "{}")])],
+    "output": [Write(1, [], outputs=[(1, 1, 1, 1, "stdout", 5, "x")])],
+}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_commit_without_an_answer_is_done_once(
+    store: PostgresStore,
+    postgres: Postgres,
+    monkeypatch: pytest.MonkeyPatch,
+    group: str,
+    arrives: bool,  # noqa: FBT001
+) -> None:
+    store.commit([creation(1, "a"), creation(2, "b")])
+    writes = GROUPS[group]
+    loses_its_answer(monkeypatch, store, postgres, arrives=arrives)
+
+    with pytest.raises(errors.StorageUnavailable):
+        store.commit(writes)
+    refused = store.commit([*writes, Write(2, [event(2, 1)])])
+
+    assert [type(error) for error in refused.values()] == (
+        [errors.ExecutionExists] if "guilty" in group else []
+    )
+    assert len(store.log(1)) == (2 if writes[0].log else 1)
+    assert len(store.log(2)) == 2
+    assert store._unheard == []
+
+
+def loses_its_answer(
+    monkeypatch: pytest.MonkeyPatch, store: PostgresStore, server: Postgres, *, arrives: bool
+) -> None:
+    """Cut the line of the next commit, before it reaches the server or after it did."""
+    own = store._session
+    for name in ("run", "run_one"):
+        whole = getattr(own, name)
+
+        def cutting(*args: Any, whole: Any = whole) -> None:
+            is_last = isinstance(args[0], str) or args[0][-1][0] == "COMMIT"
+            if not is_last:
+                whole(*args)
+                return
+            if arrives:
+                whole(*args)
+            cut(store, server)
+            monkeypatch.undo()
+            own.drop()
+            raise psycopg.OperationalError("the line is cut")
+
+        monkeypatch.setattr(own, name, cutting)
+
+
+@pytest.mark.parametrize("is_gone", [True, False], ids=["is gone", "is there"])
+def test_an_owner_that_was_succeeded_while_it_was_away_is_fenced(
+    at: Place,
+    store: PostgresStore,
+    postgres: Postgres,
+    is_gone: bool,  # noqa: FBT001
+) -> None:
+    store.commit([creation(1, "a")])
+    cut(store, postgres)
+    late = [Write(1, [event(1, 2, '"old"')])]
+
+    with ExitStack() as stack:
+        successor = stack.enter_context(closing(PostgresStore(at)))
+        successor.commit([Write(1, [event(1, 1, '"new"')])])
+        if is_gone:
+            successor.close()
+        with pytest.raises(errors.StorageUnavailable):
+            store.commit(late)
+        for _ in range(2):
+            with pytest.raises(errors.Fenced):
+                store.commit(late)
+
+    with closing(PostgresReader(at)) as reader:
+        assert [found.body for found in reader.log(1)] == ["{}", '"new"']
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_where_locks_mean_nothing_the_term_still_does(
+    store: PostgresStore, postgres: Postgres, at: Place, size: int
+) -> None:
+    """As behind a pooler that gives each transaction another connection."""
+    store.commit([creation(1, "a"), creation(2, "b"), creation(3, "c")])
+    postgres.psql(f"UPDATE {at.schema}.owner SET (term, writer) = (99, 99)")  # noqa: S608
+
+    with pytest.raises(errors.Fenced):
+        store.commit([Write(key, [event(key, 1)]) for key in range(1, size + 1)])
+
+    assert [len(store.log(key)) for key in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_the_ghost_of_a_lost_connection_is_ended(at: Place) -> None:
+    """The server believes it alive, as after a cut cable, and would keep the lock for it."""
+    ghost = Ownership(at)
+    mine = ghost._connection
+    ghost._connection = psycopg.connect(at.url)
+    ghost._connection.close()
+
+    ghost.ensure()
+
+    assert ghost.term > 0
+    with pytest.raises(psycopg.OperationalError):
+        mine.execute("SELECT 1")
+    ghost.close()
+
+
+def test_many_make_the_tables_at_the_same_time(postgres: Postgres) -> None:
+    at = place.read(postgres.fresh_url())
+    with ExitStack() as stack:
+        lines = [stack.enter_context(closing(session.connect(at))) for _ in range(3)]
+        assert all(session.is_missing(psycopg.RawCursor(line), at) for line in lines)
+        assert [making._make(psycopg.RawCursor(line), at) for line in lines] == [
+            True, False, False,
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("statement", "match"),
+    [
+        ("UPDATE {}.meta SET value = 2 WHERE key = 'schema_version'", "schema version 2"),
+        ("DELETE FROM {}.meta", "belongs to another program"),
+        ("DROP TABLE {}.meta", "belongs to another program"),
+    ],
+)
+def test_what_is_not_ours_is_refused_and_left_alone(
+    postgres: Postgres, statement: str, match: str
+) -> None:
+    at = place.read(postgres.fresh_url())
+    making.make_if_missing(at)
+    postgres.psql(statement.format(at.schema))
+
+    for opener in (PostgresStore, PostgresReader, PostgresMailbox, making.is_made):
+        with pytest.raises(errors.ConfigError, match=match):
+            opener(at)
+
+
+def test_nothing_is_found_where_nothing_was_made(postgres: Postgres) -> None:
+    at = place.read(postgres.fresh_url())
+
+    assert not making.is_made(at)
+    for opener in (PostgresReader, PostgresMailbox):
+        with pytest.raises(errors.DatabaseNotFound):
+            opener(at)
+    assert making.make_if_missing(at)
+    assert not making.make_if_missing(at)
+
+
+def test_a_server_that_is_away_is_named_without_the_password(tmp_path: Any) -> None:
+    for url in (
+        f"postgresql://u:s3cret@/d?host={tmp_path}", "postgresql://u:s3cret@127.0.0.1:1/d",
+        "postgresql://u:s3cret@127.0.0.1:1/d?nonsense=s3cret",
+    ):  # fmt: skip
+        with pytest.raises(errors.OpsError) as refused:
+            PostgresStore(place.read(url))
+        assert refused.value.exit_status in (3, 6)
+        assert "s3cret" not in f"{refused.value.message} {refused.value.hint}"
+
+
+def test_what_a_crash_could_undo_is_not_acknowledged(at: Place, postgres: Postgres) -> None:
+    mark = "&options=-c%20synchronous_commit%3Doff"
+    hasty = place.read(f"{at.url}&schema={at.schema}{mark}")
+    with closing(PostgresStore(hasty)) as opened:
+        [(level,)] = opened._session._connection.execute("SHOW synchronous_commit")
+        assert level == "on"
+
+
+def test_a_lone_step_is_one_statement_and_a_group_is_sent_at_once(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.commit([creation(1, "a"), creation(2, "b")])
+    sent: list[str] = []
+    own = store._session
+
+    def noting(name: str, whole: Any) -> Any:
+        def call(*args: Any) -> None:
+            sent.append(name)
+            whole(*args)
+
+        return call
+
+    for name in ("run", "run_one"):
+        monkeypatch.setattr(own, name, noting(name, getattr(own, name)))
+
+    store.commit([Write(1, [event(1, 1), event(1, 2)])])
+    store.commit([Write(key, [event(key, 3)], timers=[(key, 1, 9)]) for key in (1, 2)])
+
+    assert sent == ["run_one", "run"]

