@@ -103,7 +103,7 @@ def restore_before_start(
     asyncio.run(vacancy)
     return restore_missing(
         missing,
-        lambda name: open_source(replica, name),
+        lambda name: open_source(replica, name, rate=settings.restore.rate),
         may_begin=may_begin,
         clock=clock,
         watch=watch,
@@ -176,7 +176,7 @@ def open_takeover(
         CredentialsError: There are no credentials.
     """
     replica, clock = replica_settings(settings), SystemClock()
-    source = open_source(replica, name)
+    source = open_source(replica, name, rate=settings.restore.rate)
     bucket = Bucket(lambda: open_store(replica, timeout_s=TIMEOUT_S, attempts=1), clock)
     party = party_of(settings, None)
     log = json_log(sys.stderr)
@@ -218,7 +218,8 @@ def drill_all(
     )  # fmt: skip
     with alone_in(folder):
         for name in names or _all_below(replica):
-            drilled = drills.drill(open_source(replica, name), terms, clock=clock, watch=watch)
+            source = open_source(replica, name, rate=settings.restore.rate)
+            drilled = drills.drill(source, terms, clock=clock, watch=watch)
             book.note(drilled)
             yield drilled
 

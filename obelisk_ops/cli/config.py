@@ -85,6 +85,7 @@ def _shown(settings: Settings) -> dict[str, Any]:
         "lease": {"ttl": format_duration(settings.lease_ttl_s)},
         "host": settings.host or platform.node(),
         "drill": _shown_drill(settings.drill),
+        **({"restore": {"rate": format_size(rate)}} if (rate := settings.restore.rate) else {}),
         "metrics": _shown_metrics(settings.metrics),
         "alerts": _shown_alerts(settings.alerts),
     }

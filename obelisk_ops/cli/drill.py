@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
 from obelisk_ops.cli import stdout
-from obelisk_ops.cli.options import span_option
+from obelisk_ops.cli.options import rate_option, span_option, with_rate
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.restore import terminated_like_interrupted
 from obelisk_ops.core.clock import iso
@@ -54,6 +54,7 @@ _CAUSES = (Fenced, CredentialsError, ClockError, Unavailable)
     help="How long the drill of each backup may take, as in 10m; else drill.timeout of the "
     "configuration.",
 )  # fmt: skip
+@rate_option
 @json_option
 @click.pass_obj
 def drill(
@@ -70,7 +71,7 @@ def drill(
     """
     from obelisk_ops.app import drill_all  # noqa: PLC0415 - loads every room
 
-    settings = load(config)
+    settings = with_rate(load(config))
     with stdout.for_the_result():
         code = Registry(load_served(target) for target in targets) if targets else None
     seed = secrets.randbits(_SEED_BITS) if seed is None else seed

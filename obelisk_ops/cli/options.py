@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from obelisk_ops.core.durations import parse_duration
 from obelisk_ops.core.words import parse_size
 from obelisk_ops.errors import InvalidInput, UsageError
+from obelisk_ops.settings import RestoreSettings, Settings
+
+_RATE = "obelisk_ops.rate"
 
 
 def not_together(**given: object) -> None:
@@ -85,3 +90,27 @@ def size_option(_ctx: click.Context, param: click.Parameter, value: str | None) 
         return parse_size(value)
     except ValueError as wrong:
         raise InvalidInput(f"{param.opts[0]} {value!r} is {wrong}") from None
+
+
+def _keep_rate(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    ctx.meta[_RATE] = size_option(ctx, param, value)
+
+
+#: Holds for what ``with_rate`` returns, and is no argument of the command.
+rate_option = click.option(
+    "--rate", callback=_keep_rate, expose_value=False, metavar="SIZE",
+    help="Read no more than this in a second, such as 10MiB; else restore.rate of the "
+    "configuration.",
+)  # fmt: skip
+
+
+def given_rate() -> int | None:
+    """Return what ``--rate`` says; None without it."""
+    rate: int | None = click.get_current_context().meta.get(_RATE)
+    return rate
+
+
+def with_rate(settings: Settings) -> Settings:
+    """Return the configuration with what ``--rate`` says, if it says anything."""
+    rate = given_rate()
+    return replace(settings, restore=RestoreSettings(rate=rate)) if rate else settings

@@ -16,6 +16,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
 from obelisk_ops import settings
+from obelisk_ops.cli.options import rate_option, with_rate
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.core import when
 from obelisk_ops.core.clock import SystemClock, iso
@@ -47,6 +48,7 @@ _SHOWN = 10
     help="The file to make; it must not exist.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would be restored, and from what.")
+@rate_option
 @json_option
 @click.pass_obj
 def restore(
@@ -58,7 +60,8 @@ def restore(
     wish = when.parse(moment, clock.now_ms())
     target = target.absolute()
     check_target(target)
-    source = open_source(replica_settings(settings.load(config)), name)
+    loaded = with_rate(settings.load(config))
+    source = open_source(replica_settings(loaded), name, rate=loaded.restore.rate)
     if dry_run:
         plan = service.make_plan(source, wish, clock)
         service.check_space(plan, target)
@@ -193,10 +196,13 @@ def cost_json(plan: Plan, cost: Estimate, target: Path) -> dict[str, Any]:
 
 def cost_rows(plan: Plan, cost: Estimate) -> list[tuple[str, str]]:
     """Return the same for people."""
+    read = f"{decimal(round(cost.read_per_s))}/s"
+    reading = (
+        f"no more than {read} may be read" if plan.rate else f"the bucket gave {read} just now"
+    )
     about = (
-        f"about {format_duration(max(1, round(cost.seconds)))}: the bucket gave "
-        f"{decimal(round(cost.read_per_s))}/s just now, Litestream typically writes "
-        f"{decimal(round(cost.written_per_s))}/s"
+        f"about {format_duration(max(1, round(cost.seconds)))}: {reading}, Litestream "
+        f"typically writes {decimal(round(cost.written_per_s))}/s"
     )
     return [
         ("from", f"{counted(len(plan.files), 'object')}, {decimal(plan.download_bytes)}"),

@@ -10,6 +10,7 @@ import click
 from rich.filesize import decimal
 
 from obelisk_ops.cli import hints
+from obelisk_ops.cli.options import given_rate, not_together, rate_option, with_rate
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.restore import (
     after_json,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "--apply", "is_applied", is_flag=True, help="Do it; else only say what it would do."
 )
+@rate_option
 @json_option
 @click.pass_obj
 def rollback(
@@ -68,14 +70,15 @@ def rollback(
 
     if (moment is None) == (kept is None):
         raise UsageError("say either --at WHEN or --undo FILE", hint="see rollback --help")
-    settings, clock = load(config), SystemClock()
+    not_together(undo=kept, rate=given_rate())
+    settings, clock = with_rate(load(config)), SystemClock()
     database = path_of(settings, name)
     if kept is not None:
         _undo(config, name, database, kept.absolute(), is_applied=is_applied, as_json=as_json)
         return
     wish = when.parse(moment or "", clock.now_ms())
     refuse_if_held(database)
-    source = open_source(replica_settings(settings), name)
+    source = open_source(replica_settings(settings), name, rate=settings.restore.rate)
     if not is_applied:
         plan = service.make_plan(source, wish, clock)
         service.check_space(plan, database)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.filesize import decimal
 
+from obelisk_ops.cli.options import rate_option, with_rate
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.restore import (
     in_flight_json,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     help="Go on from an earlier state, written as for restore.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say who owns it and what would be restored.")
+@rate_option
 @json_option
 @click.pass_obj
 def takeover(
@@ -51,7 +53,7 @@ def takeover(
     from obelisk_ops.app import open_takeover  # noqa: PLC0415 - boto3 is slow to import
     from obelisk_ops.supervise.takeover import foresee, left_behind, look  # noqa: PLC0415
 
-    settings, clock = load(config), SystemClock()
+    settings, clock = with_rate(load(config)), SystemClock()
     wish = when.parse(moment, clock.now_ms())
     target = Path(os.path.abspath(target))  # noqa: PTH100 - resolve() would leave a linked folder
     _check_place(settings, name, target)

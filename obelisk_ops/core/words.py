@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 _NEXT_UNIT = 1024
 _TENTH_COUNTS = 10
-_SIZE = re.compile(r"([0-9]{1,9})(KiB|MiB|GiB|TiB)")
+_SIZE = re.compile(r"([1-9][0-9]{0,8})(KiB|MiB|GiB|TiB)")
 _POWERS = {"KiB": 1, "MiB": 2, "GiB": 3, "TiB": 4}
 
 

@@ -117,9 +117,9 @@ def _watch(child: process.Child, output: Path, progress: Progress, job: Job) -> 
             return child.wait(timeout=_LOOK_EVERY_S)
         except subprocess.TimeoutExpired:
             size = _size(partial) or _size(output)
+        progress(size)  # also where nothing is written: who looks on may have no more time
         if size != written:
             written, changed_at = size, time.monotonic()
-            progress(written)
         elif time.monotonic() - changed_at > job.stall_s:
             raise S3Unavailable(
                 f"the restore wrote nothing for {job.stall_s:g} s and was stopped",

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from obelisk_ops.core.clock import Clock
+from obelisk_ops.restore.pace import part_bytes
 from obelisk_ops.restore.service import Plan, Source, needed_bytes
 
-_SAMPLE_BYTES = 1 << 20
 #: Measured with Litestream 0.5.17 on one processor, pages of 1 KiB; larger ones are quicker.
 _WRITTEN_PER_S = 60_000_000
 #: SQLite's check of a file that was just written.
@@ -24,7 +24,7 @@ class Estimate:
 
     Attributes:
         seconds: About how long it will take.
-        read_per_s: Bytes a second that the bucket gave just now.
+        read_per_s: Bytes a second that the bucket gave just now, or that may be read.
         written_per_s: Bytes a second that Litestream typically writes.
         needed_bytes: Room that must be free.
         free_bytes: Room that is.
@@ -46,14 +46,17 @@ def estimate(source: Source, plan: Plan, target: Path, clock: Clock) -> Estimate
         S3Unavailable: The bucket does not answer.
     """
     largest = max(plan.files, key=lambda file: file.size)
-    sample = min(largest.size, _SAMPLE_BYTES)
+    sample = min(largest.size, part_bytes(plan.rate))
     began_ms = clock.elapsed_ms()
     source.store.get(largest.key, first=0, last=sample - 1)
     read_per_s = sample * 1000 / max(clock.elapsed_ms() - began_ms, 1)
-    # Reading and writing go on at the same time.
-    slower = max(plan.download_bytes / read_per_s, plan.database_bytes / _WRITTEN_PER_S)
+    if plan.rate:
+        read_per_s = min(read_per_s, plan.rate)
+    reading, writing = plan.download_bytes / read_per_s, plan.database_bytes / _WRITTEN_PER_S
+    # Both go on at the same time, if it is not fetched first.
+    both = reading + writing if plan.rate else max(reading, writing)
     return Estimate(
-        seconds=_BEGIN_S + slower + plan.database_bytes / _CHECKED_PER_S,
+        seconds=_BEGIN_S + both + plan.database_bytes / _CHECKED_PER_S,
         read_per_s=read_per_s,
         written_per_s=_WRITTEN_PER_S,
         needed_bytes=needed_bytes(plan),

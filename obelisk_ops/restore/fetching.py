@@ -5,17 +5,20 @@ Litestream reads them one behind the other. That is as quick as it gets where th
 near, for a processor is the limit. Where it is far each object costs a way there and back,
 and one line carries only so much. So there they are read into a folder first, in parts,
 several at a time; a part whose line breaks is read again. A journal tells which parts are
-there, so that a restore that was killed is gone on with by the next one.
+there, so that a restore that was killed is gone on with by the next one. Where a limit is set
+for how fast is read, all is fetched first: Litestream has no such limit.
 """
 
 from __future__ import annotations
 
 import os
+import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -24,6 +27,7 @@ from obelisk_ops.errors import ObjectNotFound, S3Unavailable, StorageUnavailable
 from obelisk_ops.litestream import ltx
 from obelisk_ops.objectstore import ObjectStore
 from obelisk_ops.replica.catalogue import LtxFile
+from obelisk_ops.restore.pace import Pace, part_bytes
 
 #: A bucket that takes so long for a small answer is far. A near one takes half of it at most.
 FAR_MS = 40
@@ -31,13 +35,13 @@ FAR_MS = 40
 _WORTH_BYTES = 4 << 20
 _WORTH_OBJECTS = 8
 
-_PART_BYTES = 1 << 20
 _AT_ONCE = 8
-#: At 100 kB a second, shared by all lines, a part is there sooner.
-_PATIENCE_S = 90.0
+#: At 100 kB a second, shared by all lines, a part of a megabyte is there sooner.
+PATIENCE_S = 90.0
 _LAST_WORDS_S = 1.0
 _TRIES = 4
 _JOURNAL = "parts"
+_BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,15 +64,27 @@ def pays(answer_ms: int, files: Sequence[LtxFile]) -> bool:
     return answer_ms >= FAR_MS and (size >= _WORTH_BYTES or len(files) >= _WORTH_OBJECTS)
 
 
-def parts_of(files: Sequence[LtxFile]) -> Iterator[Part]:
-    """Cut objects into what is read by one request."""
+def parts_of(files: Sequence[LtxFile], size: int) -> Iterator[Part]:
+    """Cut objects into what is read by one request: so many bytes at most."""
     for file in files:
-        for first in range(0, file.size, _PART_BYTES):
-            yield Part(file=file, first=first, end=min(first + _PART_BYTES, file.size))
+        for first in range(0, file.size, size):
+            yield Part(file=file, first=first, end=min(first + size, file.size))
+
+
+def held_bytes(folder: Path) -> int:
+    """Return how much of the disk a folder of ``fetch`` takes; 0 if there is none."""
+    places = folder.glob("ltx/*/*")
+    return sum(place.stat().st_blocks * _BLOCK for place in places)
 
 
 def fetch(
-    store: ObjectStore, files: Sequence[LtxFile], folder: Path, progress: Callable[[int], None]
+    store: ObjectStore,
+    files: Sequence[LtxFile],
+    folder: Path,
+    progress: Callable[[int], None],
+    *,
+    pace: Pace | None = None,
+    left_s: Callable[[], float] = lambda: PATIENCE_S,
 ) -> None:
     """
     Read objects into *folder*, laid out as a replica that Litestream finds there.
@@ -80,6 +96,8 @@ def fetch(
         files: The objects, in the order Litestream reads them.
         folder: Need not exist.
         progress: Called again and again with the bytes that are there.
+        pace: How fast may be read; None for as fast as it gets.
+        left_s: How long it may still take; raises where that is over.
 
     Raises:
         ObjectNotFound: One is gone, or another one has its name.
@@ -93,10 +111,12 @@ def fetch(
         with closing(os.fdopen(journal, "r+b", buffering=0)) as lines:
             known = dict(_known(lines.read()))
             # The last come first: retention goes on meanwhile, and they are the first to go.
-            rest = [p for p in parts_of(files[::-1]) if not _is_there(folder, p, known)]
+            size = part_bytes(pace.per_s if pace else None)
+            rest = [p for p in parts_of(files[::-1], size) if not _is_there(folder, p, known)]
             there = sum(file.size for file in files) - sum(p.end - p.first for p in rest)
             progress(there)
-            with closing(_read_all(store, rest, folder)) as found:
+            read = partial(_read, store, folder, pace)
+            with closing(_read_all(read, rest, left_s)) as found:
                 for part, checksum in found:
                     lines.write(f"{checksum} {part.label}\n".encode())
                     there += part.end - part.first
@@ -126,7 +146,7 @@ def _make_places(files: Sequence[LtxFile], folder: Path) -> None:
 
 
 def _read_all(
-    store: ObjectStore, parts: Sequence[Part], folder: Path
+    read: Callable[[Part], int], parts: Sequence[Part], left_s: Callable[[], float]
 ) -> Generator[tuple[Part, int]]:
     todo, done = deque(parts), SimpleQueue[tuple[Part, int | Exception]]()
 
@@ -135,7 +155,7 @@ def _read_all(
             while True:
                 part = todo.popleft()
                 try:
-                    done.put((part, _read(store, part, folder)))
+                    done.put((part, read(part)))
                 except Exception as error:  # noqa: BLE001 - raised where it is waited for
                     done.put((part, error))
 
@@ -145,19 +165,23 @@ def _read_all(
         for worker in crew:
             worker.start()
         for _ in parts:
-            yield _found(done)
+            yield _found(done, left_s)
     finally:
         todo.clear()
+        ends_at = time.monotonic() + _LAST_WORDS_S  # the folder may be about to be removed
         for worker in crew:
-            worker.join(_LAST_WORDS_S)  # the folder may be about to be removed
+            worker.join(max(ends_at - time.monotonic(), 0))
 
 
-def _found(done: SimpleQueue[tuple[Part, int | Exception]]) -> tuple[Part, int]:
+def _found(
+    done: SimpleQueue[tuple[Part, int | Exception]], left_s: Callable[[], float]
+) -> tuple[Part, int]:
     try:
-        part, checksum = done.get(timeout=_PATIENCE_S)
+        part, checksum = done.get(timeout=min(left_s(), PATIENCE_S))
     except Empty:
+        left_s()
         raise S3Unavailable(
-            f"not even {_PART_BYTES >> 20} MiB came from the bucket in {_PATIENCE_S:g} s",
+            f"nothing came from the bucket in {PATIENCE_S:g} s",
             hint="the bucket answers too slowly or not at all; try again",
         ) from None
     if isinstance(checksum, Exception):
@@ -165,15 +189,17 @@ def _found(done: SimpleQueue[tuple[Part, int | Exception]]) -> tuple[Part, int]:
     return part, checksum
 
 
-def _read(store: ObjectStore, part: Part, folder: Path) -> int:
+def _read(store: ObjectStore, folder: Path, pace: Pace | None, part: Part) -> int:
     """Read a part to its place, and return its checksum."""
     for _ in range(_TRIES - 1):
         with suppress(S3Unavailable):
-            return _read_once(store, part, folder)
-    return _read_once(store, part, folder)
+            return _read_once(store, folder, pace, part)
+    return _read_once(store, folder, pace, part)
 
 
-def _read_once(store: ObjectStore, part: Part, folder: Path) -> int:
+def _read_once(store: ObjectStore, folder: Path, pace: Pace | None, part: Part) -> int:
+    if pace is not None:
+        pace.take(part.end - part.first)
     key = part.file.key
     found = store.get(key, first=part.first, last=part.end - 1)
     if part.file.etag and found.info.etag != part.file.etag:

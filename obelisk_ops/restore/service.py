@@ -33,6 +33,8 @@ from obelisk_ops.replica.times import PointTimes
 from obelisk_ops.restore import aside, fetching
 from obelisk_ops.restore.check import check_copy
 from obelisk_ops.restore.choose import choose, left_behind
+from obelisk_ops.restore.obtaining import is_fetched_first, obtain
+from obelisk_ops.restore.pace import Pace
 from obelisk_ops.restore.target import FETCHED, check_target, has_remains, publish, workspace
 
 T = TypeVar("T")
@@ -58,12 +60,14 @@ class Source:
         keys: Where in the bucket it is.
         bucket: The bucket as Litestream is told; its path is that of the replica.
         environment: The whole environment for Litestream, with the credentials.
+        pace: How fast a copy may be read; None for as fast as it gets.
     """
 
     store: ObjectStore
     keys: ReplicaKeys
     bucket: Target
     environment: Mapping[str, str] = field(repr=False)
+    pace: Pace | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,7 @@ class Plan:
         orphaned: A newer point before the moment that is meant; the history left it behind.
         orphaned_at_ms: When that was captured.
         answer_ms: How long the bucket took for a small answer just now.
+        rate: Bytes a second that may be read; None for any number.
         claim: See ``restore``.
     """
 
@@ -91,6 +96,7 @@ class Plan:
     orphaned: Point | None = None
     orphaned_at_ms: int = 0
     answer_ms: int = 0
+    rate: int | None = None
     claim: int | None = None
 
     @property
@@ -170,11 +176,9 @@ def restore(
     check_target(target)
 
     def plan() -> Plan:
-        return replace(_plan(source, wish, clock), claim=claim)
+        return replace(make_plan(source, wish, clock), claim=claim)
 
-    return _despite_retention(
-        lambda: _restore(source, plan(), target, clock, progress, publish)
-    )
+    return _restore(source, plan, target, clock, progress, publish)
 
 
 def take_up(source: Source, wish: When, target: Path, *, clock: Clock, copy: Txid) -> Restored:
@@ -217,19 +221,19 @@ def restore_beside(
     Raises:
         OpsError: See ``restore``, and what *publish* raises.
     """
-    return _despite_retention(
-        lambda: _restore(source, _plan(source, wish, clock), target, clock, progress, publish)
+    return _restore(
+        source, lambda: make_plan(source, wish, clock), target, clock, progress, publish
     )
 
 
-def check_space(plan: Plan, target: Path) -> None:
+def check_space(plan: Plan, target: Path, *, held: int = 0) -> None:
     """
-    Refuse a restore that the disk cannot hold.
+    Refuse a restore that the disk cannot hold, where it *held* so many bytes of it already.
 
     Raises:
         StorageUnavailable: There is too little space.
     """
-    free = shutil.disk_usage(target.parent).free
+    free = shutil.disk_usage(target.parent).free + held
     needed = needed_bytes(plan)
     if free < needed:
         raise StorageUnavailable(
@@ -240,7 +244,9 @@ def check_space(plan: Plan, target: Path) -> None:
 
 def needed_bytes(plan: Plan) -> int:
     """Return how much room must be free for a restore."""
-    return plan.database_bytes + plan.database_bytes // 20 + _SPARE_BYTES
+    # What has to be read slowly is fetched first, and lies beside the copy.
+    fetched = plan.download_bytes if plan.rate else 0
+    return plan.database_bytes + plan.database_bytes // 20 + _SPARE_BYTES + fetched
 
 
 def _despite_retention(action: Callable[[], T]) -> T:
@@ -269,6 +275,7 @@ def _plan(source: Source, wish: When, clock: Clock) -> Plan:
         orphaned=left,
         orphaned_at_ms=times.at_ms(left) if left else 0,
         answer_ms=answer_ms,
+        rate=source.pace.per_s if source.pace else None,
     )
 
 
@@ -301,11 +308,24 @@ def captured_ms(times: PointTimes, point: Point, last: Header) -> int:
 
 
 def _restore(
-    source: Source, plan: Plan, target: Path, clock: Clock, progress: Progress, publish: Publish
-) -> Restored:
+    source: Source, make: Callable[[], Plan], target: Path, clock: Clock, progress: Progress,
+    publish: Publish,
+) -> Restored:  # fmt: skip
+    plan = make()
     with workspace(target) as folder:
-        check_space(plan, target)  # what a killed one had written has gone by now
-        copy = _run(source, plan, folder, progress)
+
+        def attempt() -> Path:
+            nonlocal plan
+            _remove_unfinished(folder)
+            try:
+                # What a killed one had written has gone by now, but for what it had fetched.
+                check_space(plan, target, held=fetching.held_bytes(folder / FETCHED))
+                return _run(source, plan, folder, progress)
+            except ObjectNotFound:
+                plan = make()  # what was fetched, and is a part of this one too, stays
+                raise
+
+        copy = _despite_retention(attempt)
         checked = check_copy(copy)
         size = copy.stat().st_size
         publish(copy, target, _note(plan, copy, clock))
@@ -314,30 +334,27 @@ def _restore(
     )
 
 
+def _remove_unfinished(folder: Path) -> None:
+    for found in folder.iterdir():
+        if found.name != FETCHED:
+            found.unlink()
+
+
 def _run(source: Source, plan: Plan, folder: Path, progress: Progress) -> Path:
-    before, whole = 0, plan.database_bytes
-
-    def watch(done: int) -> None:
-        progress(before + done, whole)
-
-    job = _job(source, plan)
-    if _is_fetched_first(plan, folder):
-        whole += plan.download_bytes
-        fetching.fetch(source.store, plan.files, folder / FETCHED, watch)
-        before, job = plan.download_bytes, replace(job, source=folder / FETCHED)
+    is_fetched = is_fetched_first(
+        plan.files, folder, answer_ms=plan.answer_ms, room=needed_bytes(plan), pace=source.pace
+    )
+    whole = plan.database_bytes + (plan.download_bytes if is_fetched else 0)
     try:
-        return aside.run(job, folder, watch)
+        return obtain(
+            _job(source, plan), folder, lambda done: progress(done, whole),
+            first=source.store if is_fetched else None, pace=source.pace,
+        )  # fmt: skip
     except DamagedObject:
         # Litestream does not always tell which one; a header that lies can be found.
         for place in range(len(plan.files)):
             _header(source, plan.files, place)
         raise
-
-
-def _is_fetched_first(plan: Plan, folder: Path) -> bool:
-    """Tell whether it gains by it, and the disk has room for the objects too."""
-    room = needed_bytes(plan) + plan.download_bytes
-    return fetching.pays(plan.answer_ms, plan.files) and shutil.disk_usage(folder).free >= room
 
 
 def _header(source: Source, files: Sequence[LtxFile], place: int) -> Header:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.errors import ConfigError
 from obelisk_ops.litestream.config import Target
 from obelisk_ops.objectstore import open_store
 from obelisk_ops.replica.known import KnownTimes
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.replica.times import PointTimes
+from obelisk_ops.restore.pace import Pace
 from obelisk_ops.restore.service import Source
 from obelisk_ops.settings import (
     ReplicaSettings,
@@ -34,9 +36,11 @@ def replica_settings(settings: Settings) -> ReplicaSettings:
     return settings.replica
 
 
-def open_source(replica: ReplicaSettings, name: str) -> Source:
+def open_source(replica: ReplicaSettings, name: str, *, rate: int | None = None) -> Source:
     """
     Return the replica named *name*, and how to reach it; nothing is sent yet.
+
+    Copies of it are read with so many bytes a second, where a *rate* is given.
 
     Raises:
         ConfigError: The name cannot be one.
@@ -53,6 +57,7 @@ def open_source(replica: ReplicaSettings, name: str) -> Source:
             endpoint=replica.endpoint,
         ),
         environment=child_environment(credential_environment(replica)),
+        pace=Pace(rate, SystemClock()) if rate else None,
     )
 
 

@@ -39,6 +39,7 @@ from obelisk_ops.settings.values import (
     LitestreamSettings,
     MetricsSettings,
     ReplicaSettings,
+    RestoreSettings,
     Settings,
     Topology,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "LitestreamSettings",
     "MetricsSettings",
     "ReplicaSettings",
+    "RestoreSettings",
     "ServiceManager",
     "Settings",
     "Topology",

@@ -32,6 +32,7 @@ from obelisk_ops.settings.values import (
     LitestreamSettings,
     Profile,
     ReplicaSettings,
+    RestoreSettings,
     Settings,
 )
 
@@ -47,7 +48,7 @@ _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _TOP_KEYS = (
     "replica", "databases", "state_dir", "litestream", "stop_timeout", "lease", "drill", "host",
-    "metrics", "alerts",
+    "restore", "metrics", "alerts",
 )  # fmt: skip
 _LITESTREAM_KEYS = (
     "topology", "databases_per_process", "profile", "sync_interval", "list_interval", "levels",
@@ -133,6 +134,7 @@ def _settings(document: object, file: Path) -> Settings:
         stop_timeout_s=stop_timeout_s,
         lease_ttl_s=top.section("lease", ("ttl",)).duration("ttl", 30.0, least=1.0),
         drill=_drill(top.section("drill", ("every", "timeout", "download"))),
+        restore=RestoreSettings(rate=top.section("restore", ("rate",)).size("rate")),
         host=_host(top.text("host", variable("OBELISK_OPS_HOST") or "")),
         metrics=read_metrics(top.section("metrics", METRICS_KEYS)),
         alerts=read_alerts(top.section("alerts", ALERTS_KEYS), folder),

@@ -149,6 +149,13 @@ class DrillSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreSettings:
+    """How copies of backups are made; ``rate`` is bytes a second, None for any number."""
+
+    rate: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration; ``path`` is the file it came from."""
 
@@ -161,5 +168,6 @@ class Settings:
     lease_ttl_s: float = 30.0
     host: str = ""  # the name of this machine; empty: what the system calls it
     drill: DrillSettings = field(default_factory=DrillSettings)
+    restore: RestoreSettings = field(default_factory=RestoreSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     alerts: AlertsSettings = field(default_factory=AlertsSettings)

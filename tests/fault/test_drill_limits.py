@@ -24,14 +24,21 @@ from tests.replicas import ReplicatedDatabase
 
 POINTS = 4
 LIMIT_S = 60.0
+#: How long Litestream may write nothing before it is given up.
+SILENCE_S = 25.0
+MIB = 1 << 20
 
 
 class Onlooker:
     """Does something when a restore of the drill begins."""
 
-    def __init__(self, then: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        then: Callable[[int], None] = lambda _: None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
         self.begun: list[Trial] = []
-        self._then = then
+        self._then, self._meanwhile = then, meanwhile
 
     def begins(self, name: str, trial: Trial, number: int, of: int) -> None:
         """See Watch."""
@@ -40,6 +47,7 @@ class Onlooker:
 
     def progress(self, written: int, expected: int) -> None:
         """See Watch."""
+        self._meanwhile()
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +61,16 @@ def made(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> ReplicatedDatabase
 
 
 def drilled(
-    place: ReplicaSettings, folder: Path, watch: Onlooker, *, download: int | None = None
-) -> Drilled:
+    place: ReplicaSettings, folder: Path, watch: Onlooker, *, download: int | None = None,
+    limit_s: float = LIMIT_S, rate: int | None = None,
+) -> Drilled:  # fmt: skip
     terms = Terms(
-        folder=folder / "drills", seed=1, limit_s=LIMIT_S,
+        folder=folder / "drills", seed=1, limit_s=limit_s,
         download_bytes=download,
     )  # fmt: skip
+    source = open_source(place, "run", rate=rate)
     with alone_in(terms.folder):
-        return drill(open_source(place, "run"), terms, clock=SystemClock(), watch=watch)
+        return drill(source, terms, clock=SystemClock(), watch=watch)
 
 
 def test_what_is_too_much_to_read_is_left_out_and_said_to_be(
@@ -122,6 +132,38 @@ def test_a_line_that_breaks_within_every_object_proves_nothing(
     assert cut.hits > 0
     assert found.outcome is Outcome.INCONCLUSIVE, found.detail
     assert isinstance(found.cause, S3Unavailable)
+
+
+@pytest.mark.fault(3)
+@pytest.mark.parametrize(
+    "rate", [pytest.param(None, id="read"), pytest.param(MIB, id="fetched")]
+)
+def test_a_line_that_falls_silent_holds_no_drill_up(
+    made: ReplicatedDatabase, s3: S3, tmp_path: Path, rate: int | None
+) -> None:
+    """Litestream and a line of ours wait for half a minute and more; a drill has its time."""
+    with Proxy(int(s3.endpoint.rpartition(":")[2])) as line:
+        place = replace(made.place, endpoint=line.endpoint)
+        watch = Onlooker(meanwhile=lambda: line.set("blackhole"))
+
+        found = drilled(place, tmp_path, watch, limit_s=2, rate=rate)
+
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert "it was not done within 2 s" in found.detail
+    assert found.seconds < SILENCE_S
+
+
+@pytest.mark.parametrize("rate", [None, MIB])
+def test_what_is_fetched_is_proven_like_what_is_read(
+    made: ReplicatedDatabase, s3: S3, tmp_path: Path, rate: int | None
+) -> None:
+    with Proxy(int(s3.endpoint.rpartition(":")[2])) as line:
+        place = replace(made.place, endpoint=line.endpoint)
+
+        found = drilled(place, tmp_path, Onlooker(), rate=rate)
+
+    assert found.outcome is Outcome.OK, found.detail
+    assert any("litestream" in seen.agent for seen in line.seen) is (rate is None)
 
 
 def _newest_bytes(made: ReplicatedDatabase) -> int:

@@ -5,18 +5,27 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from obelisk_ops.core.clock import SystemClock
+from obelisk_ops.core.when import Latest
+from obelisk_ops.objectstore import Fetched, ObjectStore
+from obelisk_ops.restore import fetching
+from obelisk_ops.restore.service import make_plan, restore
+from obelisk_ops.restore.source import open_source
 from obelisk_ops.settings import child_environment
+from tests.commands import commands_for
 from tests.conftest import S3
 from tests.faults import CutAfter, Slow
 from tests.proxy import Proxy
-from tests.replicas import ReplicatedDatabase, write_config
+from tests.replicas import ReplicatedDatabase, count_rows, write_config
 from tests.support import wait_until
 
 pytestmark = pytest.mark.xdist_group("restore-far")
@@ -26,6 +35,7 @@ FAR = Slow(latency_s=0.05)
 ROUNDS = 8
 #: More than the parts that are read at once could have failed with a single try each.
 TRIES = 8
+_BEGINNING = 100
 #: Some of the objects, and not the last: its beginning is read first of all.
 HELD = r"000[4-6]\.ltx$"
 
@@ -141,3 +151,72 @@ def journal(folder: Path) -> list[str]:
     lines = [line for file in folder.glob(".copy.db.restoring-*/fetched/parts")
              for line in file.read_text().splitlines()]  # fmt: skip
     return [line.split()[1].rpartition("/")[2] for line in lines]
+
+
+class Compacting:
+    """A store in which an object goes to another level when it is to be read."""
+
+    def __init__(self, store: ObjectStore, doomed: str) -> None:
+        self._store, self._doomed = store, doomed
+        self.into = doomed.replace("/0000/", "/0001/")
+        self.read: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def get(self, key: str, *, first: int | None = None, last: int | None = None) -> Fetched:
+        if key == self._doomed:
+            self._store.put(self.into, self._store.get(key).body)
+            self._store.delete(key)
+        self.read[key] += last is None or last > _BEGINNING
+        return self._store.get(key, first=first, last=last)
+
+
+@pytest.mark.fault(36)
+def test_what_was_fetched_is_not_fetched_again_when_an_object_goes(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_AT_ONCE", 1)
+    made = ReplicatedDatabase(tmp_path / "src", s3.replica())
+    for _ in range(3):
+        made.fill(10)
+        made.ship()
+    made.close()
+    source = open_source(made.place, "run", rate=100 << 20)
+    # The last come first: when the first is to be read, two are there.
+    first, *others, newest = make_plan(source, Latest(), SystemClock()).files
+    racing = Compacting(source.store, first.key)
+    racing_source = replace(source, store=racing)
+
+    done = restore(
+        racing_source, Latest(), tmp_path / "copy.db", clock=SystemClock(),
+        progress=lambda *_: None,
+    )  # fmt: skip
+
+    assert count_rows(tmp_path / "copy.db") == 30
+    assert done.plan.files[0].key == racing.into
+    assert [racing.read[file.key] for file in (*others, newest)] == [1, 1]
+
+
+def test_a_limit_is_kept_and_told_before(
+    database: ReplicatedDatabase, s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also of a bucket that is near: then it is fetched first, for Litestream has no limit."""
+    commands = commands_for(database.place, tmp_path, capsys)
+    target = ["restore", "run", "--to", str(tmp_path / "copy.db"), "--rate", "64KiB"]
+    planned = commands.run(*target, "--dry-run", "--json").told
+    unlimited = commands.run(*target[:-2], "--dry-run", "--json").told
+    floor_s = planned["download_bytes"] / (64 << 10)
+    assert planned["estimate"]["read_bytes_per_second"] == 64 << 10
+    assert planned["estimate"]["seconds"] >= floor_s
+    assert planned["needed_bytes"] == unlimited["needed_bytes"] + planned["download_bytes"]
+    assert "may be read" in commands.run(*target, "--dry-run").out
+
+    began = time.monotonic()
+    commands.run(*target)
+    took_s = time.monotonic() - began
+
+    assert took_s >= floor_s - 1, "what is read last, in a second at most, is not waited for"
+    assert count_rows(tmp_path / "copy.db") == ROUNDS * 100
+    refused = commands.run(*target[:-1], "64kB", "--json")
+    assert (refused.status, refused.error["code"]) == (2, "invalid_input")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import cast
 
 import pytest
@@ -15,11 +15,13 @@ from obelisk_ops.errors import (
     ObjectNotFound,
     S3Unavailable,
     StorageUnavailable,
+    Unproven,
 )
 from obelisk_ops.objectstore import Fetched, ObjectStore
 from obelisk_ops.replica.catalogue import LtxFile
 from obelisk_ops.restore import fetching
 from obelisk_ops.restore.fetching import FAR_MS, fetch, parts_of, pays
+from obelisk_ops.restore.pace import Pace
 from tests.buckets import MemoryStore
 
 MIB = 1 << 20
@@ -46,6 +48,23 @@ class Bucket(MemoryStore):
             self.breaks -= 1
             raise S3Unavailable("the line was cut")
         return super().get(key, first=first, last=last)
+
+
+class Passing:
+    """A clock that stands still, and who waited longest."""
+
+    def __init__(self) -> None:
+        self.waited_s, self._lock = 0.0, Lock()
+
+    def now_ms(self) -> int:
+        raise NotImplementedError
+
+    def elapsed_ms(self) -> int:
+        return 0
+
+    def wait(self, seconds: float) -> None:
+        with self._lock:
+            self.waited_s = max(self.waited_s, seconds)
 
 
 @pytest.fixture
@@ -92,7 +111,7 @@ def test_when_it_pays(answer_ms: int, sizes: list[int], *, is_worth_it: bool) ->
 
 def test_every_byte_is_in_one_part(bucket: Bucket) -> None:
     for file in listed(bucket):
-        parts = list(parts_of([file]))
+        parts = list(parts_of([file], MIB))
 
         assert [part.first for part in parts] == [0, *(part.end for part in parts[:-1])]
         assert parts[-1].end == file.size
@@ -179,12 +198,12 @@ def test_a_bucket_that_stays_away(bucket: Bucket, tmp_path: Path) -> None:
 def test_a_line_that_comes_to_nothing_is_given_up(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetching, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(fetching, "PATIENCE_S", 0.05)
     monkeypatch.setattr(fetching, "_LAST_WORDS_S", 0.01)
     never = Event()
     monkeypatch.setattr(bucket, "get", lambda *_, **__: never.wait())
 
-    with pytest.raises(S3Unavailable, match="not even 1 MiB came"):
+    with pytest.raises(S3Unavailable, match="nothing came from the bucket"):
         fetch(cast("ObjectStore", bucket), listed(bucket), tmp_path, lambda _: None)
     never.set()
 
@@ -223,3 +242,35 @@ def test_a_full_disk(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     with pytest.raises(StorageUnavailable, match="No space left"):
         fetch(cast("ObjectStore", bucket), listed(bucket), tmp_path, lambda _: None)
+
+
+def test_a_limit_is_kept_by_all_lines_together(bucket: Bucket, tmp_path: Path) -> None:
+    """Half a megabyte a second: three and a half megabytes take seven seconds."""
+    clock = Passing()
+    pace = Pace(MIB // 2, clock, clock.wait)
+
+    fetch(cast("ObjectStore", bucket), listed(bucket), tmp_path, lambda _: None, pace=pace)
+
+    whole = sum(map(len, BODIES.values()))
+    last = 1000  # what a part takes, which nobody waits for behind the last one
+    assert clock.waited_s * 1000 >= whole * 1000 / pace.per_s - last
+    assert len(bucket.ranges) == 8, "in parts of a second"
+
+
+def test_who_has_no_more_time_waits_for_no_line(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_LAST_WORDS_S", 0.01)
+    never, left = Event(), iter([0.01])
+    monkeypatch.setattr(bucket, "get", lambda *_, **__: never.wait())
+
+    def left_s() -> float:
+        for seconds in left:
+            return seconds
+        raise Unproven("the time is over")
+
+    with pytest.raises(Unproven):
+        fetch(
+            cast("ObjectStore", bucket), listed(bucket), tmp_path, lambda _: None, left_s=left_s
+        )
+    never.set()

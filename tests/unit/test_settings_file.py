@@ -172,6 +172,7 @@ def test_drills(
         ("litestream: {levels: [5m, 30s]}", "litestream.levels: must be at most 8"),
         ("drill: {download: 5}", "drill.download: must be a text"),
         ("drill: {download: 5GB}", "drill.download: '5GB' is no amount of bytes"),
+        ("restore: {rate: 0KiB}", "restore.rate: '0KiB' is no amount of bytes"),
         ("drill: {every: 0s}", "drill.every: 0s is out of range"),
         # the place in the bucket
         ("replica: {}", "replica.url: is missing"),

@@ -27,7 +27,7 @@ from obelisk_ops.errors import (
 )
 from obelisk_ops.inspect.meaning import Code
 from obelisk_ops.litestream.ltx import Header
-from obelisk_ops.replica.reading import read_headers, read_replica
+from obelisk_ops.replica.reading import read_header, read_headers, read_replica
 from obelisk_ops.replica.times import PointTimes
 from obelisk_ops.restore import aside
 from obelisk_ops.restore.choose import choose
@@ -42,6 +42,7 @@ from obelisk_ops.restore.drill.result import (
 )
 from obelisk_ops.restore.drill.scratch import scratch
 from obelisk_ops.restore.drill.trials import Trial, choose_trials
+from obelisk_ops.restore.obtaining import is_fetched_first, obtain
 from obelisk_ops.restore.service import Source, captured_ms
 
 #: Litestream may delete what is about to be read; then all is planned again.
@@ -176,14 +177,25 @@ class _Drill:
 
     def _restore(self, trial: Trial, tried: Tried) -> Tried:
         self._left_s()
-        headers = read_headers(self._source.store, trial.files)
+        source, began_ms = self._source, self._clock.elapsed_ms()
+        read_header(source.store, trial.files[-1])
+        answer_ms = self._clock.elapsed_ms() - began_ms
+        headers = read_headers(source.store, trial.files)
         files = list(zip(trial.files, headers, strict=True))
         last = files[-1][1]
-        self._check_space(last.database_bytes)
         with scratch(self._terms.folder) as folder:
-            copy = aside.run(
-                self._job(trial), folder, lambda written: self._go_on(written, last)
-            )
+            is_fetched = is_fetched_first(
+                trial.files, folder, answer_ms=answer_ms, room=_needed_bytes(last),
+                pace=source.pace,
+            )  # fmt: skip
+            fetched = trial.download_bytes if is_fetched else 0
+            self._check_space(_needed_bytes(last) + fetched)
+            whole = last.database_bytes + fetched
+            copy = obtain(
+                self._job(trial), folder, lambda done: self._watch.progress(done, whole),
+                first=source.store if is_fetched else None, pace=source.pace,
+                left_s=self._left_s,
+            )  # fmt: skip
             looked = look_at(
                 copy,
                 Expected(files=files, database_id=self._known.get(trial.point.epoch)),
@@ -200,9 +212,8 @@ class _Drill:
             replayed=looked.meaning.replayed, detail=wrong,
         )  # fmt: skip
 
-    def _check_space(self, database_bytes: int) -> None:
+    def _check_space(self, needed: int) -> None:
         free = shutil.disk_usage(self._terms.folder).free
-        needed = database_bytes + database_bytes // 20 + _SPARE_BYTES
         if free < needed:
             raise StorageUnavailable(
                 f"{self._terms.folder} has {words_for_bytes(free)} free, a copy needs "
@@ -215,10 +226,6 @@ class _Drill:
             source=replace(self._source.bucket, path=path), txid=trial.point.txid,
             plan=trial.files, environment=self._source.environment,
         )  # fmt: skip
-
-    def _go_on(self, written: int, last: Header) -> None:
-        self._left_s()
-        self._watch.progress(written, last.database_bytes)
 
     def _left_s(self) -> float:
         left = self._terms.limit_s - self._seconds(self._began_ms)
@@ -233,3 +240,7 @@ class _Drill:
 
     def _seconds(self, since_ms: int) -> float:
         return (self._clock.elapsed_ms() - since_ms) / 1000
+
+
+def _needed_bytes(last: Header) -> int:
+    return last.database_bytes + last.database_bytes // 20 + _SPARE_BYTES
