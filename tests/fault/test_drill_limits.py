@@ -149,7 +149,7 @@ def test_a_line_that_falls_silent_holds_no_drill_up(
         found = drilled(place, tmp_path, watch, limit_s=2, rate=rate)
 
     assert found.outcome is Outcome.INCONCLUSIVE
-    assert "it was not done within 2 s" in found.detail
+    assert "it was not done within 2s" in found.detail
     assert found.seconds < SILENCE_S
 
 
