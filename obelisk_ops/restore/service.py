@@ -336,7 +336,11 @@ def _restore(
 
 def _remove_unfinished(folder: Path) -> None:
     for found in folder.iterdir():
-        if found.name != FETCHED:
+        if found.name == FETCHED:
+            continue
+        if found.is_dir():
+            shutil.rmtree(found, ignore_errors=True)
+        else:
             found.unlink()
 
 
