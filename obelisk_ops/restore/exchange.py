@@ -149,7 +149,9 @@ def _make_alike(new: Path, database: Path) -> None:
 def _write_new(path: Path, content: bytes) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.write(handle, content)
+        left = memoryview(content)
+        while left:  # a disk that is nearly full takes a part of it
+            left = left[os.write(handle, left) :]
         os.fsync(handle)
     finally:
         os.close(handle)
