@@ -147,6 +147,7 @@ def test_a_sound_replica_has_no_findings(sound: Sound) -> None:
 
 
 @pytest.mark.fault(12, 13, 14, 16, 17)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("rounds", [150, pytest.param(5_000, marks=pytest.mark.chaos)])
 def test_what_is_called_sound_is_the_truth(sound: Sound, rounds: int) -> None:
     draw = Random(SEED)

@@ -89,7 +89,7 @@ def test_a_second_try_takes_up_what_the_first_has_left(
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_death_between_any_two_steps(tmp_path: Path, s3: S3) -> None:
     for step in range(1, 40):
         replica = s3.replica()
