@@ -98,7 +98,7 @@ def list_(
     since_ms = instant(since) if since else None
     with open_reader_of(config, database) as reader:
         if filters["after"]:
-            find(reader, filters["after"], database)
+            _ = find(reader, filters["after"], database)
         rows = reader.executions(ExecutionFilter(since=since_ms, **filters))
         listed = [summary(reader, row) for row in rows]
         if not rows and filters["function"]:

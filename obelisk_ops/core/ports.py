@@ -12,6 +12,7 @@ from msgspec.structs import astuple
 
 from obelisk_ops.core.arrivals import Arrivals, Sender
 from obelisk_ops.core.events import Event
+from obelisk_ops.core.ready import Ready
 from obelisk_ops.core.rows import CronRow, PrunedRow, RefusalRow, StartRow
 from obelisk_ops.errors import OpsError
 
@@ -41,7 +42,7 @@ class Result(StrEnum):
 # it holds nothing but plain values the garbage collector need not look at it.
 
 
-class StateRow(Struct, frozen=True, kw_only=True, gc=False):
+class StateRow(Ready, Struct, frozen=True, kw_only=True, gc=False):
     """
     One execution in the table of executions; a projection of its log.
 

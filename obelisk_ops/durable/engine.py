@@ -23,7 +23,7 @@ from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.durable.flow.machine import report
 from obelisk_ops.durable.flow.registry import Registry
 from obelisk_ops.durable.flow.registry import created as created_event
-from obelisk_ops.durable.flow.watch import Watch, is_wanted
+from obelisk_ops.durable.flow.watch import Watch, Watches, is_wanted
 from obelisk_ops.durable.handle import Handle, ending
 from obelisk_ops.durable.housekeeping import Housekeeping
 from obelisk_ops.durable.limits import Limits
@@ -98,8 +98,9 @@ class Engine(Scheduling, Housekeeping, Looking):
             grace: How long, on leaving, activities may take to end; seconds.
             storage_timeout: How long a commit that fails is tried again; seconds.
             clock: Where the time comes from.
-            strict: Whether clocks, chance, threads and network are caught in workflow code;
-                by default in tests and in development mode (``python -X dev``).
+            strict: Whether clocks, chance, threads and network are caught in workflow code.
+                By default throughout in tests and in development mode (``python -X dev``),
+                else while it is new: in what the first executions of a workflow do first.
 
         Raises:
             ConfigError: A value is not supported.
@@ -108,7 +109,8 @@ class Engine(Scheduling, Housekeeping, Looking):
         replication = read_replication(durability, replication_timeout, on_replication_timeout)
         self.path = as_path(database)
         self._clock: Clock = clock or SystemClock()
-        self._registry = Registry(workflows or (), Watch(report) if is_wanted(strict) else None)
+        watches = Watches(Watch(report), is_throughout=is_wanted(strict))
+        self._registry = Registry(workflows or (), None if strict is False else watches)
         self._serve = serve
         self._limits = Limits(
             bench=Bench(threads, read_queues(queues), output_limit, max_crashes), grace_s=grace,

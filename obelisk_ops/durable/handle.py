@@ -11,6 +11,7 @@ from msgspec import UNSET, Raw
 from obelisk_ops.core import failures, requests, values
 from obelisk_ops.core.events import Event, Finished
 from obelisk_ops.core.ports import StateRow
+from obelisk_ops.core.ready import Listing
 from obelisk_ops.core.values import Codec
 from obelisk_ops.durable.flow.signals import Signal
 from obelisk_ops.errors import ExecutionCancelled, ExecutionFailed, ExecutionTimedOut
@@ -73,12 +74,12 @@ class Handle(Generic[R_co]):
         return value
 
     def status(self) -> StateRow:
-        """Return where the execution is."""
+        """Return where the execution is; it is there at once, and may be awaited."""
         return self._source.row(self.id)
 
-    def events(self) -> list[Event]:
-        """Return the execution's log, oldest first."""
-        return self._source.read_log(self.id)
+    def events(self) -> Listing[Event]:
+        """Return the execution's log, oldest first; it is there at once, and may be awaited."""
+        return Listing(self._source.read_log(self.id))
 
     async def safe_version(self) -> int | None:
         """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import ExecutionFilter, LogReader, StateRow
+from obelisk_ops.core.ready import Listing
 from obelisk_ops.durable.supervised import prove
-from obelisk_ops.errors import ExecutionNotFound
+from obelisk_ops.errors import ExecutionNotFound, InvalidInput
 
 _PROOF_S = 2.0
 
@@ -48,23 +50,34 @@ class Looking:
         *,
         state: str | None = None,
         function: str | None = None,
-        since: int | None = None,
+        since: int | datetime | None = None,
         error: str | None = None,
         after: str | None = None,
         limit: int = 100,
-    ) -> list[StateRow]:
+    ) -> Listing[StateRow]:
         """
-        Return executions in the order of their creation.
+        Return executions in the order of their creation: at once, and it may be awaited.
 
         Args:
             state: Only those in this state.
             function: Only those of this workflow.
-            since: Only those created since; UTC milliseconds.
+            since: Only those created since; UTC milliseconds, or a moment with its zone.
             error: Only those whose error has this text in it.
             after: Only those created after this execution.
             limit: At most so many.
         """
         wanted = ExecutionFilter(
-            state=state, function=function, since=since, error=error, after=after, limit=limit
+            state=state, function=function,
+            since=_as_ms(since) if isinstance(since, datetime) else since,
+            error=error, after=after, limit=limit,
+        )  # fmt: skip
+        return Listing(self._reader().executions(wanted))
+
+
+def _as_ms(moment: datetime) -> int:
+    if moment.tzinfo is None:
+        raise InvalidInput(
+            f"since={moment} does not say in which time zone",
+            hint="use an aware datetime, such as datetime.now(UTC) - timedelta(hours=1)",
         )
-        return self._reader().executions(wanted)
+    return round(moment.astimezone(UTC).timestamp() * 1000)

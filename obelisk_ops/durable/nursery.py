@@ -84,7 +84,7 @@ class Nursery:
             return
         if created.digest != function.digest:  # another process may have asked for it
             created = msgspec.structs.replace(created, digest=function.digest)
-        execution = self._make(row, function, created)
+        execution = self._make(row, function, created, is_new=True)
         self._roster.add(execution)
         turn.follow.append((execution.begin, (turn, now_ms)))
 
@@ -168,7 +168,7 @@ class Nursery:
             return None
         inbox = self._store.inbox(row.key)
         created = events.decode(history[0])
-        execution = self._make(row, function, created)
+        execution = self._make(row, function, created, is_new=False)
         timers = self._store.timers(row.key) if created.timeout or created.start_at else {}
         turn = self._engine.open(row.key)
         now_ms = self._engine.now_ms()
@@ -191,10 +191,13 @@ class Nursery:
         return execution
 
     def _make(
-        self, row: StateRow, function: Workflow[Any, Any], created: events.Created
-    ) -> Execution:
+        self, row: StateRow, function: Workflow[Any, Any], created: events.Created,
+        *, is_new: bool,
+    ) -> Execution:  # fmt: skip
         execution = Execution(self._engine, row, function, created)
-        execution.machine.watch = self._engine.registry.watch
+        watches = self._engine.registry.watches
+        if watches is not None:
+            execution.machine.watch = watches.of(function.name, is_new=is_new)
         execution.machine.hold = execution.later
         return execution
 

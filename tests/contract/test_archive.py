@@ -104,7 +104,7 @@ def test_what_is_pruned_is_gone(store: ArchiveStore) -> None:
 
     assert store.find("a/1") is None
     with pytest.raises(ExecutionNotFound):
-        store.get(2)
+        _ = store.get(2)
     assert (store.log(2), store.inbox(2), store.timers(2)) == ([], {}, {})
     assert (store.beats(2), store.outputs(2)) == ({}, [])
     assert store.timers(7) == {1: 99}

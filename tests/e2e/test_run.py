@@ -65,6 +65,22 @@ REFUSED = [
 ]  # fmt: skip
 
 
+def test_a_clock_in_new_code_is_an_error_that_names_the_right_call(
+    db: Path, tmp_path: Path
+) -> None:
+    """Nobody runs this as a test, or in development mode."""
+    code = tmp_path / "clocked.py"
+    code.write_text(
+        "import time\nfrom obelisk_ops import workflow\n\n\n"
+        "@workflow\nasync def clocked() -> float:\n    return time.time()\n"
+    )
+
+    done = call("run", f"{code}:clocked", "--db", db, "--json")
+
+    assert (done.status, done.error["code"]) == (13, "execution_failed")
+    assert "(clocked.py, line 7): use now()" in done.error["message"]
+
+
 @pytest.mark.parametrize(
     ("argv", "status", "code"),
     [case[1:] for case in REFUSED],

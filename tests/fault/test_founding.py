@@ -126,7 +126,7 @@ def test_only_a_submit_makes_one(db: Path) -> None:
     async def look() -> None:
         async with Engine(db, serve=False) as engine:
             with pytest.raises(DatabaseNotFound):
-                engine.list()
+                _ = engine.list()
 
     asyncio.run(look())
     assert list(db.parent.iterdir()) == []

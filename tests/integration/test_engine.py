@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from traceback import format_exception
 from typing import Any
@@ -107,11 +108,36 @@ def test_what_cannot_be_started_is_refused_and_leaves_nothing(db: Path) -> None:
     assert asyncio.run(main()) == []
 
 
+def test_what_is_there_at_once_may_be_awaited(db: Path) -> None:
+    async def main() -> None:
+        async with Engine(db) as engine:
+            handle = await engine.submit(fulfil, Order(1), id="o")
+            await handle.result()
+            assert (await handle.status()).state == handle.status().state == "finished"
+            assert await handle.events() == handle.events() == read_log(db, "o")
+            assert [row.id for row in await engine.list()] == ["o"]
+
+    asyncio.run(main())
+
+
+def test_what_was_created_since_a_moment(db: Path) -> None:
+    async def main() -> None:
+        async with Engine(db) as engine:
+            await (await engine.submit(fulfil, Order(1), id="o")).result()
+            hour = timedelta(hours=1)
+            assert [row.id for row in engine.list(since=datetime.now(UTC) - hour)] == ["o"]
+            assert engine.list(since=datetime.now(UTC) + hour) == []
+            with pytest.raises(InvalidInput, match="in which time zone"):
+                _ = engine.list(since=datetime(2026, 1, 1))  # noqa: DTZ001
+
+    asyncio.run(main())
+
+
 def test_an_engine_that_is_not_running_says_so(db: Path) -> None:
     engine = Engine(db)
 
     with pytest.raises(WorkflowMisuse, match="not running"):
-        engine.list()
+        _ = engine.list()
     with pytest.raises(WorkflowMisuse, match="not running"):
         asyncio.run(_submit(engine))
 

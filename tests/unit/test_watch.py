@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -19,7 +20,7 @@ import structlog
 
 from obelisk_ops import activity, sleep
 from obelisk_ops.durable.flow.machine import Machine, report
-from obelisk_ops.durable.flow.watch import Watch, is_wanted
+from obelisk_ops.durable.flow.watch import Glance, Watch, Watches, is_wanted
 from tests.driving import Recorder, live, machine_for, ok, outcome
 
 
@@ -313,6 +314,41 @@ def test_a_profiler_that_cannot_be_called_is_left_alone(monkeypatch: Any) -> Non
 @pytest.mark.parametrize(("strict", "wanted"), [(True, True), (False, False), (None, True)])
 def test_tests_are_watched_unless_told_otherwise(strict: bool | None, wanted: bool) -> None:  # noqa: FBT001
     assert is_wanted(strict) is wanted
+
+
+class Seen:
+    """Counts what it is shown."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+
+    def run(self, call: Callable[[], None], module: str) -> None:
+        self.turns += 1
+        call()
+
+
+def test_a_glance_sees_the_first_turns_alone() -> None:
+    seen, done = Seen(), list[int]()
+    glance = Glance(seen, turns=2)
+
+    for n in range(5):
+        glance.run(partial(done.append, n), "m")
+
+    assert (seen.turns, done) == (2, [0, 1, 2, 3, 4])
+
+
+def test_of_each_workflow_the_first_that_begin_are_watched() -> None:
+    watches = Watches(Seen(), is_throughout=False)
+
+    assert watches.of("f", is_new=False) is None, "what is replayed has gone on before"
+    assert sum(watches.of("f", is_new=True) is not None for _ in range(50)) == 10
+    assert watches.of("g", is_new=True) is not None
+
+
+def test_throughout_is_whoever_it_is() -> None:
+    watches = Watches(seen := Seen(), is_throughout=True)
+
+    assert all(watches.of("f", is_new=n % 2 == 0) is seen for n in range(50))
 
 
 @pytest.mark.parametrize(("options", "wanted"), [([], "False"), (["-X", "dev"], "True")])

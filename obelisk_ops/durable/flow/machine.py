@@ -42,7 +42,7 @@ from obelisk_ops.durable.flow.record import Record
 from obelisk_ops.durable.flow.rng import ReplayRandom
 from obelisk_ops.durable.flow.signals import Signal
 from obelisk_ops.durable.flow.tasks import Task, Tasks
-from obelisk_ops.durable.flow.watch import Watch
+from obelisk_ops.durable.flow.watch import Watching
 from obelisk_ops.errors import (
     ExecutionCancelled,
     ExecutionTimedOut,
@@ -77,7 +77,7 @@ class Machine(Asking):
         self._context.run(driver.set, self)
         self._guard = guard or new_guard()
         #: set by an engine: sees calls that code must not make; takes its log lines
-        self.watch: Watch | None = None
+        self.watch: Watching | None = None
         self.hold: Callable[[Line], None] | None = None
 
     @cached_property

@@ -13,7 +13,7 @@ from obelisk_ops.core import events
 from obelisk_ops.durable.flow.digests import is_full, names_in
 from obelisk_ops.durable.flow.functions import Activity, Workflow
 from obelisk_ops.durable.flow.signals import Signal
-from obelisk_ops.durable.flow.watch import Watch
+from obelisk_ops.durable.flow.watch import Watches
 from obelisk_ops.errors import WorkflowMisuse
 
 
@@ -22,15 +22,15 @@ class Registry:
     Workflows by name. Activities are not looked up: workflows hold them.
 
     Attributes:
-        watch: Sees what their code calls, in tests and development.
+        watches: Who sees what their code calls; None for nobody.
     """
 
     def __init__(
         self,
         items: Iterable[Workflow[Any, Any] | ModuleType] = (),
-        watch: Watch | None = None,
+        watches: Watches | None = None,
     ) -> None:
-        self.watch = watch
+        self.watches = watches
         self._known: dict[str, Workflow[Any, Any] | Activity[Any, Any]] = {}
         self._looked_beside: dict[Workflow[Any, Any], int] = {}  # and how much was there
         self._signals: dict[Workflow[Any, Any], tuple[int, list[Signal[Any]]]] = {}

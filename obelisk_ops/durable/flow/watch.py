@@ -2,18 +2,19 @@
 Catches what makes a workflow different on every run: clocks, chance, threads, network.
 
 A profile function sees every call that the interpreter makes while workflow code is
-driven, and only then. It is for tests and development: it costs time at each call, and
-nothing where there is no watch.
+driven, and only then. It costs time at each call, and nothing where there is no watch. So
+it goes on throughout in tests and development, and elsewhere is there while code is new.
 """
 
 from __future__ import annotations
 
 import sys
 import sysconfig
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from obelisk_ops.durable.flow.forbidden import Rule, Rules
 from obelisk_ops.errors import WorkflowMisuse
@@ -32,11 +33,62 @@ _BESIDE = frozenset({"importlib", "logging", "loguru", "structlog", "warnings"})
 _HOST = f"{_PACKAGE}.durable.execution"
 
 
+#: of each workflow so many executions, and of each so many turns
+_FIRST_EXECUTIONS, _FIRST_TURNS = 10, 100
+
+
 def is_wanted(strict: bool | None) -> bool:  # noqa: FBT001 - as the engine was told
     """Return *strict*; when it is left open, whether this is a test or development mode."""
     if strict is not None:
         return strict
     return bool(sys.flags.dev_mode) or "_pytest.runner" in sys.modules
+
+
+class Watching(Protocol):
+    """What a machine needs of who watches its code."""
+
+    def run(self, call: Callable[[], None], module: str) -> None:
+        """Watch this thread during a call, if it is to be watched."""
+        ...
+
+
+class Glance:
+    """Watches the first turns of an execution: mistakes show there, what it costs does not."""
+
+    def __init__(self, watch: Watching, turns: int) -> None:
+        self._watch = watch
+        self._left = turns
+
+    def run(self, call: Callable[[], None], module: str) -> None:
+        """See Watching."""
+        if self._left:
+            self._left -= 1
+            self._watch.run(call, module)
+        else:
+            call()
+
+
+class Watches:
+    """
+    Whose code is watched, in one engine.
+
+    Everybody's all the time, or the first turns of the first executions of each workflow.
+    Not what is replayed: what has gone on with a clock for a week is not failed today.
+    """
+
+    def __init__(self, watch: Watching, *, is_throughout: bool) -> None:
+        self._watch = watch
+        self._is_throughout = is_throughout
+        self._begun: Counter[str] = Counter()
+
+    def of(self, function: str, *, is_new: bool) -> Watching | None:
+        """Return who watches an execution of *function*, if anybody."""
+        if self._is_throughout:
+            return self._watch
+        if not is_new or self._begun[function] == _FIRST_EXECUTIONS:
+            return None
+        self._begun[function] += 1
+        return Glance(self._watch, _FIRST_TURNS)
 
 
 class Watch:
