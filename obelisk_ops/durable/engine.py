@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
 from msgspec import Raw
@@ -20,8 +20,9 @@ from obelisk_ops.core.values import Codec, to_json
 from obelisk_ops.durable.client import Client
 from obelisk_ops.durable.commits import closed_error
 from obelisk_ops.durable.flow.functions import Workflow
+from obelisk_ops.durable.flow.loader import refuse_while_loading
 from obelisk_ops.durable.flow.machine import report
-from obelisk_ops.durable.flow.registry import Registry
+from obelisk_ops.durable.flow.registry import Registry, Served
 from obelisk_ops.durable.flow.registry import created as created_event
 from obelisk_ops.durable.flow.watch import Watch, Watches, is_wanted
 from obelisk_ops.durable.handle import Handle, ending
@@ -61,7 +62,7 @@ class Engine(Scheduling, Housekeeping, Looking):
         self,
         database: str | Path,
         *,
-        workflows: Iterable[Workflow[Any, Any] | ModuleType] | None = None,
+        workflows: Served | Iterable[Served] | None = None,
         queues: Iterable[str | Queue] = ("default",),
         serve: bool = True,
         durability: Durability = "local",
@@ -82,7 +83,7 @@ class Engine(Scheduling, Housekeeping, Looking):
         Args:
             database: Path of an SQLite file; made if there is none.
             workflows: What to serve besides the workflows submitted here, so that
-                unfinished executions go on: functions, or modules that hold them.
+                unfinished executions go on: functions, or modules that hold them; one or many.
             queues: The queues to serve, names or Queue objects; activities of others wait.
             serve: False to submit to, and read from, what another process owns.
             durability: ``local`` or ``replicated``: acknowledged when it is on this disk,
@@ -105,6 +106,7 @@ class Engine(Scheduling, Housekeeping, Looking):
         Raises:
             ConfigError: A value is not supported.
             UsageError: It is the URL of a database that is not supported.
+            WorkflowMisuse: What is to be served is no workflow, or two have one name.
         """
         replication = read_replication(durability, replication_timeout, on_replication_timeout)
         self.path = as_path(database)
@@ -122,6 +124,7 @@ class Engine(Scheduling, Housekeeping, Looking):
 
     async def __aenter__(self) -> Self:
         if self._serve:
+            refuse_while_loading()
             self._owner = self._take()
         else:
             self._client = Client(self.path, self._clock)

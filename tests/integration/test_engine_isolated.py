@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +18,7 @@ from obelisk_ops import ActivityTimedOut, Engine, ExecutionFailed, activity, run
 from obelisk_ops.errors import InvalidInput
 from obelisk_ops.storage import open_reader
 from tests import isolated
+from tests.command import environment
 from tests.support import wait_until
 
 
@@ -110,3 +113,26 @@ def gone(pid: int) -> bool:
         ]
 
     return wait_until(lambda: not left(), 5, "no process of the group is left")
+
+
+def test_a_script_without_a_guard_is_told_instead_of_starting_itself_for_ever(
+    tmp_path: Path,
+) -> None:
+    """The child loads the script; were its engine let start, it would have a child as well."""
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import tempfile\n"
+        "from obelisk_ops import Retry, activity, run, workflow\n\n"
+        "@activity(isolation='process', retry=Retry(max_attempts=1))\n"
+        "def act() -> int:\n    return 1\n\n"
+        "@workflow\nasync def flow() -> int:\n    return await act()\n\n"
+        "run(flow, db=tempfile.mkdtemp() + '/runs.db')\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, script], env=environment(), capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert f"{script} starts an engine while it is loaded" in done.stderr
+    assert "below: if __name__ == '__main__':" in done.stderr

@@ -44,6 +44,17 @@ def test_what_is_added_is_found_by_name() -> None:
     assert registry.get("nobody") is None
 
 
+def test_one_may_be_given_without_a_list() -> None:
+    assert Registry(named).get("short") is named
+    assert Registry(module(a=named)).get("short") is named
+
+
+@pytest.mark.parametrize("item", [act, "shop.fulfil", flow.function])
+def test_what_is_neither_is_refused(item: Any) -> None:
+    with pytest.raises(WorkflowMisuse, match="is neither a workflow nor a module"):
+        Registry([item])
+
+
 def test_a_module_is_served_with_all_it_holds() -> None:
     registry = Registry()
 

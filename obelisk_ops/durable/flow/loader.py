@@ -5,13 +5,18 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from obelisk_ops.core.words import meant
 from obelisk_ops.durable.flow.functions import Activity, Stub, Workflow
-from obelisk_ops.errors import FunctionNotFound
+from obelisk_ops.errors import FunctionNotFound, OpsError, WorkflowMisuse
+
+_loaded: ContextVar[str] = ContextVar("obelisk_ops_loaded", default="")
 
 
 def load_workflow(target: str) -> Workflow[Any, Any]:
@@ -93,10 +98,11 @@ def load_module(place: str) -> ModuleType:
         FunctionNotFound: There is no such file or module, or importing it fails.
     """
     try:
-        if place.endswith(".py") or "/" in place:
-            return _load_file(Path(place).absolute())
-        _look_in(Path.cwd())
-        return importlib.import_module(place)
+        with loading(place):
+            if place.endswith(".py") or "/" in place:
+                return _load_file(Path(place).absolute())
+            _look_in(Path.cwd())
+            return importlib.import_module(place)
     except FunctionNotFound:
         raise
     except ModuleNotFoundError as error:
@@ -107,8 +113,35 @@ def load_module(place: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         raise FunctionNotFound(
             f"importing {place} failed: {type(error).__name__}: {error}",
-            hint=f"try: python -c 'import {Path(place).stem}'",
+            hint=(isinstance(error, OpsError) and error.hint)
+            or f"try: python -c 'import {Path(place).stem}'",
         ) from error
+
+
+@contextmanager
+def loading(place: str) -> Iterator[None]:
+    """Note that code is loaded for what it holds, not to be run."""
+    token = _loaded.set(place)
+    try:
+        yield
+    finally:
+        _loaded.reset(token)
+
+
+def refuse_while_loading() -> None:
+    """
+    Look whether an engine may be started here.
+
+    Raises:
+        WorkflowMisuse: Code that is loaded for its functions starts one. In the child process
+            of an isolated activity that would go on without an end: its engine would have
+            such a child, too.
+    """
+    if place := _loaded.get():
+        raise WorkflowMisuse(
+            f"{place} starts an engine while it is loaded",
+            hint="put what is to happen when the file is run below: if __name__ == '__main__':",
+        )
 
 
 def _load_file(path: Path) -> ModuleType:

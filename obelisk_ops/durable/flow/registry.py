@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 from msgspec import Raw
 
@@ -15,6 +15,8 @@ from obelisk_ops.durable.flow.functions import Activity, Workflow
 from obelisk_ops.durable.flow.signals import Signal
 from obelisk_ops.durable.flow.watch import Watches
 from obelisk_ops.errors import WorkflowMisuse
+
+Served: TypeAlias = Workflow[Any, Any] | ModuleType
 
 
 class Registry:
@@ -27,14 +29,20 @@ class Registry:
 
     def __init__(
         self,
-        items: Iterable[Workflow[Any, Any] | ModuleType] = (),
+        items: Served | Iterable[Served] = (),
         watches: Watches | None = None,
     ) -> None:
         self.watches = watches
         self._known: dict[str, Workflow[Any, Any] | Activity[Any, Any]] = {}
         self._looked_beside: dict[Workflow[Any, Any], int] = {}  # and how much was there
         self._signals: dict[Workflow[Any, Any], tuple[int, list[Signal[Any]]]] = {}
-        for item in items:
+        is_one = isinstance(items, Workflow | ModuleType)
+        for item in cast("Iterable[Served]", [items] if is_one else items):
+            if not isinstance(item, Workflow | ModuleType):
+                raise WorkflowMisuse(
+                    f"{item!r} is neither a workflow nor a module",
+                    hint="workflows=[…] takes functions with @workflow, or modules with some",
+                )
             self.add(item)
 
     def get(self, name: str) -> Workflow[Any, Any] | None:

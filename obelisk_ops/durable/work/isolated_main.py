@@ -15,7 +15,7 @@ from msgspec import UNSET, Raw
 from obelisk_ops.core import failures, values
 from obelisk_ops.durable.flow.attempt import current
 from obelisk_ops.durable.flow.functions import Activity
-from obelisk_ops.durable.flow.loader import load_module
+from obelisk_ops.durable.flow.loader import load_module, loading
 from obelisk_ops.durable.work.isolated import Request, Word
 from obelisk_ops.errors import FunctionNotFound
 
@@ -79,7 +79,8 @@ def _module(request: Request) -> object:
     if request.module == "__main__":
         return load_module(request.file)
     try:
-        return importlib.import_module(request.module)
+        with loading(request.module):
+            return importlib.import_module(request.module)
     except ModuleNotFoundError:
         if not request.file or Path(request.file).stem != request.module:
             raise
