@@ -54,8 +54,7 @@ class StateRow(Ready, Struct, frozen=True, kw_only=True, gc=False):
         function: Name of the workflow.
         state: Where it is.
         result: How it ended, once finished.
-        created_at: UTC milliseconds.
-        finished_at: UTC milliseconds, once finished.
+        created_at, finished_at: UTC milliseconds, the second once it is finished.
         error: ``type: message`` of a failure, or why it is parked.
     """
 

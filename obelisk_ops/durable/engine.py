@@ -21,10 +21,9 @@ from obelisk_ops.durable.client import Client
 from obelisk_ops.durable.commits import closed_error
 from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.durable.flow.loader import refuse_while_loading
-from obelisk_ops.durable.flow.machine import report
+from obelisk_ops.durable.flow.machine import watches_for
 from obelisk_ops.durable.flow.registry import Registry, Served
 from obelisk_ops.durable.flow.registry import created as created_event
-from obelisk_ops.durable.flow.watch import Watch, Watches, is_wanted
 from obelisk_ops.durable.handle import Handle, ending
 from obelisk_ops.durable.housekeeping import Housekeeping
 from obelisk_ops.durable.limits import Limits
@@ -100,24 +99,20 @@ class Engine(Scheduling, Housekeeping, Looking):
             storage_timeout: How long a commit that fails is tried again; seconds.
             clock: Where the time comes from.
             strict: Whether clocks, chance, threads and network are caught in workflow code.
-                By default throughout in tests and in development mode (``python -X dev``),
-                else while it is new: in what the first executions of a workflow do first.
+                None: throughout in tests and with ``python -X dev``, else while it is new.
 
         Raises:
-            ConfigError: A value is not supported.
-            UsageError: It is the URL of a database that is not supported.
+            ConfigError, UsageError: A value, or the URL of a database, is not supported.
             WorkflowMisuse: What is to be served is no workflow, or two have one name.
         """
         replication = read_replication(durability, replication_timeout, on_replication_timeout)
         self.path = as_path(database)
         self._clock: Clock = clock or SystemClock()
-        watches = Watches(Watch(report), is_throughout=is_wanted(strict))
-        self._registry = Registry(workflows or (), None if strict is False else watches)
+        self._registry = Registry(workflows or (), watches_for(strict))
         self._serve = serve
         self._limits = Limits(
             bench=Bench(threads, read_queues(queues), output_limit, max_crashes), grace_s=grace,
-            storage_timeout_s=storage_timeout, keep_loaded=keep_loaded,
-            replication=replication,
+            storage_timeout_s=storage_timeout, keep_loaded=keep_loaded, replication=replication,
         )  # fmt: skip
         self._owner: Owner | None = None
         self._client: Client | None = None  # one of the two, while it runs

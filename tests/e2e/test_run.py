@@ -126,7 +126,7 @@ def test_databases_that_cannot_be_used(db: Path, tmp_path: Path) -> None:
         done = call("run", target("fails"), '"a"', "--db", where, "--json")
         return done.status, done.error["code"]
 
-    assert status(db) == (3, "config")
+    assert status(db) == (2, "foreign_database")
     assert status("postgresql://localhost/x") == (2, "usage")
     assert status(tmp_path / "text.db") == (10, "corrupt_database")
     assert status(tmp_path / "no" / "runs.db") == (6, "storage_unavailable")

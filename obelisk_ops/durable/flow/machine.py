@@ -42,7 +42,7 @@ from obelisk_ops.durable.flow.record import Record
 from obelisk_ops.durable.flow.rng import ReplayRandom
 from obelisk_ops.durable.flow.signals import Signal
 from obelisk_ops.durable.flow.tasks import Task, Tasks
-from obelisk_ops.durable.flow.watch import Watching
+from obelisk_ops.durable.flow.watch import Watch, Watches, Watching, is_wanted
 from obelisk_ops.errors import (
     ExecutionCancelled,
     ExecutionTimedOut,
@@ -354,6 +354,11 @@ def report(error: WorkflowMisuse) -> None:
     current = driver.get()
     if isinstance(current, Machine):
         current.violate(error)
+
+
+def watches_for(strict: bool | None) -> Watches | None:  # noqa: FBT001 - as the engine was told
+    """Return who watches the code of an engine's workflows; None if nobody does."""
+    return None if strict is False else Watches(Watch(report), is_throughout=is_wanted(strict))
 
 
 #: one for all: asyncio would keep a loop, and what it refers to, for ever
