@@ -21,8 +21,11 @@ def read_replica(store: ObjectStore, keys: ReplicaKeys) -> Replica:
         ReplicaNotFound: There is neither a marker nor an LTX file.
         DamagedObject: A marker cannot be read.
     """
+    # In this order: whatever is opened meanwhile, no epoch is seen without its marker, which
+    # is there before its folder is. Where it branched would not be known.
+    folders = _folders(store, keys)
     markers = read_epochs(store, keys)
-    epochs = {marker.epoch for marker in markers} | _folders(store, keys)
+    epochs = {marker.epoch for marker in markers} | folders
     files = {epoch: list_epoch(store, keys, epoch) for epoch in sorted(epochs)}
     if not markers and not any(files.values()):
         raise not_found(store, keys)

@@ -14,10 +14,11 @@ from obelisk_ops.errors import DamagedObject, ObjectNotFound, ReplicaNotFound
 from obelisk_ops.litestream import ltx
 from obelisk_ops.litestream.ltx import Name
 from obelisk_ops.objectstore import Fetched, ObjectInfo, ObjectStore
-from obelisk_ops.replica.epochs import EpochMarker
+from obelisk_ops.replica.epochs import EpochMarker, Parent
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.replica.reading import read_header, read_replica
 from obelisk_ops.replica.times import PointTimes
+from tests.buckets import MemoryStore
 
 KEYS = ReplicaKeys(prefix="p", name="run")
 ARRIVED = 1_000_000
@@ -203,3 +204,39 @@ def test_an_empty_file_is_damaged_and_not_asked_for(bucket: Bucket, store: Objec
     with pytest.raises(DamagedObject, match="ends after 0 bytes"):
         read_header(store, point.file)
     assert bucket.reads == []
+
+
+class Opening(MemoryStore):
+    """One in which another machine opens an epoch, and ships, before request number so many."""
+
+    def __init__(self, before: int) -> None:
+        super().__init__()
+        self._before = before
+        self._open(1, None)
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        if len(self.asked) == self._before:
+            self._before = -1
+            self._open(2, Parent(epoch=1, txid=1))
+        return super().list(prefix, after=after)
+
+    def _open(self, epoch: int, parent: Parent | None) -> None:
+        marker = EpochMarker(
+            epoch=epoch, parent=parent, database_id=None, host="h", inode=1, opened_at_ms=0,
+            owner=f"owner {epoch}",
+        )  # fmt: skip
+        self.objects[KEYS.marker(epoch)] = msgspec.json.encode(marker)
+        for txid in (1, 2):
+            self.objects[f"{KEYS.level(epoch, 0)}{txid:016x}-{txid:016x}.ltx"] = b"shipped"
+
+
+@pytest.mark.parametrize("before", range(5))
+def test_an_epoch_that_is_opened_meanwhile_is_seen_with_where_it_branched_or_not_at_all(
+    before: int,
+) -> None:
+    replica = read_replica(cast("ObjectStore", Opening(before)), KEYS)
+
+    newest = replica.epochs[-1]
+    assert newest.marker is not None
+    lineage = [(point.epoch, point.txid) for point in replica.lineage]
+    assert lineage in ([(1, 1), (1, 2)], [(1, 1), (2, 1), (2, 2)]), "never what was left behind"
