@@ -126,6 +126,15 @@ class Postgres:
             self.psql(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 
 
+def cut(server: PostgresServer) -> None:
+    """End all connections of a server."""
+    with psycopg.connect(server.base_url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+
+
 def _empty(url: str) -> None:
     at = place.read(url)
     with psycopg.connect(at.url) as connection:

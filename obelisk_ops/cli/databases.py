@@ -27,6 +27,7 @@ from obelisk_ops.restore.databases import (
     temporary_copy,
 )
 from obelisk_ops.restore.source import open_source, replica_settings
+from obelisk_ops.storage import is_server
 
 _WITHIN = "obelisk_ops.within"
 
@@ -82,7 +83,9 @@ def _backup(
 
 
 def is_backup(database: str) -> bool:
-    """Tell whether ``--db`` names a backup and not a file."""
+    """Tell whether ``--db`` names a backup, and not a file or a server."""
+    if is_server(database):
+        return False
     meant = parse_database(database, exists=lambda text: Path(text).exists())
     return isinstance(meant, Backup)
 

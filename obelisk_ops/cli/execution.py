@@ -45,6 +45,7 @@ from obelisk_ops.durable.supervised import prove
 from obelisk_ops.errors import Nondeterminism, NotFinished, UsageError
 from obelisk_ops.inspect.situation import situation_of
 from obelisk_ops.process import apart
+from obelisk_ops.storage import Address, as_address
 
 _POLL_S = 0.05
 _PROOF_S = 2.0
@@ -139,7 +140,7 @@ def show(config: Path | None, execution_id: str, database: str, *, as_json: bool
             "value": story.value,
             "attempts": [_attempts(call, beats.get(call.n)) for call in _activities(story)],
             "waiting_for": _waiting_for(story),
-            "safe_version": None if is_backup(database) else _safe(Path(database), log),
+            "safe_version": None if is_backup(database) else _safe(as_address(database), log),
         }
     if as_json:
         print_json(shown | lineage)
@@ -267,7 +268,7 @@ def why(config: Path | None, execution_id: str, database: str, *, as_json: bool)
             click.echo(harmless(f"    {reason.command}"))
 
 
-def _safe(database: Path, log: Sequence[Event]) -> int | None:
+def _safe(database: Address, log: Sequence[Event]) -> int | None:
     """Return the version up to which a log is proven to be in the bucket, if it is."""
     return log[-1].version if asyncio.run(prove(database, _PROOF_S)) else None
 

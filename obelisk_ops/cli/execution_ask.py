@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -22,7 +21,7 @@ from obelisk_ops.durable.flow.arguments import read_json_input
 from obelisk_ops.durable.flow.loader import load_workflow
 from obelisk_ops.durable.unattended import answer_letters
 from obelisk_ops.errors import ExecutionNotFound, InvalidInput
-from obelisk_ops.storage import as_path
+from obelisk_ops.storage import Address, as_address
 
 _ANSWER_S = 2.0
 _POLL_S = 0.01
@@ -162,7 +161,7 @@ def _json(text: str) -> Raw:
 
 def _ask(database: str, kind: str, target: str, body: str = "{}", *, as_json: bool) -> None:
     """Ask, see to it that it is answered, and print where the execution is then."""
-    changed, state = asyncio.run(_asked(as_path(database), kind, target, body))
+    changed, state = asyncio.run(_asked(as_address(database), kind, target, body))
     execution_id = requests.execution_of(kind, target)
     if as_json:
         shown: dict[str, Any] = {"execution_id": execution_id, "changed": changed}
@@ -175,7 +174,7 @@ def _ask(database: str, kind: str, target: str, body: str = "{}", *, as_json: bo
     click.echo(f"{execution_id}: {state or 'asked for'}")
 
 
-async def _asked(path: Path, kind: str, target: str, body: str) -> tuple[bool, str | None]:
+async def _asked(path: Address, kind: str, target: str, body: str) -> tuple[bool, str | None]:
     async with Engine(path, serve=False) as engine:
         try:
             changed = await engine.ask(kind, target, body)

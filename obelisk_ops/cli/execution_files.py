@@ -27,7 +27,7 @@ from obelisk_ops.errors import (
     TargetExists,
 )
 from obelisk_ops.inspect.histories import family_in, history_in
-from obelisk_ops.storage import as_path
+from obelisk_ops.storage import Address, as_address, make_if_missing
 from obelisk_ops.storage.targets import check_new
 
 _ANSWER_S = 5.0
@@ -69,7 +69,7 @@ def fork(  # noqa: PLR0913 - one for each option
     """
     if target is None:
         refuse_backup(database, config)
-        name = asyncio.run(_fork(as_path(database), execution_id, from_version, new_id))
+        name = asyncio.run(_fork(as_address(database), execution_id, from_version, new_id))
     else:
         check_new(target.absolute(), instead=_ELSEWHERE)
         name = forking.default_id(execution_id, from_version) if new_id is None else new_id
@@ -145,11 +145,12 @@ def import_(file: Path, database: str, *, as_json: bool) -> None:
         ) from None
     except OSError as error:
         raise InvalidInput(f"{file} cannot be read: {error.strerror}") from error
-    path = as_path(database)
-    if path.exists():
-        asyncio.run(_import(path, histories))
+    address = as_address(database)
+    if isinstance(address, Path) and not address.exists():
+        plant(address, histories)
     else:
-        plant(path, histories)
+        make_if_missing(address)
+        asyncio.run(_import(address, histories))
     names = [one.execution_id for one in histories]
     if as_json:
         print_json({"executions": names})
@@ -160,7 +161,7 @@ def import_(file: Path, database: str, *, as_json: bool) -> None:
 COMMANDS: Final = (fork, export, import_)
 
 
-async def _fork(path: Path, execution_id: str, version: int, new_id: str | None) -> str:
+async def _fork(path: Address, execution_id: str, version: int, new_id: str | None) -> str:
     async with Engine(path, serve=False) as engine:
         handle = await engine.fork(execution_id, from_version=version, id=new_id)
         await answer_letters(path)
@@ -168,7 +169,7 @@ async def _fork(path: Path, execution_id: str, version: int, new_id: str | None)
         return handle.id
 
 
-async def _import(path: Path, histories: list[History]) -> None:
+async def _import(path: Address, histories: list[History]) -> None:
     async with Engine(path, serve=False) as engine:
         for one in histories[1:]:
             if engine.find(one.execution_id) is not None:

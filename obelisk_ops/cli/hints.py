@@ -6,6 +6,9 @@ import shlex
 
 import click
 
+from obelisk_ops.storage import is_server
+from obelisk_ops.storage.postgres.place import conceal
+
 #: as they were given: ``config``, ``database`` and the ``name`` of a backup
 _given: dict[str, str] = {}
 
@@ -24,7 +27,9 @@ def remember_config(config: object) -> None:
 def remember_database(
     _ctx: click.Context, _param: click.Parameter, database: str | None
 ) -> str | None:
-    """Note what ``--db`` names; a callback of the option."""
+    """Note what ``--db`` names, and hide a secret in it; a callback of the option."""
+    if database is not None and is_server(database):
+        database = conceal(database)
     if database is not None:
         _given["database"] = database
     return database

@@ -10,7 +10,7 @@ from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.core.why import Situation, Surroundings, family, unanswered
 from obelisk_ops.durable import tether
 from obelisk_ops.durable.enquiry import Reply, enquire
-from obelisk_ops.storage.sqlite import beside
+from obelisk_ops.storage import as_address, is_owned
 
 
 def surroundings(database: str, asked: Situation) -> Surroundings:
@@ -24,16 +24,16 @@ def surroundings(database: str, asked: Situation) -> Surroundings:
     now_ms = clock.now_ms()
     if is_backup(database):
         return Surroundings(name=database, is_owned=None, now_ms=now_ms)
-    path = Path(database).absolute()
-    barred = tether.barred(path, clock)
-    if not beside.is_owned(path):
+    address = as_address(database)
+    barred = tether.barred(address, clock)
+    if not is_owned(address):
         return Surroundings(
             name=database, is_owned=False, now_ms=now_ms, barred=barred.why,
             is_lost=barred.is_lost,
         )  # fmt: skip
     all_of_it = {one.row.key: one for one in family(asked)}
     functions = {one.row.function for one in all_of_it.values()}
-    reply = enquire(path, functions, unanswered(asked), all_of_it) or Reply()
+    reply = enquire(address, functions, unanswered(asked), all_of_it) or Reply()
     for key, n, _ in reply.calls:
         all_of_it[key].story.take_back(n)
     return Surroundings(
@@ -55,7 +55,7 @@ def held_back(
         begun: Which calls have one: key of the execution, and n.
     """
     path = Path(database)
-    if not begun or not beside.is_owned(path):
+    if not begun or not is_owned(path):
         return {}
     reply = enquire(path, (), begun) or Reply()
     return {(key, n): why for key, n, why in reply.calls}

@@ -18,7 +18,7 @@ from obelisk_ops.core.words import counted
 from obelisk_ops.durable.engine import Engine
 from obelisk_ops.durable.housekeeping import Pruned
 from obelisk_ops.errors import InvalidInput
-from obelisk_ops.storage import as_path
+from obelisk_ops.storage import as_address
 
 
 @click.command()
@@ -62,7 +62,7 @@ def prune(  # noqa: PLR0913 - options
     patience = _duration(older_than)
 
     async def ask() -> Pruned:
-        async with Engine(as_path(database), serve=False) as engine:
+        async with Engine(as_address(database), serve=False) as engine:
             return await engine.prune(
                 older_than=patience, result=results, function=function, keep=keep, apply=apply
             )

@@ -25,7 +25,7 @@ from obelisk_ops.process.apart import Limits
 from obelisk_ops.report.model import RestorePoint
 from obelisk_ops.restore.databases import FileHere
 from obelisk_ops.restore.service import Plan
-from obelisk_ops.storage import open_reader
+from obelisk_ops.storage import as_address, is_server, open_reader
 from obelisk_ops.storage.unbegun import WholeReader
 from obelisk_ops.supervise.sidecar import Sidecar
 
@@ -43,7 +43,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _database_option = click.option(
     "--db", "database", required=True, metavar="DB", callback=hints.remember_database,
-    help="A file, or a backup: NAME, NAME@WHEN, s3://…",
+    help="A file, postgresql://…, or a backup: NAME, NAME@WHEN, s3://…",
 )  # fmt: skip
 
 
@@ -89,9 +89,10 @@ def open_reader_of(
     """
     Open what ``--db`` names to read, with what waits in its mailbox.
 
-    Without a trace, or with *follow* a file, as its owner goes on.
+    Without a trace, or with *follow* a file, as its owner goes on. On a server others always
+    go on, and reading leaves no trace.
     """
-    if not follow:
+    if not follow or is_server(database):
         with open_at_point(config, database) as (reader, _point):
             yield reader
         return
@@ -106,6 +107,10 @@ def open_at_point(
     config: Path | None, database: str
 ) -> Iterator[tuple[LogReader, RestorePoint | None]]:
     """Open what ``--db`` names without a trace; with which state it is or was, of a backup."""
+    if is_server(database):
+        with damage_named(database), closing(open_reader(as_address(database))) as served:
+            yield WholeReader(served), None
+        return
     with (
         readable(database, config) as place,
         damage_named(database),

@@ -22,6 +22,7 @@ COMMANDS = {
     "worker": "obelisk_ops.cli.run:worker",
     "execution": "obelisk_ops.cli.execution:execution",
     "schedule": "obelisk_ops.cli.schedule:schedule",
+    "db": "obelisk_ops.cli.db:db",
     "supervise": "obelisk_ops.cli.supervise:supervise",
     "exec": "obelisk_ops.cli.exec:exec_",
     "status": "obelisk_ops.cli.supervise:status",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-from pathlib import Path
 
 import click
 import msgspec
@@ -23,7 +22,7 @@ from obelisk_ops.durable.work.queues import parse_queue
 
 database_option = click.option(
     "--db", "database", required=True, metavar="DB", callback=file_to_write,
-    help="Path of the SQLite file.",
+    help="Path of the SQLite file, or postgresql://…",
 )  # fmt: skip
 target_argument = click.argument("target", metavar="TARGET")
 durability_option = click.option(
@@ -120,7 +119,7 @@ def worker(
         async with Engine(
             database, workflows=served, queues=limits, durability=durability, grace=grace
         ) as engine:
-            note(f"serving {', '.join(targets)} from {Path(database)}")
+            note(f"serving {', '.join(targets)} from {engine.path}")
             failing = asyncio.create_task(engine.failed())
             told = asyncio.create_task(stop.wait())
             done, open_ = await asyncio.wait(

@@ -30,7 +30,7 @@ from obelisk_ops.durable.flow.loader import load_workflow
 from obelisk_ops.durable.scheduling import Schedule, upcoming
 from obelisk_ops.durable.unattended import answer_letters
 from obelisk_ops.errors import InvalidInput
-from obelisk_ops.storage import as_path
+from obelisk_ops.storage import as_address
 
 _SHOWN_TIMES = 3
 _SHORTEST_MS = 1000
@@ -228,7 +228,7 @@ def _do(database: str, work: Callable[[Engine], Awaitable[Any]]) -> Any:  # noqa
     """Ask something of the owner, or do it if there is none."""
 
     async def ask() -> Any:  # noqa: ANN401 - what the work returns
-        path = as_path(database)
+        path = as_address(database)
         async with Engine(path, serve=False) as engine:
             answer = await work(engine)
         await answer_letters(path)

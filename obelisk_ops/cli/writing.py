@@ -26,7 +26,7 @@ def file_to_write(
     Raises:
         UsageError: It is NAME@WHEN, a URL, or the name of a database of the configuration.
     """
-    hints.remember_database(ctx, param, database)
+    database = hints.remember_database(ctx, param, database)
     if database is not None and not ctx.resilient_parsing:
         refuse_backup(database, ctx.obj)
     return database

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from obelisk_ops.core import failures, requests, schedules
@@ -11,8 +9,7 @@ from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.events import Failure
 from obelisk_ops.core.ports import LogReader, Mailbox
 from obelisk_ops.durable.mailroom import wake_owner
-from obelisk_ops.storage import is_missing, make_if_missing, open_mailbox
-from obelisk_ops.storage.sqlite import beside
+from obelisk_ops.storage import Address, is_missing, is_owned, make_if_missing, open_mailbox
 from obelisk_ops.storage.unbegun import WholeReader
 
 #: what may be the first thing that a database is asked for
@@ -22,7 +19,7 @@ _FOUNDING = frozenset({"create", schedules.KIND})
 class Client:
     """One database that another process owns, or nobody."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Address, clock: Clock) -> None:
         """
         Open the database, if there is one.
 
@@ -64,7 +61,7 @@ class Client:
     @property
     def has_owner(self) -> bool:
         """Whether a process owns the database, and will answer at once."""
-        return beside.is_owned(self._path)
+        return is_owned(self._path)
 
     def check(self, execution_id: str) -> None:
         """

@@ -30,7 +30,7 @@ from obelisk_ops.durable.limits import Limits
 from obelisk_ops.durable.looking import Looking
 from obelisk_ops.durable.owner import Owner
 from obelisk_ops.durable.scheduling import Scheduling
-from obelisk_ops.durable.supervised import wait_until_passed
+from obelisk_ops.durable.supervised import checked, wait_until_passed
 from obelisk_ops.durable.work.crashes import why_parked
 from obelisk_ops.durable.work.output import LIMIT_BYTES
 from obelisk_ops.durable.work.queues import Queue, read_queues
@@ -40,7 +40,7 @@ from obelisk_ops.errors import (
     NotFinished,
     WorkflowMisuse,
 )
-from obelisk_ops.storage import as_path
+from obelisk_ops.storage import Place, as_address
 
 R = TypeVar("R")
 
@@ -59,7 +59,7 @@ class Engine(Scheduling, Housekeeping, Looking):
 
     def __init__(  # noqa: PLR0913 - keywords, each with a default
         self,
-        database: str | Path,
+        database: str | Path | Place,
         *,
         workflows: Served | Iterable[Served] | None = None,
         queues: Iterable[str | Queue] = ("default",),
@@ -80,7 +80,7 @@ class Engine(Scheduling, Housekeeping, Looking):
         Describe an engine; ``async with`` starts it.
 
         Args:
-            database: Path of an SQLite file; made if there is none.
+            database: Path of an SQLite file, or ``postgresql://…``; made if there is none.
             workflows: What to serve besides the workflows submitted here, so that
                 unfinished executions go on: functions, or modules that hold them; one or many.
             queues: The queues to serve, names or Queue objects; activities of others wait.
@@ -106,7 +106,7 @@ class Engine(Scheduling, Housekeeping, Looking):
             WorkflowMisuse: What is to be served is no workflow, or two have one name.
         """
         replication = read_replication(durability, replication_timeout, on_replication_timeout)
-        self.path = as_path(database)
+        self.path = checked(as_address(database), replicated=replication.is_replicated)
         self._clock: Clock = clock or SystemClock()
         self._registry = Registry(workflows or (), watches_for(strict))
         self._serve = serve
@@ -179,6 +179,7 @@ class Engine(Scheduling, Housekeeping, Looking):
         paused: bool = False,
     ) -> Handle[R]:
         """Do the same as ``submit`` with the arguments as a JSON array."""
+        checked(self.path, replicated=function.replicated)
         is_fresh = execution_id is None
         execution_id = (
             ids.generated(self._clock.now_ms())

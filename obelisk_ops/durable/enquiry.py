@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from obelisk_ops.durable.mailroom import bind, send
+from obelisk_ops.storage import Address
 from obelisk_ops.storage.sqlite import beside
 
 MARK = b"?"
@@ -61,12 +62,14 @@ class Reply(Struct):
 
 
 def enquire(
-    database: Path,
+    database: Address,
     functions: Iterable[str],
     calls: Iterable[tuple[int, int]],
     executions: Iterable[int] = (),
 ) -> Reply | None:
     """Ask the owner of *database*; None when it does not answer at once."""
+    if not isinstance(database, Path):
+        return None  # a server has no socket for it
     name = f"reply-{os.getpid()}.sock"
     path = beside.folder(database) / name
     receiver = bind(path) if path.parent.is_dir() else None
@@ -96,7 +99,8 @@ def read(datagram: bytes) -> Question | None:
     return None
 
 
-def answer(database: Path, question: Question, reply: Reply) -> None:
+def answer(database: Address, question: Question, reply: Reply) -> None:
     """Send the answer; who asked may be gone."""
+    assert isinstance(database, Path)  # nobody could ask
     with suppress(OSError):
         send(database, msgspec.json.encode(reply), to=question.reply)

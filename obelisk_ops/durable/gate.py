@@ -18,7 +18,7 @@ from obelisk_ops.core.gathering import Gathering
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.supervised import AGAIN_S, too_late
 from obelisk_ops.durable.turn import Turn
-from obelisk_ops.errors import Fenced, OpsError, Unavailable
+from obelisk_ops.errors import ConfigError, Fenced, OpsError, Unavailable
 
 
 class Gate:
@@ -136,7 +136,7 @@ class Gate:
             with suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN_S):
                     await self._woken.wait()
-        except Fenced as error:
+        except (Fenced, ConfigError) as error:
             self._failed(error)
         except Exception as bug:  # noqa: BLE001 - nobody may wait for ever
             self._failed(OpsError(f"the barrier failed: {type(bug).__name__}: {bug}"))

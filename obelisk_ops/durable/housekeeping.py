@@ -7,7 +7,6 @@ from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
@@ -21,7 +20,7 @@ from obelisk_ops.durable.owner import Owner
 from obelisk_ops.durable.scheduling import as_ms
 from obelisk_ops.durable.unattended import prune_unattended
 from obelisk_ops.errors import InvalidInput
-from obelisk_ops.storage import open_archive
+from obelisk_ops.storage import Address, open_archive
 
 MONTH = timedelta(days=30)
 _POLL_S = 0.02
@@ -54,7 +53,7 @@ class Pruned:
 class Housekeeping:
     """The part of Engine that is about retention."""
 
-    path: Path
+    path: Address
     _clock: Clock
     _serve: bool
     _owner: Owner | None
@@ -135,7 +134,7 @@ def _check(results: tuple[str, ...], keep: int) -> None:
         raise InvalidInput(f"keep={keep} is negative", hint="give how many stay, or 0")
 
 
-def _survey(path: Path, wanted: Wanted, keep: int) -> tuple[Wanted, Report]:
+def _survey(path: Address, wanted: Wanted, keep: int) -> tuple[Wanted, Report]:
     """Read beside the thread that drives workflows, on a connection of its own."""
     with closing(open_archive(path)) as archive:
         if not wanted.upto:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import ExecutionFilter, LogReader, StateRow
 from obelisk_ops.core.ready import Listing
 from obelisk_ops.durable.supervised import prove
 from obelisk_ops.errors import ExecutionNotFound, InvalidInput
+from obelisk_ops.storage import Address
 
 _PROOF_S = 2.0
 
@@ -17,7 +17,7 @@ _PROOF_S = 2.0
 class Looking:
     """The part of Engine that reads."""
 
-    path: Path
+    path: Address
 
     def _reader(self) -> LogReader:
         raise NotImplementedError

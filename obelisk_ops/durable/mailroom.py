@@ -1,7 +1,8 @@
 """
-Requests of other processes: a table they insert into, and a datagram that says so.
+Requests of other processes: a table they insert into, and a bell that says so.
 
-The datagram is a wake-up, never the message: one that is lost costs a second.
+The bell is a wake-up, never the message: one that is not heard costs a second. Beside a file
+it is a socket, to which datagrams are sent; a server tells who listens to it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from obelisk_ops.core.ports import LogStore
+from obelisk_ops.errors import Fenced, OpsError, StorageUnavailable
+from obelisk_ops.storage import Address, Place, listen
+from obelisk_ops.storage.postgres import Ears
 from obelisk_ops.storage.sqlite import beside
 
 _SOCKET = "engine.sock"
@@ -27,58 +32,148 @@ class Mailroom:
 
     def __init__(
         self,
-        database: Path,
+        bell: Bell,
         store: LogStore,
         deliver: Callable[[], object],
-        asked: Callable[[bytes], None],
+        failed: Callable[[OpsError], object],
     ) -> None:
         """
         Listen.
 
         Args:
-            database: The file.
+            bell: Rings when a letter comes.
             store: Whose mailbox it is.
             deliver: Told that letters may have come.
-            asked: Given a datagram that is no wake-up; see ``enquiry``.
+            failed: Told why none can come any more.
         """
         self._store = store
         self._deliver = deliver
-        self._asked = asked
+        self._failed = failed
         self._loop = asyncio.get_running_loop()
-        self._seen = -1
-        self._path = beside.make_folder(database) / _SOCKET
-        self._socket = bind(self._path)
-        if self._socket is not None:
-            self._loop.add_reader(self._socket, self._on_datagram)
+        self._seen: int | None = None
+        self._bell = bell
+        self._bell.hang(deliver)
         self._timer = self._loop.call_soon(self._look)
 
     def close(self) -> None:
         """Stop listening."""
         self._timer.cancel()
-        if self._socket is not None:
-            self._loop.remove_reader(self._socket)
-            self._socket.close()
-            self._path.unlink(missing_ok=True)
-
-    def _on_datagram(self) -> None:
-        assert self._socket is not None
-        with suppress(BlockingIOError):
-            while True:
-                datagram = self._socket.recv(_DATAGRAM_BYTES)
-                if datagram != _WAKE_UP:
-                    self._asked(datagram)
-        self._deliver()
+        self._bell.take_down()
 
     def _look(self) -> None:
         self._timer = self._loop.call_later(_LOOK_S, self._look)  # also when this look fails
-        changes = self._store.changes()
+        try:
+            changes = self._store.changes()
+        except StorageUnavailable:
+            return  # a server that is away for a moment
+        except Fenced as error:
+            self._timer.cancel()
+            self._failed(error)
+            return
+        self._bell.hang(self._deliver)
         if changes != self._seen:
             self._deliver()
             self._seen = changes
 
 
-def wake_owner(database: Path) -> None:
+class Bell(Protocol):
+    """What is rung when a letter comes."""
+
+    def hang(self, ring: Callable[[], object]) -> None:
+        """Call *ring* from now on; again where it has stopped working."""
+        ...
+
+    def take_down(self) -> None:
+        """Ring no more."""
+        ...
+
+
+class SocketBell:
+    """Beside a file: datagrams, of which some are questions."""
+
+    def __init__(self, database: Path, asked: Callable[[bytes], None]) -> None:
+        """
+        Bind the socket; without one the look once a second remains.
+
+        Args:
+            database: The file.
+            asked: Given a datagram that is no wake-up; see ``enquiry``.
+        """
+        self._asked = asked
+        self._path = beside.make_folder(database) / _SOCKET
+        self._socket = bind(self._path)
+        self._ring: Callable[[], object] | None = None
+
+    def hang(self, ring: Callable[[], object]) -> None:
+        """See Bell.hang."""
+        if self._socket is not None and self._ring is None:
+            self._ring = ring
+            asyncio.get_running_loop().add_reader(self._socket, self._on_datagram)
+
+    def take_down(self) -> None:
+        """See Bell.take_down."""
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._path.unlink(missing_ok=True)
+
+    def _on_datagram(self) -> None:
+        assert self._socket is not None
+        assert self._ring is not None
+        with suppress(BlockingIOError):
+            while True:
+                datagram = self._socket.recv(_DATAGRAM_BYTES)
+                if datagram != _WAKE_UP:
+                    self._asked(datagram)
+        self._ring()
+
+
+class ServerBell:
+    """On a server: what it tells who listens, on a connection that is replaced if it breaks."""
+
+    def __init__(self, place: Place) -> None:
+        """Listen to nothing yet."""
+        self._place = place
+        self._ears: Ears | None = None
+
+    def hang(self, ring: Callable[[], object]) -> None:
+        """See Bell.hang."""
+        if self._ears is not None:
+            return
+        ears = listen(self._place)
+        number = ears.fileno()
+        if number is not None:
+            self._ears = ears
+            asyncio.get_running_loop().add_reader(number, self._heard, number, ring)
+
+    def take_down(self) -> None:
+        """See Bell.take_down."""
+        if self._ears is not None:
+            number = self._ears.fileno()
+            asyncio.get_running_loop().remove_reader(number if number is not None else -1)
+            self._ears.close()
+            self._ears = None
+
+    def _heard(self, number: int, ring: Callable[[], object]) -> None:
+        assert self._ears is not None
+        if not self._ears.hear():
+            asyncio.get_running_loop().remove_reader(number)
+            self._ears.close()
+            self._ears = None  # the next look hangs up another
+        ring()
+
+
+def bell_of(address: Address, asked: Callable[[bytes], None]) -> Bell:
+    """Return what rings when a letter comes to a database."""
+    if isinstance(address, Path):
+        return SocketBell(address, asked)
+    return ServerBell(address)
+
+
+def wake_owner(database: Address) -> None:
     """Tell the owner of *database*, if one is there, that a letter waits."""
+    if not isinstance(database, Path):
+        return  # the server told it with the commit
     with suppress(OSError):
         send(database, _WAKE_UP)
 

@@ -22,16 +22,14 @@ from obelisk_ops.durable.flow.registry import Registry
 from obelisk_ops.durable.letters import Letters
 from obelisk_ops.durable.limits import Limits
 from obelisk_ops.durable.log import log
-from obelisk_ops.durable.mailroom import Mailroom
+from obelisk_ops.durable.mailroom import Mailroom, bell_of
 from obelisk_ops.durable.requests import Later
 from obelisk_ops.durable.scheduler import Scheduler
 from obelisk_ops.durable.signposts import ask_the_way
-from obelisk_ops.durable.supervised import SupervisedBarrier
+from obelisk_ops.durable.supervised import barrier_of
 from obelisk_ops.durable.turn import Turn
 from obelisk_ops.errors import ExecutionNotFound, FunctionNotFound, OpsError
-from obelisk_ops.storage import open_mailbox, open_store
-from obelisk_ops.storage.sqlite import beside
-from obelisk_ops.storage.sqlite.recovery import find_overlooked_commit
+from obelisk_ops.storage import Address, open_mailbox, own
 from obelisk_ops.storage.unbegun import WholeReader
 
 _CHECK_SUPERVISOR_S = 1.0
@@ -48,7 +46,7 @@ class Owner:
 
     def __init__(
         self,
-        path: Path,
+        address: Address,
         clock: Clock,
         registry: Registry,
         limits: Limits,
@@ -59,40 +57,31 @@ class Owner:
         Take the database, and go on with what is unfinished in it.
 
         Args:
-            path: The file.
+            address: The file, or the schema on a server.
             clock: Where the time comes from.
             registry: The workflows that are served.
             limits: How much, and how patiently.
-            opening: How the store is opened, where a test puts something before it.
+            opening: How the store of a file is opened, where a test puts something before it.
             barrier: What is asked whether the bucket holds it; by default the supervisor.
 
         Raises:
             DatabaseLocked: Another process owns it.
             CorruptDatabase: It is damaged.
         """
-        self._path, self._clock, self._registry = path, clock, registry
+        self._address, self._clock, self._registry = address, clock, registry
         self._grace_s = limits.grace_s
-        self._lock = beside.Lock(path)
-        try:
-            if self._lock.follows_killed:
-                find_overlooked_commit(path)
-                self._lock.settle()
-        except BaseException:
-            self._lock.abandon()
-            raise
-        try:
-            self.store: ArchiveStore = (opening or open_store)(path)
-        except BaseException:
-            self._lock.release()
-            raise
+        self._held = own(address, opening)
+        self.store: ArchiveStore = self._held.store
         self.reader = WholeReader(self.store)
-        self._barrier = barrier or SupervisedBarrier(path)
+        self._barrier = barrier or barrier_of(address)
         self._scheduler = Scheduler(self.store, clock, registry, self._barrier, limits)
         self._letters = Letters(self.store, self._scheduler)
-        self._mailroom = Mailroom(path, self.store, self._woken, self._asked)
-        self._scheduler.workshop.follows_crash = not self._lock.last_owner_closed
+        bell = bell_of(address, self._asked)
+        failed = self._scheduler.commits.fail
+        self._mailroom = Mailroom(bell, self.store, self._woken, failed)
+        self._scheduler.workshop.follows_crash = not self._held.last_owner_closed
         self._was_shut = False
-        self._facts = tether.facts(path)
+        self._facts = tether.facts(address)
         self._heed(self._facts)
         self._scheduler.nursery.recover()
         self._supervised = self._wal_alarmed = False
@@ -111,7 +100,7 @@ class Owner:
             hook.remove()
             self._barrier.close()
             self.store.close()
-            self._lock.release()
+            self._held.release()
 
     async def _say_farewell(self) -> None:
         """Have shipped what was written here, where somebody ships it; say what is not."""
@@ -119,14 +108,14 @@ class Owner:
         is_known = gate.is_safe or gate.gave_up or self.has_failed
         if is_known:
             return
-        is_found = bool(tether.facts(self._path))
-        if not is_found and not await ask_the_way(self._path):
+        is_found = bool(tether.facts(self._address))
+        if not is_found and not await ask_the_way(self._address):
             return  # nobody ships it
         try:
             async with asyncio.timeout(_FAREWELL_S if is_found else _FIRST_FAREWELL_S):
                 await self._barrier.passed(_nothing)
         except (OpsError, TimeoutError) as error:
-            log.warning("unsent", database=str(self._path), reason=str(error) or "no answer")
+            log.warning("unsent", database=str(self._address), reason=str(error) or "no answer")
 
     def is_settled(self, *, with_attempts: bool = True) -> bool:
         """Tell whether nothing happens any more until something arrives, or comes due."""
@@ -183,7 +172,7 @@ class Owner:
             NotFound: There is no such execution, or call.
             InvalidInput: A signal, or a stub's result, does not fit.
         """
-        with closing(open_mailbox(self._path)) as mailbox:
+        with closing(open_mailbox(self._address)) as mailbox:
             is_news = mailbox.ask(kind, target, body, now_ms=self._clock.now_ms())
         if is_news:
             letter = (kind, target, body)
@@ -239,7 +228,7 @@ class Owner:
         if roster.find(execution_id) is None:
             row = self.store.find(execution_id)
             if row is None:
-                raise ExecutionNotFound(f"{self._path} has no execution {execution_id!r}")
+                raise ExecutionNotFound(f"{self._address} has no execution {execution_id!r}")
             if row.state in (State.FINISHED, State.PARKED):
                 return None
             if nursery.is_unserved(row):
@@ -268,7 +257,7 @@ class Owner:
         gate = self._scheduler.commits.gate
         held = [key for key in question.executions if gate.holds(key)]
         reply = enquiry.Reply(unserved, calls, held, gate.trouble)
-        enquiry.answer(self._path, question, reply)
+        enquiry.answer(self._address, question, reply)
 
     def _gated(self) -> set[Key]:
         """Return the calls of which an attempt starts once the bucket holds that."""
@@ -285,7 +274,7 @@ class Owner:
         self._timer = asyncio.get_running_loop().call_later(
             _CHECK_SUPERVISOR_S, self._watch_supervisor
         )
-        facts = self._facts = tether.facts(self._path, self._facts)
+        facts = self._facts = tether.facts(self._address, self._facts)
         self._heed(facts)
         if bool(facts) != self._supervised:
             self._supervised = bool(facts)
@@ -299,14 +288,14 @@ class Owner:
 
     def _heed(self, facts: Mapping[str, object]) -> None:
         """Start things for as long as the supervisor allows it; say so when it is over."""
-        workshop, told = self._scheduler.workshop, tether.tether_of(facts, self._path)
+        workshop, told = self._scheduler.workshop, tether.tether_of(facts, self._address)
         workshop.tie(told)
         if workshop.is_shut and not self._was_shut:
-            log.warning("no_activity_starts", database=str(self._path), reason=told.why)
+            log.warning("no_activity_starts", database=str(self._address), reason=told.why)
         self._was_shut = workshop.is_shut
 
     def _tidy_wal(self) -> None:
-        wal_bytes = _size(self._path)
+        wal_bytes = _size(self._address)
         # While nothing may be started no Litestream runs either: what it has not read stays in
         # the log, as long as it can. Otherwise it would need another epoch, with a snapshot.
         is_read = not self._scheduler.workshop.is_shut
@@ -316,7 +305,7 @@ class Owner:
         if is_alarming and not self._wal_alarmed:
             log.warning(
                 "wal_grows",
-                database=str(self._path),
+                database=str(self._address),
                 wal_bytes=wal_bytes,
                 hint="a reader holds an old snapshot, or Litestream does not read",
             )
@@ -327,7 +316,8 @@ def _nothing(_reason: str) -> None:
     """Nobody is there any more who waits."""
 
 
-def _size(path: Path) -> int:
+def _size(path: Address) -> int:
+    assert isinstance(path, Path)  # no supervisor looks after a server
     try:
         return path.with_name(path.name + "-wal").stat().st_size
     except OSError:

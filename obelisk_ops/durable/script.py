@@ -33,7 +33,7 @@ def run(
     Args:
         function: The workflow.
         *args: Its arguments.
-        db: Path of the SQLite file; made if there is none.
+        db: Path of the SQLite file, or ``postgresql://…``; made if there is none.
         id: The execution's id, drawn if left out.
         durability: ``replicated`` to return when the bucket holds it, see Engine.
         **kwargs: Its arguments by name.

@@ -21,6 +21,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from obelisk_ops.storage import Address
+
 FOLDER = ".obelisk-supervisors"
 QUESTION = "looks_after"
 
@@ -41,8 +43,10 @@ class Signpost(Struct):
 _decode = msgspec.json.Decoder(Signpost).decode
 
 
-async def ask_the_way(database: Path) -> str:
+async def ask_the_way(database: Address) -> str:
     """Return where the supervisor listens that looks after *database*; empty if none does."""
+    if not isinstance(database, Path):
+        return ""
     question = _question(database)
     for signpost in _signposts(database):
         try:

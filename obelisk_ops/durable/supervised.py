@@ -15,10 +15,11 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from obelisk_ops.core.barrier import Replication
+from obelisk_ops.core.barrier import Barrier, Replication
 from obelisk_ops.durable import tether
 from obelisk_ops.durable.signposts import ask_the_way
-from obelisk_ops.errors import Fenced, ReplicationTimeout, Unavailable
+from obelisk_ops.errors import ConfigError, Fenced, ReplicationTimeout, Unavailable
+from obelisk_ops.storage import Address
 
 QUESTION = "barrier"
 #: how soon it is asked again where nobody is there who would wake us
@@ -103,7 +104,44 @@ class SupervisedBarrier:
         return self._streams
 
 
-async def wait_until_passed(database: Path, replication: Replication) -> None:
+class NoBarrier:
+    """Of a database on a server, which no supervisor looks after."""
+
+    async def passed(self, told: Callable[[str], None]) -> None:  # noqa: ARG002
+        """See Barrier.passed."""
+        raise not_replicated()
+
+    def close(self) -> None:
+        """See Barrier.close."""
+
+
+def barrier_of(database: Address) -> Barrier:
+    """Return what answers whether a bucket holds what was committed."""
+    return SupervisedBarrier(database) if isinstance(database, Path) else NoBarrier()
+
+
+def checked(database: Address, *, replicated: bool | None) -> Address:
+    """
+    Return a database of which that durability can be had.
+
+    Raises:
+        ConfigError: Only a bucket could give it, and it is on a server.
+    """
+    if replicated and not isinstance(database, Path):
+        raise not_replicated()
+    return database
+
+
+def not_replicated() -> ConfigError:
+    """Return what those are told who want a database on a server in a bucket."""
+    return ConfigError(
+        "durability='replicated' is of SQLite files: no bucket holds a PostgreSQL database",
+        hint="leave it out; what is acknowledged is on the server, whose own replication and "
+        "backups (synchronous_standby_names, PITR) go further",
+    )
+
+
+async def wait_until_passed(database: Address, replication: Replication) -> None:
     """
     Wait until the bucket holds what was committed before, as patiently as was asked for.
 
@@ -111,7 +149,7 @@ async def wait_until_passed(database: Path, replication: Replication) -> None:
         ReplicationTimeout: It could not be proven in time.
         Fenced: It never will be: another owner has the right to write.
     """
-    barrier, reasons = SupervisedBarrier(database), [""]
+    barrier, reasons = barrier_of(database), [""]
     try:
         async with asyncio.timeout(replication.timeout_s if replication.fails else None):
             while True:
@@ -128,8 +166,10 @@ async def wait_until_passed(database: Path, replication: Replication) -> None:
         barrier.close()
 
 
-async def prove(database: Path, timeout_s: float) -> bool:
+async def prove(database: Address, timeout_s: float) -> bool:
     """Ask for a proof that all is in the bucket; False if there is none in time."""
+    if not isinstance(database, Path):
+        return False
     barrier = SupervisedBarrier(database)
     try:
         async with asyncio.timeout(timeout_s):

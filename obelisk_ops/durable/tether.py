@@ -14,6 +14,7 @@ from pathlib import Path
 
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.process import boot_id
+from obelisk_ops.storage import Address
 from obelisk_ops.storage.sqlite import beside
 
 _LET_GO = "if it is to go on without one, remove owner.json beside the database"
@@ -40,14 +41,18 @@ class Tether:
 UNREAD: Mapping[str, object] = {"is_unread": True}
 
 
-def facts(database: Path, known: Mapping[str, object] = UNREAD) -> Mapping[str, object]:
+def facts(database: Address, known: Mapping[str, object] = UNREAD) -> Mapping[str, object]:
     """
     Return what the supervisor wrote beside *database*; *known* if it cannot be read.
 
     Who knows nothing yet is told what it wrote when the epoch was opened, in ``opened.json``:
     a loss of power may have emptied the other one. That it is of another boot shows in it.
     """
-    folder = beside.folder(database)
+    # No supervisor looks after a server.
+    return _facts_in(beside.folder(database), known) if isinstance(database, Path) else {}
+
+
+def _facts_in(folder: Path, known: Mapping[str, object]) -> Mapping[str, object]:
     try:
         return _read(folder / "owner.json")
     except FileNotFoundError:
@@ -70,8 +75,10 @@ def _read(note: Path) -> dict[str, object]:
     return read
 
 
-def tether_of(told: Mapping[str, object], database: Path) -> Tether:
+def tether_of(told: Mapping[str, object], database: Address) -> Tether:
     """Return how far an engine of *database* may go, by what its supervisor told."""
+    if not isinstance(database, Path):
+        return Tether()
     try:
         inode = database.stat().st_ino
     except FileNotFoundError:
@@ -84,7 +91,7 @@ def tether_of(told: Mapping[str, object], database: Path) -> Tether:
     return judge(told, inode=inode, boot=boot_id())
 
 
-def barred(database: Path, clock: Clock) -> Tether:
+def barred(database: Address, clock: Clock) -> Tether:
     """Return why an engine of *database* would start nothing now; none where it would."""
     tether = tether_of(facts(database), database)
     is_over = tether.until_ms is not None and clock.elapsed_ms() >= tether.until_ms

@@ -15,14 +15,13 @@ from obelisk_ops.durable.limits import Limits
 from obelisk_ops.durable.owner import Owner
 from obelisk_ops.durable.work.workshop import Bench
 from obelisk_ops.errors import DatabaseLocked
-from obelisk_ops.storage import make_if_missing, open_mailbox
-from obelisk_ops.storage.sqlite import beside
+from obelisk_ops.storage import Address, is_owned, make_if_missing, open_mailbox
 from obelisk_ops.storage.targets import check_new
 
 _LIMITS = Limits(bench=Bench(threads=1), grace_s=0.0, storage_timeout_s=5.0)
 
 
-async def answer_letters(database: Path) -> bool:
+async def answer_letters(database: Address) -> bool:
     """
     Own a database for a moment, serving nothing; False when another process owns it.
 
@@ -32,7 +31,7 @@ async def answer_letters(database: Path) -> bool:
     return await _own(database, Owner.answer_letters)
 
 
-async def prune_unattended(database: Path) -> bool:
+async def prune_unattended(database: Address) -> bool:
     """Do what the letters about retention ask for; False when another process owns it."""
 
     async def prune(owner: Owner) -> None:
@@ -42,8 +41,8 @@ async def prune_unattended(database: Path) -> bool:
     return await _own(database, prune)
 
 
-async def _own(database: Path, work: Callable[[Owner], Awaitable[None]]) -> bool:
-    if beside.is_owned(database):
+async def _own(database: Address, work: Callable[[Owner], Awaitable[None]]) -> bool:
+    if is_owned(database):
         return False
     try:
         owner = Owner(database, SystemClock(), Registry(), _LIMITS)

@@ -1,23 +1,59 @@
-"""Where execution logs are kept. Backends only store; no decision is made here."""
+"""
+Where execution logs are kept. Backends only store; no decision is made here.
+
+A database is a file, or a schema on a PostgreSQL server: its *address* says which.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from obelisk_ops.core.archive import Archive, ArchiveStore
 from obelisk_ops.core.ports import LogReader, Mailbox
 from obelisk_ops.errors import UsageError
+from obelisk_ops.storage import postgres
+from obelisk_ops.storage.held import Held
+from obelisk_ops.storage.postgres.place import SCHEMES, Place
+from obelisk_ops.storage.postgres.place import read as read_url
 
 __all__ = [
+    "Address",
+    "Place",
+    "as_address",
     "as_path",
     "is_missing",
+    "is_owned",
+    "is_server",
+    "listen",
     "make_if_missing",
     "open_archive",
     "open_mailbox",
     "open_reader",
     "open_store",
+    "own",
 ]
+
+Address: TypeAlias = Path | Place
+
+
+def is_server(database: str) -> bool:
+    """Tell whether this is the URL of a PostgreSQL database."""
+    return database.partition("://")[0] in SCHEMES and "://" in database
+
+
+def as_address(database: str | Path | Place) -> Address:
+    """
+    Return what *database* names: a file, or a schema on a server.
+
+    Raises:
+        UsageError: It is a URL of a database that is not supported.
+        ConfigError: It is a URL that cannot be read.
+    """
+    if isinstance(database, Place):
+        return database
+    return read_url(str(database)) if is_server(str(database)) else as_path(database)
 
 
 def as_path(database: str | Path) -> Path:
@@ -25,60 +61,106 @@ def as_path(database: str | Path) -> Path:
     Return the file that *database* names.
 
     Raises:
-        UsageError: It is a URL of a database that is not supported.
+        UsageError: It is a URL.
     """
-    if "://" in str(database):
+    scheme, is_url, _ = str(database).partition("://")
+    if is_url:
         raise UsageError(
-            f"{str(database).split('://', maxsplit=1)[0]}:// databases are not supported",
+            f"{scheme}:// databases are not supported",
             hint="give the path of an SQLite file",
         )
     return Path(database).absolute()
 
 
+def own(address: Address, opening: Callable[[Path], ArchiveStore] | None = None) -> Held:
+    """
+    Become the one owner of a database; it is made if there is none.
+
+    Args:
+        address: Which one.
+        opening: How the store of a file is opened, where a test puts something before it.
+
+    Raises:
+        DatabaseLocked: Another process owns it.
+        CorruptDatabase: It is damaged.
+        StorageUnavailable: It cannot be opened.
+    """
+    if isinstance(address, Place):
+        return postgres.own(address)
+    from obelisk_ops.storage.sqlite.owning import own as own_file  # noqa: PLC0415 - only when used
+
+    return own_file(address, opening or open_store)
+
+
+def is_owned(address: Address) -> bool:
+    """Tell whether a process owns a database now."""
+    if isinstance(address, Place):
+        return postgres.is_owned(address)
+    from obelisk_ops.storage.sqlite import beside  # noqa: PLC0415 - only when used
+
+    return beside.is_owned(address)
+
+
 def open_store(path: Path) -> ArchiveStore:
-    """Open a database as its owner."""
+    """Open a file as its owner."""
     from obelisk_ops.storage.sqlite.store import SqliteStore  # noqa: PLC0415 - only when used
 
     return SqliteStore(path)
 
 
-def open_reader(path: Path, connection: Any = None) -> LogReader:  # noqa: ANN401
+def open_reader(address: Address, connection: Any = None) -> LogReader:  # noqa: ANN401
     """
     Open a database to read.
 
     Args:
-        path: The file.
-        connection: One that reads it already, such as ``inspect`` opens; else one is
+        address: Which one.
+        connection: One that reads a file already, such as ``inspect`` opens; else one is
             made, which takes part in the locks of those who write.
     """
+    if isinstance(address, Place):
+        return postgres.open_reader(address)
     from obelisk_ops.storage.sqlite.store import SqliteReader  # noqa: PLC0415 - only when used
 
-    return SqliteReader(path, connection)
+    return SqliteReader(address, connection)
 
 
-def open_archive(path: Path) -> Archive:
+def open_archive(address: Address) -> Archive:
     """Open a database beside its owner, to see what is over in it."""
+    if isinstance(address, Place):
+        return postgres.open_reader(address)
     from obelisk_ops.storage.sqlite.store import SqliteReader  # noqa: PLC0415 - only when used
 
-    return SqliteReader(path)
+    return SqliteReader(address)
 
 
-def is_missing(path: Path) -> bool:
+def is_missing(address: Address) -> bool:
     """Tell whether nothing is there, or only a file that was never filled."""
+    if isinstance(address, Place):
+        return postgres.is_missing(address)
     from obelisk_ops.storage.sqlite import making  # noqa: PLC0415 - only when used
 
-    return making.is_missing(path)
+    return making.is_missing(address)
 
 
-def make_if_missing(path: Path) -> None:
+def make_if_missing(address: Address) -> None:
     """Make a database, unless it is there; many may do so at the same time."""
+    if isinstance(address, Place):
+        postgres.make_if_missing(address)
+        return
     from obelisk_ops.storage.sqlite import making  # noqa: PLC0415 - only when used
 
-    making.make_if_missing(path)
+    making.make_if_missing(address)
 
 
-def open_mailbox(path: Path) -> Mailbox:
+def open_mailbox(address: Address) -> Mailbox:
     """Open a database to read, and to ask its owner for something."""
+    if isinstance(address, Place):
+        return postgres.open_mailbox(address)
     from obelisk_ops.storage.sqlite.store import SqliteMailbox  # noqa: PLC0415 - only when used
 
-    return SqliteMailbox(path)
+    return SqliteMailbox(address)
+
+
+def listen(place: Place) -> postgres.Ears:
+    """Hear when a letter comes to a database on a server."""
+    return postgres.listen(place)

@@ -14,7 +14,6 @@ import os
 import sys
 import time
 from datetime import timedelta
-from pathlib import Path
 
 from obelisk_ops import Engine, Retry, activity, execution_id, join_set, random, sleep, workflow
 
@@ -108,7 +107,7 @@ async def family(start: int) -> tuple[int, str, int]:
 FLOWS = (chain, spread, family)
 
 
-async def live(database: Path, life: int, count: int) -> None:
+async def live(database: str, life: int, count: int) -> None:
     """Submit *count* executions of each kind for every life so far, and wait for all."""
     async with Engine(database, workflows=FLOWS) as engine:
         handles = [
@@ -130,4 +129,4 @@ if __name__ == "__main__":
     _life = int(sys.argv[3])
     sys.stdout.write("up\n")
     sys.stdout.flush()
-    asyncio.run(live(Path(sys.argv[1]), _life, int(sys.argv[4])))
+    asyncio.run(live(sys.argv[1], _life, int(sys.argv[4])))

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from obelisk_ops.core.events import Event
 from obelisk_ops.core.fold import fold
 from obelisk_ops.core.ports import ExecutionFilter, State, StateRow
 from obelisk_ops.errors import ConfigError, DatabaseNotFound
-from obelisk_ops.storage import open_reader, open_store
+from obelisk_ops.storage import Address, open_reader, own
 
 SCRIPT = Path(__file__).with_name("doomed.py")
 PER_LIFE = 2
@@ -38,7 +39,7 @@ def seed() -> int:
 class Account:
     """What the side effects say, and what the log said after each kill."""
 
-    database: Path
+    database: Address
     side: Path
     acknowledged: list[set[str]] = field(default_factory=list)
 
@@ -97,16 +98,20 @@ class Account:
         }
 
 
-def kill_and_check(folder: Path, kills: int) -> None:
+def kill_and_check(
+    folder: Path, kills: int, databases: Sequence[Address] | None = None
+) -> None:
+    """Kill owners of one database, and hold it against another one that nobody disturbed."""
+    database, other = databases or (folder / "doomed.db", folder / "undisturbed.db")
     chosen = seed()
     print(f"OBELISK_OPS_TEST_SEED={chosen}")  # noqa: T201 - to repeat a failure
     moments = random.Random(chosen)
-    account = Account(folder / "doomed.db", folder / "side")
+    account = Account(database, folder / "side")
 
     for life in range(kills):
         account.run(life, PER_LIFE, kill_after_s=moments.uniform(0, 0.3))
     account.run(kills, PER_LIFE, kill_after_s=None)
-    undisturbed = Account(folder / "undisturbed.db", folder / "side-undisturbed")
+    undisturbed = Account(other, folder / "side-undisturbed")
     undisturbed.run(kills, PER_LIFE, kill_after_s=None)
 
     print(account.in_flight(), "attempts were in flight at a kill")  # noqa: T201
@@ -156,8 +161,9 @@ def nothing_is_missing_and_nothing_done_too_often(account: Account) -> None:
         assert max(lives[call].values()) <= most, f"{call} was run twice within one life"
 
 
-def the_tables_fit_the_log(database: Path) -> None:
-    with closing(open_store(database)) as store:  # its own check of the file passes, too
+def the_tables_fit_the_log(database: Address) -> None:
+    held = own(database)  # its own check of a file passes, too
+    with closing(held.store) as store:
         assert store.unfinished() == []
         assert store.letters(1) == []
         for row in store.executions(ExecutionFilter(limit=1_000_000)):
@@ -167,6 +173,7 @@ def the_tables_fit_the_log(database: Path) -> None:
             seqs = [msgspec.json.decode(e.body).get("seq") for e in log]
             assert sorted(store.inbox(row.key)) == sorted(filter(None, seqs))
             assert fold(log).has_ended
+    held.release()
 
 
 @pytest.mark.behaviour("P01", "P12")

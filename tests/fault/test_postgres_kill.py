@@ -15,12 +15,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from obelisk_ops.storage.postgres import place
 from obelisk_ops.storage.postgres.store import PostgresReader
-from tests.postgres import Postgres, PostgresServer, running
+from tests.postgres import Postgres, PostgresServer, cut, running
 
 SCRIPT = Path(__file__).with_name("postgres_doomed.py")
 ENDLESS = 1_000_000
@@ -96,14 +95,6 @@ def _with_the_unheard(url: str, told: list[int]) -> list[int]:
         return [int(event.body) for event in reader.log(1)]
 
 
-def _cut(server: PostgresServer) -> None:
-    with psycopg.connect(server.base_url, autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        )
-
-
 def _restart(server: PostgresServer) -> None:
     server.stop()
     server.start()
@@ -115,14 +106,14 @@ def _crash(server: PostgresServer) -> None:
 
 
 def test_an_owner_outlives_its_connection_and_its_server() -> None:
-    _strike([_cut, _cut, _restart, _crash])
+    _strike([cut, cut, _restart, _crash])
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(1800)
 def test_an_owner_outlives_two_hundred_blows() -> None:
     dice = _dice()
-    _strike(dice.choices([_cut, _restart, _crash], weights=[6, 1, 1], k=200))
+    _strike(dice.choices([cut, _restart, _crash], weights=[6, 1, 1], k=200))
 
 
 def _strike(blows: list[Blow]) -> None:

@@ -21,9 +21,11 @@ from obelisk_ops.storage.postgres.errors import translate
          "postgresql://u@h:5433/d"),
         ("postgresql://u:s%40cret@h/d?sslmode=require&schema=lab",
          "postgresql://u:s%40cret@h/d?sslmode=require",
-         "lab", "postgresql://u@h/d?schema=lab"),
+         "lab", "postgresql://u@h/d?sslmode=require&schema=lab"),
         ("postgresql:///d?host=/run/pg&password=s3cret", "postgresql:///d?host=/run/pg&password=s3cret",
          "obelisk_ops", "postgresql:///d?host=/run/pg"),
+        ("postgresql://h/d?passwrd=s3cret", "postgresql://h/d?passwrd=s3cret", "obelisk_ops",
+         "postgresql://h/d"),
         ("postgresql://u:s3cret@a:1,b:2/d", "postgresql://u:s3cret@a:1,b:2/d", "obelisk_ops",
          "postgresql://u@a:1,b:2/d"),
     ],
@@ -92,6 +94,13 @@ def test_without_the_driver_one_error_says_what_to_install(
     monkeypatch.setitem(sys.modules, "psycopg", None)
 
     with pytest.raises(errors.ProgramMissing, match="PostgreSQL") as refused:
-        postgres.open_store(place.read("postgresql://h/d"))
+        postgres.own(place.read("postgresql://h/d"))
 
     assert "obelisk-ops[postgres]" in str(refused.value.hint)
+
+
+def test_what_was_typed_is_found_again_by_what_is_shown() -> None:
+    shown = place.conceal("postgresql://u:s3cret@h/d?schema=hidden&password=s3cret")
+
+    assert shown == str(place.read(shown)) == "postgresql://u@h/d?schema=hidden"
+    assert place.read(shown).url == "postgresql://u:s3cret@h/d?password=s3cret"

@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from obelisk_ops.core.archive import Archive, ArchiveStore
+from obelisk_ops.core.archive import Archive
 from obelisk_ops.core.ports import Mailbox
 from obelisk_ops.errors import ProgramMissing
+from obelisk_ops.storage.held import Held
+from obelisk_ops.storage.postgres.place import Place
 
-if TYPE_CHECKING:
-    from obelisk_ops.storage.postgres.place import Place
+
+class Ears(Protocol):
+    """What hears that letters come; one that is deaf is replaced."""
+
+    def fileno(self) -> int | None:
+        """Return what becomes readable when there is something to hear; None if it is deaf."""
+        ...
+
+    def hear(self) -> bool:
+        """Take in what was said; return whether it hears on."""
+        ...
+
+    def close(self) -> None:
+        """Listen no more. Twice is allowed."""
+        ...
 
 
-def open_store(place: Place) -> ArchiveStore:
-    """Open a database as its owner; the tables are made if there are none."""
-    opened: ArchiveStore = _room("store").PostgresStore(place)
-    return opened
+def own(place: Place) -> Held:
+    """See ``storage.own``."""
+    store = _room("store").PostgresStore(place)
+    return Held(store=store, last_owner_closed=store.last_owner_closed, release=store.close)
+
+
+def is_owned(place: Place) -> bool:
+    """Tell whether a process owns a database now."""
+    return bool(_room("owning").is_owned(place))
+
+
+def listen(place: Place) -> Ears:
+    """Hear when a letter comes."""
+    ears: Ears = _room("listening").Listener(place)
+    return ears
 
 
 def open_reader(place: Place) -> Archive:

@@ -18,16 +18,21 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
 
 import psycopg
 
 from obelisk_ops.errors import DatabaseLocked, OpsError, StorageUnavailable
-from obelisk_ops.storage.postgres.errors import fenced
+from obelisk_ops.storage.postgres.errors import fenced, translate
 from obelisk_ops.storage.postgres.place import Place
-from obelisk_ops.storage.postgres.session import QUERIES, Session
+from obelisk_ops.storage.postgres.session import QUERIES, Session, connect
 
 _TRIES = 100  # the server needs a moment to see that a killed owner is dead
 _PAUSE_S = 0.03
+_READ_TRIES = 100
+_READ_PAUSE_S = 0.2
 _pause = threading.Event()
 
 
@@ -57,6 +62,21 @@ class Ownership(Session):
     def asserted(self) -> tuple[int, int]:
         """Return what the next commit asserts: its term, and its own number."""
         return self.term, self.commits + 1
+
+    def rows_patiently(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
+        """
+        Run a statement that reads, and wait while the server is away.
+
+        Whoever reads for a workflow has no other way to go on; and nothing else could.
+        """
+        for left in reversed(range(_READ_TRIES)):
+            try:
+                return self.rows(name, values)
+            except StorageUnavailable:
+                if not left or not self.is_lost:
+                    raise
+                _pause.wait(_READ_PAUSE_S)
+        raise AssertionError
 
     def close(self) -> None:
         """Give it up, and say so. Twice is allowed."""
@@ -119,3 +139,14 @@ class Ownership(Session):
             f"{label} belongs to another process ({holder})",
             hint="stop it, or send requests to it: obelisk-ops execution submit TARGET --db DB",
         )
+
+
+def is_owned(place: Place) -> bool:
+    """Tell whether a process owns a database now; it is not disturbed by the question."""
+    with closing(connect(place)) as connection:
+        try:
+            cursor = psycopg.RawCursor(connection)
+            found = cursor.execute(QUERIES["find_lock"], (place.lock_key("owner"),)).fetchall()
+        except psycopg.Error as error:
+            raise translate(error, place.label) from error
+    return bool(found)

@@ -6,12 +6,14 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from obelisk_ops.errors import ConfigError
 
 SCHEMES: Final = ("postgresql", "postgres")
 DEFAULT_SCHEMA: Final = "obelisk_ops"
+#: options that messages show; another one may hold a secret, or be a password mistyped
+_SHOWN: Final = frozenset({"host", "hostaddr", "port", "user", "dbname", "schema", "sslmode"})
 _NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 
 
@@ -35,6 +37,13 @@ class Place:
         digest = hashlib.sha256(f"obelisk-ops {purpose} {self.schema}".encode()).digest()
         return int.from_bytes(digest[:8], signed=True)
 
+    def __str__(self) -> str:
+        return self.label
+
+
+#: by their labels
+_concealed: dict[str, Place] = {}
+
 
 def read(url: str) -> Place:
     """
@@ -43,6 +52,8 @@ def read(url: str) -> Place:
     Raises:
         ConfigError: It is none, or names a schema that cannot be.
     """
+    if url in _concealed:
+        return _concealed[url]
     base, mark, query = url.partition("?")
     # Left as it is written, but for the schema: libpq reads an escape or a + in its own way.
     others = [part for part in query.split("&") if part and not part.startswith("schema=")]
@@ -65,14 +76,26 @@ def read(url: str) -> Place:
     return Place(
         url=f"{base}{mark if others else ''}{'&'.join(others)}",
         schema=schema,
-        label=_label(parts.netloc, parts.path, options.get("host"), schema),
+        label=_label(parts.netloc, parts.path, [part for part in query.split("&") if part]),
     )
 
 
-def _label(netloc: str, path: str, host: str | None, schema: str) -> str:
+def conceal(url: str) -> str:
+    """
+    Return the label of a URL, by which this process finds the URL again.
+
+    What a person typed goes into messages and hints; so nothing secret is in what goes around.
+
+    Raises:
+        ConfigError: It is no URL of a PostgreSQL database.
+    """
+    place = read(url)
+    _concealed[place.label] = place
+    return place.label
+
+
+def _label(netloc: str, path: str, options: list[str]) -> str:
     users, at, hosts = netloc.rpartition("@")
-    shown = [("host", host)] if host else []
-    shown += [("schema", schema)] if schema != DEFAULT_SCHEMA else []
-    query = urlencode(shown, safe="/")
+    query = "&".join(one for one in options if one.partition("=")[0] in _SHOWN)
     user = users.partition(":")[0]
     return f"{SCHEMES[0]}://{user}{at}{hosts}{path}{'?' if query else ''}{query}"

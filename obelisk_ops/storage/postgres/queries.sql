@@ -35,6 +35,13 @@ SELECT term, commits, holder FROM owner;
 -- Be the one who may; for as long as the connection lives.
 SELECT pg_try_advisory_lock($1);
 
+-- name: find_lock
+-- Whether somebody is the one.
+SELECT 1 FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (classid::bigint << 32) | objid::bigint = $1;
+
 -- name: unlock
 -- Let others be it.
 SELECT pg_advisory_unlock_all();
@@ -65,7 +72,8 @@ SELECT set_config('idle_in_transaction_session_timeout', $1, FALSE),
        set_config('lock_timeout', $1, FALSE),
        set_config('tcp_keepalives_idle', '10', FALSE),
        set_config('tcp_keepalives_interval', '5', FALSE),
-       set_config('tcp_keepalives_count', '3', FALSE);
+       set_config('tcp_keepalives_count', '3', FALSE),
+       set_config('tcp_user_timeout', '25000', FALSE);
 
 -- name: create_state
 -- New executions.

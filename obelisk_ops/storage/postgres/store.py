@@ -149,6 +149,14 @@ class PostgresStore(PostgresReader, OwnerReader):
         super().__init__(place, Ownership(place))
         self._unheard: list[_Sent] = []
 
+    def changes(self) -> int:
+        """See LogReader.changes. Asked once a second: it waits for nobody."""
+        [(snapshot,)] = self._session.rows("changes")
+        return hash(snapshot)
+
+    def _rows(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
+        return self._session.rows_patiently(name, values)
+
     @property
     def last_owner_closed(self) -> bool:
         """Whether the owner before gave the database up by itself."""

@@ -1,0 +1,24 @@
+"""A database that this process owns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from obelisk_ops.core.archive import ArchiveStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """
+    The owner's side of a database, until it is let go of.
+
+    Attributes:
+        store: What is open.
+        last_owner_closed: Whether the owner before gave it up by itself.
+        release: Gives it up; after the store was closed.
+    """
+
+    store: ArchiveStore
+    last_owner_closed: bool
+    release: Callable[[], None]

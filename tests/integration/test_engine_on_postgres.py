@@ -1,0 +1,212 @@
+"""Engines and commands on PostgreSQL: the same words, the same answers as on a file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from obelisk_ops import Engine, Signal, activity, run, workflow
+from obelisk_ops.errors import ConfigError, DatabaseLocked
+from tests import command
+from tests.commands import run_here
+from tests.postgres import Postgres
+
+CODE = """
+from datetime import timedelta
+from obelisk_ops import Signal, activity, sleep, workflow
+
+go = Signal("go", int)
+
+@activity
+def double(n: int) -> int:
+    return 2 * n
+
+@workflow
+async def twice(n: int) -> int:
+    return await double(await double(n))
+
+@workflow
+async def waits() -> int:
+    return await double(await go.receive())
+"""
+
+go = Signal("go", int)
+
+
+@activity
+async def add(a: int, b: int) -> int:
+    """Add."""
+    return a + b
+
+
+@workflow
+async def answer() -> int:
+    """Wait for a number."""
+    number = await go.receive()
+    return await add(number or 0, 1)
+
+
+@workflow(durability="replicated")
+async def safe() -> int:
+    """Want a bucket."""
+    return 1
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> Iterator[str]:
+    with postgres.lent() as lent:
+        yield lent
+
+
+@pytest.fixture(scope="module")
+def flows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One file: a process knows a module of this name once."""
+    file = tmp_path_factory.mktemp("flows") / "flows_on_a_server.py"
+    file.write_text(CODE)
+    return file
+
+
+def test_a_signal_from_another_connection_is_heard_at_once(url: str) -> None:
+    async def main() -> float:
+        async with Engine(url, workflows=[answer]) as owner:
+            await owner.submit(answer, id="a")
+            assert owner._owner is not None
+            owner._owner._mailroom._timer.cancel()  # what is left is the bell
+            async with Engine(url, serve=False) as client:
+                assert client._client is not None
+                assert client._client.has_owner
+                began = time.monotonic()
+                await client.handle("a").signal(go, 41)
+                assert await client.handle("a").result() == 42
+                return time.monotonic() - began
+
+    assert asyncio.run(main()) < 30
+
+
+def test_a_script_goes_on_where_it_was(url: str) -> None:
+    async def main() -> None:
+        async with Engine(url, workflows=[answer]) as engine:
+            handle = await engine.submit(answer, id="a")
+            await handle.signal(go, 1)
+
+    asyncio.run(main())
+
+    assert run(answer, db=url, id="a") == 2
+    assert run(answer, db=url, id="a") == 2
+
+
+def test_a_second_worker_is_refused_as_on_a_file(url: str) -> None:
+    async def main() -> None:
+        async with Engine(url):
+            with pytest.raises(DatabaseLocked):
+                async with Engine(url):
+                    pass
+
+    asyncio.run(main())
+
+
+def test_no_bucket_holds_it(url: str) -> None:
+    with pytest.raises(ConfigError, match="no bucket holds"):
+        Engine(url, durability="replicated")
+    with pytest.raises(ConfigError, match="no bucket holds"):
+        run(safe, db=url)
+
+
+def test_commands(url: str, flows: Path) -> None:
+    db = ("--db", url)
+
+    assert run_here("run", f"{flows}:twice", "3", *db, "--id", "a").told == 12
+    told = run_here("execution", "submit", f"{flows}:waits", *db, "--id", "w").told
+    assert told == {"execution_id": "w", "created": True}
+    rows = run_here("execution", "list", *db, "--json").told["executions"]
+    assert {row["execution_id"]: row["state"] for row in rows} == {
+        "a": "finished",
+        "w": "pending",
+    }
+    assert run_here("execution", "result", "a", *db).told == 12
+    shown = run_here("execution", "show", "a", *db, "--json").told
+    assert (shown["value"], shown["safe_version"]) == (12, None)
+    kinds = [
+        e["kind"] for e in run_here("execution", "events", "a", *db, "--json").told["events"]
+    ]
+    assert kinds[0] == "created"
+    assert kinds[-1] == "finished"
+    assert run_here("execution", "why", "w", *db, "--json").status == 0
+    assert run_here("execution", "pause", "w", *db, "--json").told["changed"]
+    assert run_here("execution", "unpause", "w", *db, "--json").told["changed"]
+    assert run_here("execution", "signal", "w", "go", "4", *db, "--json").told["changed"]
+    assert run_here("run", f"{flows}:waits", *db, "--id", "w").told == 8
+    exported = run_here("execution", "export", "w", *db)
+    assert json.loads(exported.out)
+    assert run_here("execution", "cancel", "w", *db).status == 8
+    assert run_here("execution", "show", "nobody", *db).status == 7
+    assert (
+        run_here("execution", "fork", "a", "--from-version", "1", *db, "--id", "b").status == 0
+    )
+    assert run_here("execution", "replay", "a", f"{flows}:twice", *db).status == 0
+    assert run_here("inspect", url).status == 2
+
+
+def test_histories_move_between_a_file_and_a_server(
+    url: str, flows: Path, tmp_path: Path
+) -> None:
+    file, bundle = tmp_path / "laptop.db", tmp_path / "w.json"
+    assert (
+        run_here("execution", "submit", f"{flows}:waits", "--db", file, "--id", "w").status == 0
+    )
+    assert run_here("execution", "pause", "w", "--db", file).status == 0
+    assert run_here("execution", "export", "w", "-o", bundle, "--db", file).status == 0
+
+    assert run_here("execution", "import", bundle, "--db", url).status == 0
+
+    assert run_here("execution", "unpause", "w", "--db", url).status == 0
+    assert run_here("execution", "signal", "w", "go", "5", "--db", url).status == 0
+    assert run_here("run", f"{flows}:waits", "--db", url, "--id", "w").told == 10
+
+
+def test_a_worker_serves_drains_and_keeps_others_out(url: str, flows: Path) -> None:
+    worker = command.start("worker", f"{flows}", "--db", url)
+    try:
+        asked = ("execution", "submit", f"{flows}:twice", "2", "--db", url, "--id", "a")
+        assert run_here(*asked).status == 0
+        result = ("execution", "result", "a", "--db", url, "--wait", "60")
+        assert run_here(*result).told == 8
+        second = run_here("worker", f"{flows}", "--db", url)
+        assert second.status == 9
+        assert "belongs to another process (pid" in second.err
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        assert command.outcome(worker, 60).status == 0
+
+
+def test_tables_are_made_beforehand(postgres: Postgres) -> None:
+    fresh = postgres.fresh_url()
+    made: list[Any] = [
+        run_here("db", "migrate", "--db", fresh, "--json", *more).told
+        for more in (("--dry-run",), (), ())
+    ]
+
+    assert [(one["needed"], one["made"]) for one in made] == [
+        (True, False), (True, True), (False, False),
+    ]  # fmt: skip
+
+
+def test_what_was_typed_is_never_shown_with_its_password(postgres: Postgres) -> None:
+    fresh = postgres.fresh_url().replace("postgres@", "postgres:s3cret@", 1)
+
+    told = ""
+    for line in (
+        ("execution", "list"), ("execution", "show", "nobody"), ("db", "migrate"),
+        ("execution", "list"), ("execution", "show", "nobody"), ("execution", "cancel", "x"),
+    ):  # fmt: skip
+        ran = run_here(*line, "--db", fresh)
+        told += ran.out + ran.err
+    assert "s3cret" not in told
+    assert "--db 'postgresql://postgres@" in told
