@@ -125,7 +125,7 @@ def browser(program: str, folder: Path) -> Iterator[Browser]:
         os.close(commands)  # it ends when nobody speaks to it any more
         os.close(answers)
         try:
-            process.wait(10)
+            process.wait(timeout=120)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

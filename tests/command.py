@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support import PATIENCE_S
+
 PROGRAM = Path(sys.executable).with_name("obelisk-ops")
 
 
@@ -49,7 +51,7 @@ def start(
     )  # fmt: skip
 
 
-def outcome(process: subprocess.Popen[str], timeout_s: float = 30) -> Outcome:
+def outcome(process: subprocess.Popen[str], timeout_s: float = PATIENCE_S) -> Outcome:
     out, err = process.communicate(timeout=timeout_s)
     return Outcome(process.returncode, out, err)
 

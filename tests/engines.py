@@ -51,7 +51,7 @@ class Gate:
 
     def pass_thread(self, name: str) -> str:
         self.started[name] += 1
-        self._open.wait(10)
+        self._open.wait(PATIENCE_S)
         self.ended[name] += 1
         return name
 

@@ -16,7 +16,7 @@ import yaml
 
 from obelisk_ops.settings import ReplicaSettings
 from tests.supervised import PROGRAM
-from tests.support import wait_until
+from tests.support import PATIENCE_S, wait_until
 
 #: Adds a row to the database of its first argument, and prints how many there are.
 ADDS_A_ROW = """
@@ -75,7 +75,7 @@ class Entry:
     ) -> None:
         if self._process and self._process.poll() is None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(PATIENCE_S)
 
     def configure(self, replica: ReplicaSettings, **more: object) -> None:
         """Write the configuration."""
@@ -105,7 +105,7 @@ class Entry:
     ) -> subprocess.CompletedProcess[str]:
         """Run a program that adds a row, or another one, to its end."""
         command = self.command(options, argv or self.python(ADDS_A_ROW))
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
     def start(self, *options: str, argv: Sequence[str] | None = None, status: int = 5) -> Self:
         """Start a program that adds a row and stays; return when it runs."""
@@ -148,7 +148,7 @@ class Entry:
         lines = [line for line in self.said.splitlines() if line.startswith("{")]
         return [told for told in map(json.loads, lines) if told["event"] == event]
 
-    def ended(self, timeout_s: float = 40) -> int:
+    def ended(self, timeout_s: float = PATIENCE_S) -> int:
         """Wait for the end and return the exit status."""
         return self.process.wait(timeout_s)
 

@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support import PATIENCE_S
+
 
 class Hook:
     """
@@ -29,7 +31,7 @@ class Hook:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 hook.posted.append((self.path, dict(self.headers), body))
                 if hook.status is None:
-                    hook._ended.wait(30)
+                    hook._ended.wait(PATIENCE_S)
                     return
                 self.send_response(hook.status)
                 self.send_header("Location", "/elsewhere")

@@ -41,7 +41,7 @@ def fails(note: str) -> None:
     raise Odd(f"{note}: {before}")
 
 
-@activity(isolation="process", timeout=1.5, retry=Retry(max_attempts=1))
+@activity(isolation="process", retry=Retry(max_attempts=1))
 def hangs(side: str) -> None:
     """Never end, nor let a grandchild end."""
     if os.fork() == 0:
@@ -69,9 +69,9 @@ async def ask_fails(note: str) -> None:
 
 
 @workflow
-async def ask_hangs(side: str) -> None:
+async def ask_hangs(side: str, limit_s: float = 60) -> None:
     """Call hangs."""
-    await hangs(side)
+    await hangs.options(timeout=limit_s)(side)
 
 
 @workflow

@@ -20,8 +20,10 @@ from obelisk_ops.supervise.sidecar import Sidecar
 from tests.proxy import Proxy
 from tests.supervised import PROGRAM, Supervised
 
-#: Their time to live, in seconds.
+#: The time to live of one that is to lose it, in seconds.
 TTL_S = 2
+#: That of one that must not, however long it stands still on a busy machine.
+LASTING_S = 30
 
 
 class Machines:
@@ -79,7 +81,7 @@ def copy_runs(source: Supervised, target: Supervised) -> None:
 def ops(machine: Supervised, *argv: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a command on a machine, to its end."""
     command = [str(PROGRAM), "-c", str(machine.config), *map(str, argv)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
 
 def points(machine: Supervised) -> Sequence[Any]:

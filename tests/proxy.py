@@ -15,6 +15,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from tests import wire
 from tests.faults import Fault, Pace
+from tests.support import PATIENCE_S
 from tests.wire import Answer, Request
 
 T = TypeVar("T")
@@ -87,9 +88,11 @@ class Proxy:
         self._lines: set[asyncio.StreamWriter] = set()
         self._passing = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        # Held, but not listened at: nobody else gets it while this one refuses.
+        self._held = socket.socket()
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.bind(("127.0.0.1", 0))
+        self.port: int = self._held.getsockname()[1]
 
     @property
     def endpoint(self) -> str:
@@ -108,8 +111,9 @@ class Proxy:
     ) -> None:
         self._do(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         self._loop.close()
+        self._held.close()
 
     def set(self, mode: Mode) -> None:
         """Behave like *mode* from now on, open lines included."""
@@ -133,7 +137,7 @@ class Proxy:
             self._rules = tuple(other for other in self._rules if other is not rule)
 
     def _do(self, what: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(PATIENCE_S)
 
     async def _set(self, mode: Mode) -> None:
         self._mode = mode

@@ -87,7 +87,7 @@ class ReplicatedDatabase:
             yield
         finally:
             child.terminate()
-            child.wait(timeout=30)
+            child.wait(timeout=120)
 
     def begin_epoch(self, parent: Parent | None) -> None:
         """Open the next epoch and ship into it from now on."""
@@ -113,7 +113,7 @@ class ReplicatedDatabase:
         self.connection.close()
 
     def _run(self, *argv: str | Path) -> None:
-        done = process.run(argv, env=self.environment, timeout_s=120)
+        done = process.run(argv, env=self.environment, timeout_s=180)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def _command(self, command: str) -> list[str | Path]:

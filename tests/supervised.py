@@ -82,7 +82,7 @@ class Supervised:
     ) -> None:
         if self._process and self._process.poll() is None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(PATIENCE_S)
         for database in self._open:
             database.close()
 
@@ -141,19 +141,19 @@ class Supervised:
     def once(self, *options: str) -> subprocess.CompletedProcess[str]:
         """Run it with --once to its end."""
         command = [str(PROGRAM), "-c", str(self.config), "supervise", "--once", *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
     def tell(self, number: signal.Signals) -> None:
         """Send it a signal."""
         os.kill(self.pid, number)
 
-    def stop(self, timeout_s: float = 60) -> tuple[int, str]:
+    def stop(self, timeout_s: float = PATIENCE_S) -> tuple[int, str]:
         """Ask it to stop; return its exit status and what it printed."""
         assert self._process is not None
         self._process.terminate()
         return self.ended(timeout_s)
 
-    def ended(self, timeout_s: float = 60) -> tuple[int, str]:
+    def ended(self, timeout_s: float = PATIENCE_S) -> tuple[int, str]:
         """Wait for its end; return its exit status and what it printed."""
         assert self._process is not None
         status = self._process.wait(timeout_s)
@@ -163,7 +163,7 @@ class Supervised:
         """End it the way nobody wants."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(PATIENCE_S)
 
     def status(self) -> tuple[dict[str, Row], int]:
         """Return what `status` says, by name, and its exit status."""

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import psutil
+
 T = TypeVar("T")
 
 #: A machine that has other things to do is no failure: so long a condition is always given.
-PATIENCE_S = 45.0
+PATIENCE_S = 90.0
 
 
 def wait_until(probe: Callable[[], T], timeout_s: float, what: str) -> T:
@@ -40,3 +42,11 @@ def crash_here(*_arguments: object) -> None:
     """Die as of a bug in SQLite; to be put where a child process comes by."""
     faulthandler.disable()  # pytest's would tell of it
     signal.raise_signal(signal.SIGSEGV)
+
+
+def runs(process: psutil.Process) -> bool:
+    """Tell whether it has not ended; whoever inherits it may take its time to collect it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

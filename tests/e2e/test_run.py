@@ -211,25 +211,24 @@ def test_a_worker_drains_when_it_is_told_to_stop(db: Path, side: Path) -> None:
         asked = submit(db, "slowly", json.dumps(str(side)), "0.8", "--id", "a")
         locked = call("run", target("pays"), "--db", db, "--json")
         wait_until(lambda: lines(side), 10, "the activity starts")
-        drained, took = stop(worker, signal.SIGTERM)
+        drained, _ = stop(worker, signal.SIGTERM)
         done = call("execution", "result", "a", "--db", db)
 
     assert (asked.status, asked.json) == (0, {"execution_id": "a", "created": True})
     assert (locked.status, locked.error["code"]) == (9, "database_locked")
     assert (drained.status, drained.out) == (0, "")
-    assert took < 20
     assert done.json == "slow"
 
 
 def test_a_worker_does_not_wait_longer_than_it_may(db: Path, side: Path) -> None:
     with serving(db, "--grace", "0.2") as worker:
-        submit(db, "slowly", json.dumps(str(side)), "30", "--id", "a")
+        submit(db, "slowly", json.dumps(str(side)), "120", "--id", "a")
         wait_until(lambda: lines(side), 10, "the activity starts")
         drained, took = stop(worker, signal.SIGINT)
 
     shown = call("execution", "show", "a", "--db", db, "--json").json
     assert drained.status == 0
-    assert took < 20
+    assert took < 119, "what it does would have taken longer"
     assert shown["attempts"][0]["in_flight"] is True
 
 
@@ -240,7 +239,7 @@ def test_a_killed_worker_is_followed_at_once(db: Path, side: Path) -> None:
         worker.kill()
         worker.wait()
         with serving(db):
-            done = call("execution", "result", "a", "--wait", "30", "--db", db)
+            done = call("execution", "result", "a", "--wait", "90", "--db", db)
 
     assert done.json == "slow"
     assert lines(side) == ["a/1 1", "a/1 2"]

@@ -74,7 +74,7 @@ def test_a_worker_makes_the_slots_and_is_asked_for_more(db: Path) -> None:
         wait_until(lambda: ask(db, "show", "tick")["made"] >= 2, 20, "two slots are made")
         assert ask(db, "pause", "tick")["changed"] is True
         triggered = ask(db, "trigger", "tick")["execution_id"]
-        done = call("execution", "result", triggered, "--db", db, "--wait", "20")
+        done = call("execution", "result", triggered, "--db", db, "--wait", "90")
         assert (done.status, done.json) == (0, 0)
 
         pruned = ask(db, "prune", "--older-than", "0s", "--apply", noun="execution")

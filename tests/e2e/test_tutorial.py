@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -58,7 +59,7 @@ class Reader:
         for process in reversed(self._background):
             process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
+                process.wait(timeout=120)
             process.kill()
             process.wait()
 
@@ -81,7 +82,7 @@ class Reader:
 
     def _run(self, command: str) -> str:
         done = subprocess.run(
-            ["bash", "-c", command], cwd=self._folder, env=self._env, text=True, timeout=60,
+            ["bash", "-c", command], cwd=self._folder, env=self._env, text=True, timeout=180,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
         return done.stdout
@@ -114,6 +115,9 @@ def test_the_tutorial_works_as_it_is_written(reader: Reader, page: str) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    # Below those that the system gives to whoever calls somebody.
+    for port in random.sample(range(20_000, 32_000), k=100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")

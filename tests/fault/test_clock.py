@@ -110,7 +110,7 @@ def scene(tmp_path: Path, proxy: Proxy, replica: ReplicaSettings) -> Iterator[Sc
 def rows_restored(supervised: Supervised) -> int:
     copy = supervised.folder / "copy.db"
     command: list[str | Path] = [PROGRAM, "-c", supervised.config, "restore", "a", "--to", copy]
-    subprocess.run(command, check=True, timeout=60, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, timeout=180, stdout=subprocess.DEVNULL)
     return count_rows(copy)
 
 

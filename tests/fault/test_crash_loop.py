@@ -22,7 +22,7 @@ class Worker:
         """Return what it printed; None when it was killed."""
         done = subprocess.run(
             [sys.executable, SCRIPT, self.database, self.side, workflow, str(max_crashes)],
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=180, check=False,
         )  # fmt: skip
         if done.returncode == -9:
             return None

@@ -25,7 +25,7 @@ from obelisk_ops.supervise.doubts import Doubts
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.sidecar import Sidecar
 from tests.supervised import PROGRAM, Supervised, stopped
-from tests.support import wait_until
+from tests.support import runs, wait_until
 
 pytestmark = pytest.mark.xdist_group("supervise-outage")
 
@@ -176,7 +176,7 @@ def test_a_commit_that_was_shipped_and_overwritten_ends_the_epoch(
         status, said = supervised.stop()
         subprocess.run(
             [PROGRAM, "-c", supervised.config, "restore", "x", "--to", copy],
-            check=True, timeout=60,
+            check=True, timeout=180,
         )  # fmt: skip
 
     assert (row.epoch, status) == (2, 0), said
@@ -207,9 +207,9 @@ def test_what_left_the_log_while_litestream_was_away_is_not_lost(
             supervised.until_safe("plain", 30)
             writer.executemany("INSERT INTO t VALUES (?)", [(ROW,)] * 50)
             supervised.until_safe("plain", 30)
-            reader = supervised.litestreams["plain"]
+            reader = psutil.Process(supervised.litestreams["plain"])
             supervised.crash()
-            wait_until(lambda: not psutil.pid_exists(reader), 10, "the end of Litestream")
+            wait_until(lambda: not runs(reader), 10, "the end of Litestream")
             for rowid in range(1, 61):
                 writer.execute("UPDATE t SET a = ? WHERE rowid = ?", (rowid, rowid))
             writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -221,7 +221,7 @@ def test_what_left_the_log_while_litestream_was_away_is_not_lost(
 
             subprocess.run(
                 [PROGRAM, "-c", supervised.config, "restore", "plain", "--to", copy],
-                check=True, timeout=60,
+                check=True, timeout=180,
             )  # fmt: skip
             rows = rows_of(source)
 
@@ -259,12 +259,12 @@ def work(database: Path, folder: Path) -> None:
     """Let a process own a database for one execution."""
     flow = Path(__file__).with_name("flows.py")
     argv = [PROGRAM, "run", f"{flow}:steps", json.dumps(str(folder / "side")), "2", "--db"]
-    subprocess.run([*map(str, argv), str(database)], check=True, timeout=60)
+    subprocess.run([*map(str, argv), str(database)], check=True, timeout=180)
 
 
 def restore(supervised: Supervised, name: str, target: Path) -> None:
     argv = [PROGRAM, "-c", supervised.config, "restore", name, "--to", target]
-    subprocess.run([*map(str, argv)], check=True, timeout=60)
+    subprocess.run([*map(str, argv)], check=True, timeout=180)
 
 
 def log_of(path: Path) -> list[tuple[object, ...]]:

@@ -23,6 +23,7 @@ from tests.command import start
 from tests.conftest import S3
 from tests.damaging import as_it_was
 from tests.drilled import workflow_replica
+from tests.proxy import Proxy
 from tests.replicas import ReplicatedDatabase, write_config
 from tests.support import wait_until
 
@@ -174,19 +175,20 @@ def test_a_litestream_that_is_killed_proves_nothing(
 
 def test_what_a_killed_drill_leaves_the_next_one_removes(s3: S3, tmp_path: Path) -> None:
     made = ReplicatedDatabase(tmp_path / "run", s3.replica())
-    made.fill(8_000, width=1_000)
+    made.fill(4_000, width=1_000)
     made.ship()
     made.close()
-    config = write_config(tmp_path, made.place)
     folder = tmp_path / ".obelisk-ops" / "drills"
 
     def copies() -> list[str]:
         return sorted(p.name for p in folder.glob("copy-*")) if folder.is_dir() else []
 
-    with start("-c", config, "replica", "drill", "run") as child:
-        wait_until(copies, 20, "a copy is being made")
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait(10)
+    with Proxy(int(s3.endpoint.rpartition(":")[2]), hold_after=1 << 20) as line:
+        config = write_config(tmp_path, replace(made.place, endpoint=line.endpoint))
+        with start("-c", config, "replica", "drill", "run") as child:
+            wait_until(copies, 20, "a copy is being made, and goes on for ever")
+            os.kill(child.pid, signal.SIGKILL)
+            child.wait(timeout=120)
     left = copies()
     assert left
     assert [(folder / name).stat().st_mode & 0o777 for name in left] == [0o700]

@@ -49,7 +49,7 @@ def worker(db: Path) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.terminate()
-            process.communicate(timeout=20)
+            process.communicate(timeout=180)
 
 
 def load_flows() -> Any:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from obelisk_ops.objectstore import open_store
@@ -19,7 +17,7 @@ from obelisk_ops.settings import ReplicaSettings
 from tests.conftest import S3
 from tests.entry import Entry
 from tests.proxy import Proxy
-from tests.support import wait_until
+from tests.support import runs, wait_until
 
 pytestmark = pytest.mark.xdist_group("exec-faults")
 
@@ -101,11 +99,13 @@ def test_what_is_left_of_an_older_database_is_not_mixed_in(
 def test_a_bucket_that_is_away_at_the_start_is_waited_for(
     tmp_path: Path, replica: ReplicaSettings, proxy: Proxy
 ) -> None:
-    entry = Entry(tmp_path, replace(replica, endpoint=proxy.endpoint), stop_timeout="5s")
+    place = replace(replica, endpoint=proxy.endpoint)
+    entry = Entry(tmp_path, place)
     assert entry.run("--first-boot").returncode == 0
     proxy.set("refuse")
+    entry.configure(place, stop_timeout="2s")
 
-    done = entry.run("--wait", "5s")
+    done = entry.run("--wait", "3s")
     assert (done.returncode, done.stdout) == (6, ""), done.stderr
     assert "connection refused" in done.stderr.splitlines()[-2]
 
@@ -119,16 +119,14 @@ def test_a_stop_without_s3_says_what_is_unsent(
     tmp_path: Path, replica: ReplicaSettings, proxy: Proxy
 ) -> None:
     place = replace(replica, endpoint=proxy.endpoint)
-    with Entry(tmp_path, place, stop_timeout="4s") as entry:
+    with Entry(tmp_path, place, stop_timeout="2s") as entry:
         entry.start("--first-boot", "--strict", status=0)
         wait_until(lambda: entry.logged("state"), 10, "it is replicated")
         proxy.set("refuse")
-        began = time.monotonic()
         entry.process.terminate()
 
         assert entry.ended() == 4, "the command has ended with 0, but --strict wants a proof"
         assert entry.logged("command_ended")[0]["status"] == 0
-        assert time.monotonic() - began < 4 + 20
         assert "warning: not everything is proven to be in the bucket\n  orders: " in entry.said
 
 
@@ -136,17 +134,15 @@ def test_a_stop_without_s3_says_what_is_unsent(
 def test_a_second_signal_ends_everything_at_once(
     tmp_path: Path, replica: ReplicaSettings
 ) -> None:
-    with Entry(tmp_path, replica) as entry:
-        script = f"{entry.python('')[0]} -c 'print(1)'; trap '' TERM; echo ready; sleep 60"
-        entry.start("--first-boot", argv=["sh", "-c", script])
+    with Entry(tmp_path, replica, stop_timeout="20m") as entry:
+        script = f"{entry.python('')[0]} -c 'print(1)'; trap '' TERM; echo ready; sleep 600"
+        entry.start("--first-boot", "--grace", "10m", argv=["sh", "-c", script])
         entry.process.terminate()
         wait_until(lambda: entry.logged("stopping"), 5, "it stops")
         assert entry.process.poll() is None
-        began = time.monotonic()
         entry.process.send_signal(signal.SIGINT)
 
         assert entry.ended() == 137
-        assert time.monotonic() - began < 30
 
 
 def test_a_command_that_does_not_end_is_ended(tmp_path: Path, replica: ReplicaSettings) -> None:
@@ -155,7 +151,7 @@ def test_a_command_that_does_not_end_is_ended(tmp_path: Path, replica: ReplicaSe
         entry.start("--grace", "200ms", argv=["sh", "-c", script])
         entry.process.terminate()
 
-        assert entry.ended(10) == 137
+        assert entry.ended() == 137
         assert entry.logged("command_killed")
 
 
@@ -169,8 +165,7 @@ def test_a_killed_entrypoint_leaves_no_litestream_behind(
         others = [child for child in entry.children if child != litestream]
         entry.process.kill()
 
-        psutil.wait_procs([litestream, *others], timeout=10)
-        assert not litestream.is_running()
+        wait_until(lambda: not any(map(runs, [litestream, *others])), 10, "they have ended")
         assert "SIGTERM" in entry.out, "the command may end in its own way"
 
 

@@ -64,11 +64,11 @@ def test_processes_that_submit_to_a_new_file_at_once(db: Path, tmp_path: Path) -
                 told = outcome(submit)
                 assert told.status == 0, told.err
                 assert told.json == {"execution_id": f"n-{n}", "created": True}
-                asked = ("execution", "result", f"n-{n}", "--wait", "20", "--db", db)
+                asked = ("execution", "result", f"n-{n}", "--wait", "90", "--db", db)
                 assert call(*asked).out == "0\n"
         finally:
             worker.terminate()
-            worker.communicate(timeout=20)
+            worker.communicate(timeout=180)
 
 
 def test_many_make_one_database(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from obelisk_ops.storage import open_reader
 from tests.barriers import FakeSupervisor
 from tests.engines import kinds, looped, read_log
 from tests.supervised import PROGRAM
+from tests.support import PATIENCE_S
 
 SCRIPT = Path(__file__).with_name("paying.py")
 
@@ -68,7 +69,7 @@ def is_gated(db: Path) -> bool:
 
 async def killed_when(process: subprocess.Popen[str], holds: Callable[[], bool]) -> None:
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not await asyncio.to_thread(holds):  # noqa: ASYNC110 - of another process
                 await asyncio.sleep(0.01)
     finally:

@@ -54,7 +54,7 @@ class Account:
             if kill_after_s is not None:
                 time.sleep(kill_after_s)
                 worker.kill()
-            _, errors = worker.communicate(timeout=120)
+            _, errors = worker.communicate(timeout=180)
         if worker.returncode not in ((0, -9) if kill_after_s is not None else (0,)):
             pytest.fail(f"the worker ended with {worker.returncode}: {errors}")
         self.acknowledged.append(self.returned())

@@ -33,7 +33,7 @@ def lives(database: Path, lines: Path, kill_after_s: float | None) -> bool:
         if kill_after_s is not None:
             time.sleep(kill_after_s)
             worker.kill()
-        _, errors = worker.communicate(timeout=120)
+        _, errors = worker.communicate(timeout=180)
     assert worker.returncode in (0, -9), errors
     return worker.returncode == 0
 

@@ -61,7 +61,7 @@ def live(database: Path, listed: Path, *, kill_after_s: float | None) -> None:
         if kill_after_s is not None:
             time.sleep(kill_after_s)
             worker.kill()
-        _, errors = worker.communicate(timeout=120)
+        _, errors = worker.communicate(timeout=180)
     if worker.returncode not in ((0, -9) if kill_after_s is not None else (0,)):
         pytest.fail(f"the worker ended with {worker.returncode}: {errors}")
 

@@ -48,14 +48,14 @@ def test_a_replica_survives_kills_of_its_writer(
         for _ in range(kills):
             write_for_a_while(source, chance.uniform(*LIFE_S))
         subprocess.run(
-            [sys.executable, str(SCRIPT), str(source), "end"], check=True, timeout=60
+            [sys.executable, str(SCRIPT), str(source), "end"], check=True, timeout=180
         )
         supervised.until_safe("busy", 60)
         supervised.stop()
         copy = tmp_path / "copy.db"
         restored = subprocess.run(
             [PROGRAM, "-c", supervised.config, "restore", "busy", "--to", copy],
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=180, check=False,
         )  # fmt: skip
 
     assert restored.returncode == 0, restored.stderr
@@ -93,7 +93,7 @@ def test_a_workflow_writes_on_while_s3_is_away(
                 line.set("pass")
                 supervised.until("busy", lambda row: row.replica_txid, 60, "shipping again")
                 writer.send_signal(signal.SIGINT)
-                assert writer.wait(60) == 0
+                assert writer.wait(timeout=120) == 0
             else:
                 writer.terminate()  # unhandled: most often in the middle of a commit
         line.set("pass")
@@ -102,7 +102,7 @@ def test_a_workflow_writes_on_while_s3_is_away(
         copy = tmp_path / "copy.db"
         restored = subprocess.run(
             [PROGRAM, "-c", supervised.config, "restore", "busy", "--to", copy],
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=180, check=False,
         )  # fmt: skip
 
     assert away.detail

@@ -12,6 +12,7 @@ import pytest
 
 from obelisk_ops.errors import Unproven
 from obelisk_ops.settings import ReplicaSettings
+from obelisk_ops.supervise.status import Row
 from tests.replicas import count_rows
 from tests.supervised import PROGRAM, Plain, Supervised, is_safe
 from tests.support import wait_until
@@ -65,12 +66,15 @@ def test_a_limit_below_the_fleet_leaves_out_what_does_not_fit_and_says_so(
     # 64 are kept free, so eight of them fit; and one Litestream serves five at most.
     supervised.start(files=72)
 
-    def is_said() -> bool:
-        rows = supervised.status()[0].values()
-        return sum(map(is_safe, rows)) == 8 and sum(row.state == "unknown" for row in rows) == 3
+    def said() -> tuple[dict[str, Row], int] | None:
+        rows, status = supervised.status()
+        unknown = sum(row.state == "unknown" for row in rows.values())
+        is_all = (sum(map(is_safe, rows.values())), unknown) == (8, 3)
+        return (rows, status) if is_all else None
 
-    wait_until(is_said, 30, "eight are safe, and of three nothing is known")
-    rows, status = supervised.status()
+    found = wait_until(said, 30, "eight are safe, and of three nothing is known")
+    assert found is not None
+    rows, status = found
     left_out = [row for row in rows.values() if not is_safe(row)]
     warned = supervised.logged("open_files")
 

@@ -39,7 +39,7 @@ from tests.engines import looped
 from tests.faults import Refused, SwallowedPut
 from tests.proxy import Proxy
 from tests.supervised import PROGRAM, Supervised
-from tests.support import wait_until
+from tests.support import PATIENCE_S, wait_until
 
 SCRIPT = Path(__file__).with_name("precious.py")
 #: of a round: the engine, Litestream and in the end everything is killed
@@ -142,7 +142,7 @@ def restore(supervised: Supervised, database: Path) -> None:
         "--to",
         str(database),
     ]
-    restored = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    restored = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert restored.returncode == 0, restored.stderr
 
 
@@ -186,7 +186,7 @@ async def test_an_outage_holds_everything_back_and_ends_by_itself(
         async with Engine(database, workflows=[precious], replication_timeout=1) as engine:
             await soon(engine, "before")
             line.set("refuse")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 while "does not answer" not in await refusal(engine, "during"):
                     assert ran == ["before"]
             assert ran == ["before"]
@@ -204,7 +204,7 @@ async def refusal(engine: Engine, name: str) -> str:
 
 async def soon(engine: Engine, name: str) -> str:
     """Run one, however often it is too late."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
                 return await (await engine.submit(precious, name, id=name)).result()
@@ -250,7 +250,7 @@ async def test_a_reload_takes_who_waits_to_whoever_looks_after_it_now(
                 supervised.configure(place, databases=named)
                 supervised.tell(signal.SIGHUP)
                 wait_until(lambda: supervised.logged("reloaded"), 10, "another keeper")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 assert await (await submitting).result() == "during"
 
 
@@ -274,7 +274,7 @@ async def test_nothing_is_acknowledged_behind_an_upload_that_never_arrived(
             wait_until(lambda: any("/0009/" in s.path for s in line.seen), 20, "a snapshot")
             with line.fault(SwallowedPut(), method="PUT", path=r"/0000/\w+-\w+\.ltx", times=1):
                 await engine.submit(precious, "during")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 await (await engine.submit(precious, "behind", id="behind")).result()
         row = supervised.row("p")
         assert row is not None

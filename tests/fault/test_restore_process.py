@@ -104,12 +104,14 @@ def test_a_killed_restore_leaves_all_or_nothing(
 
     for share in moments:
         target = out / f"{share}.db"
+        began = time.monotonic()
         child = subprocess.Popen(
             command(config, target), env=env,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
             child.wait(timeout=share * lasts)
+            lasts = min(lasts, time.monotonic() - began)  # the machine was busy until now
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
@@ -154,5 +156,5 @@ def test_a_terminated_restore_cleans_up(
 
             child.send_signal(number)
 
-            assert child.wait(timeout=20) == status
+            assert child.wait(timeout=120) == status
             assert left_in(out) == []

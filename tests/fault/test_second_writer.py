@@ -62,7 +62,7 @@ class Rival:
             yield
         finally:
             child.kill()
-            child.wait(timeout=10)
+            child.wait(timeout=120)
 
     def _open(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=5)

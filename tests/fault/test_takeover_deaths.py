@@ -53,7 +53,7 @@ def take_over(folder: Path, *, dies_before: int = 0) -> subprocess.CompletedProc
     argv = ["-c", str(folder / "obelisk-ops.yml"), "takeover", "run", "--json", "--to"]
     return subprocess.run(
         [*program, *argv, str(folder / "runs" / "run.db")],
-        capture_output=True, text=True, timeout=60, check=False, cwd=ROOT,
+        capture_output=True, text=True, timeout=180, check=False, cwd=ROOT,
     )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def grow() -> None:
 
 def told(work: Callable[[Say], None], limits: Limits = MANY) -> list[bytes]:
     with answers(work, limits) as given:
-        return list(iter(lambda: given.next(20), None))
+        return list(iter(lambda: given.next(120), None))
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_an_interrupt_reaches_the_child_whoever_it_was_for(
         assert parent.stdout.readline() == b"it works\n"
         send(parent.pid, signal.SIGINT)
 
-        assert parent.wait(20) == 7
+        assert parent.wait(timeout=120) == 7
 
 
 def test_what_is_read_and_what_is_raised_comes_back() -> None:
@@ -267,7 +267,7 @@ def test_who_takes_the_memory_of_many_is_found() -> None:
 
 
 def test_who_hangs_among_many_is_found(impatient: Limits) -> None:
-    found = list(crew({"item-7": signal.pause}, one_s=impatient.time_s))
+    found = list(crew({"item-7": signal.pause}, one_s=3 * impatient.time_s))
 
     assert len(found) == 30
     assert [one for one in found if ":" in one] == [f"item-7: {LimitExceeded.__name__}"]

@@ -29,7 +29,7 @@ def shown(supervised: Supervised, name: str) -> Path:
     file = supervised.folder / f"{name}.yml"
     command: list[str | Path] = [PROGRAM, "-c", supervised.config, "config", "litestream", name]
     file.write_bytes(
-        subprocess.run(command, check=True, timeout=30, capture_output=True).stdout
+        subprocess.run(command, check=True, timeout=180, capture_output=True).stdout
     )
     return file
 
@@ -39,7 +39,7 @@ def litestream(replica: ReplicaSettings, *arguments: str | Path) -> str:
     env = child_environment(credential_environment(replica))
     argv: list[str | Path] = [program.find(), *arguments]
     done = subprocess.run(
-        argv, env=env, timeout=60, capture_output=True, text=True, check=False
+        argv, env=env, timeout=180, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

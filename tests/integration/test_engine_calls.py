@@ -160,23 +160,23 @@ def test_a_timeout_ends_an_attempt_and_its_late_result_is_dropped(db: Path, kind
     async def on_the_loop(name: str) -> str:
         gate.started[name] += 1
         if activity.attempt() == 1:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.8)
         return f"attempt {activity.attempt()}"
 
     def in_a_thread(name: str) -> str:
         gate.started[name] += 1
         if activity.attempt() == 1:
-            time.sleep(0.3)
+            time.sleep(0.8)
         return f"attempt {activity.attempt()}"
 
-    slow: Any = activity(retry=QUICK, timeout=timedelta(milliseconds=50))(
+    slow: Any = activity(retry=QUICK, timeout=timedelta(milliseconds=500))(
         on_the_loop if kind == "async def" else in_a_thread
     )
 
     @workflow
     async def flow() -> str:
         answer: str = await slow("x")
-        await sleep(0.4)
+        await sleep(0.1)
         return answer
 
     assert run(flow, db=db, id="f") == "attempt 2"
@@ -184,7 +184,7 @@ def test_a_timeout_ends_an_attempt_and_its_late_result_is_dropped(db: Path, kind
     assert len(bodies(log, "returned")) == 1
     [failed] = bodies(log, "attempt_failed")
     assert failed["error"]["type"].endswith("ActivityTimedOut")
-    assert "took longer than 0.05 s" in failed["error"]["message"]
+    assert "took longer than 0.5 s" in failed["error"]["message"]
 
 
 def test_a_timeout_without_a_further_attempt_is_told(db: Path) -> None:

@@ -166,5 +166,5 @@ async def _left_after_cancel(engine: Engine) -> list[Attempt]:
         await handle.result()
     workshop = engine._owner._scheduler.workshop
     with suppress(TimeoutError):
-        await until(lambda: not workshop.lingering(), "no place is taken any more", 2)
+        await until(lambda: not workshop.lingering(), "no place is taken any more")
     return workshop.lingering()

@@ -17,6 +17,7 @@ from obelisk_ops.core.ports import Beat
 from obelisk_ops.errors import HeartbeatTimedOut, WorkflowMisuse
 from obelisk_ops.storage import open_reader
 from tests.engines import NEVER, QUICK, crash, until
+from tests.support import PATIENCE_S
 
 
 @pytest.fixture
@@ -35,13 +36,13 @@ def remembered() -> list[int]:
 
 
 def test_an_attempt_that_is_silent_too_long_is_tried_again(db: Path) -> None:
-    @activity(heartbeat_timeout=0.2, retry=QUICK)
+    @activity(heartbeat_timeout=0.6, retry=QUICK)
     async def crawl() -> list[int]:
         pages = remembered()
         for page in range(len(pages), 3):
             pages.append(page)
             activity.heartbeat(pages)
-            await asyncio.sleep(0.12)
+            await asyncio.sleep(0.25)
         if activity.attempt() == 1:
             await asyncio.sleep(30)
         return [*pages, activity.attempt()]
@@ -57,15 +58,15 @@ def test_an_attempt_that_is_silent_too_long_is_tried_again(db: Path) -> None:
 def test_a_thread_that_is_silent_too_long_is_told_when_it_speaks_again(db: Path) -> None:
     told: list[str] = []
 
-    @activity(heartbeat_timeout=0.2, retry=QUICK)
+    @activity(heartbeat_timeout=0.6, retry=QUICK)
     def crawl() -> list[int]:
         pages = remembered()
         for page in range(len(pages), 3):
             pages.append(page)
             activity.heartbeat(pages)
-            time.sleep(0.12)
+            time.sleep(0.25)
         if activity.attempt() == 1:
-            time.sleep(0.4)
+            time.sleep(0.9)
             try:
                 activity.heartbeat()
             except asyncio.CancelledError as error:
@@ -79,7 +80,7 @@ def test_a_thread_that_is_silent_too_long_is_told_when_it_speaks_again(db: Path)
     assert run(flow, db=db, id="f") == [0, 1, 2, 2]
     assert beats(db, "f") == {}
     assert len(told) == 1
-    assert "gave no heartbeat for 0.2 s" in told[0]
+    assert "gave no heartbeat for 0.6 s" in told[0]
 
 
 def test_silence_in_every_attempt_is_an_error_of_its_own(db: Path) -> None:
@@ -107,7 +108,7 @@ def test_details_survive_a_crash_and_are_shown_meanwhile(db: Path, tmp_path: Pat
         for epoch in range(epochs):
             activity.heartbeat({"epoch": epoch})
         if done is None:
-            release.wait(20)
+            release.wait(PATIENCE_S)
         return [done, activity.attempt()]
 
     @workflow
@@ -142,7 +143,7 @@ def test_heartbeats_are_written_once_a_second_at_most(db: Path) -> None:
     async def busy() -> int:
         began = time.monotonic()
         count = 0
-        while time.monotonic() - began < 2.5:
+        while time.monotonic() - began < 1.5:
             activity.heartbeat(count)
             count += 1
             await asyncio.sleep(0.01)
@@ -199,7 +200,7 @@ def test_a_thread_whose_call_was_given_up_is_told(db: Path) -> None:
         return answer
 
     assert run(flow, db=db, id="f") == "done"
-    assert told.wait(10)
+    assert told.wait(PATIENCE_S)
     assert beats(db, "f") == {}
 
 

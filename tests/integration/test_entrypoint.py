@@ -25,8 +25,15 @@ PROVEN = Outcome(rows=[], exit_status=0)
 class Scripted:
     """Stands in for a supervisor: it is well until its script says otherwise."""
 
-    def __init__(self, *, fails: Exception | None = None, row: Row | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        fails: Exception | None = None,
+        row: Row | None = None,
+        mark: Path | None = None,
+    ) -> None:
         self._fails = fails
+        self._mark = mark
         self._row = row or Row(name="a", path="/a.db", state="ok", epoch=1)
         self._stop = asyncio.Event()
         self.is_ready = False
@@ -38,6 +45,8 @@ class Scripted:
         if self._fails and isinstance(self._fails, DatabaseLocked):
             raise self._fails
         self.is_ready = True
+        if self._mark:
+            self._mark.touch()
         if self._fails:
             await asyncio.sleep(0.1)  # a fault that comes later, beside the program
             raise self._fails
@@ -84,7 +93,9 @@ def test_a_supervisor_that_fails_does_not_end_the_command(
     monkeypatch.setattr(entrypoint, "_AGAIN_S", 0.1)
     log = Log()
 
-    ending = run(log, "sleep 1; exit 3", {"fails": RuntimeError("a bug")}, {})
+    mark = tmp_path / "another one runs"
+    waits = f"while [ ! -e '{mark}' ]; do sleep 0.05; done; exit 3"
+    ending = run(log, waits, {"fails": RuntimeError("a bug")}, {"mark": mark})
 
     assert ending == Ending(status=3, was_started=True, outcome=PROVEN), (
         "another one has taken its place"

@@ -259,7 +259,7 @@ def test_a_hostile_backup_is_harmless(tmp_path: Path, name: str, sizes: Sizes) -
     except OpsError as error:
         assert error.exit_status in {4, 10}  # noqa: PT017 - an answer is as good
 
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 90
     assert prints(tmp_path) == before
 
 
@@ -319,7 +319,7 @@ def test_a_bucket_that_is_slow_ends_in_time(
             with pytest.raises(Unproven, match="within 1 s"):
                 read(image, EVERYTHING, limit_s=1)
 
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 90
 
 
 @pytest.mark.fault(2)
@@ -328,7 +328,7 @@ def test_a_bucket_that_falls_silent_is_named(
 ) -> None:
     with Proxy(embedded_s3.port) as proxy:
         place = replace(backup.place, endpoint=proxy.endpoint)
-        store = open_store(place, timeout_s=0.3, attempts=1)
+        store = open_store(place, timeout_s=2, attempts=1)
         with Image(store, backup.keys, 1, 2, sizes=Sizes(replica=0)) as image:
             proxy.set("blackhole")
             with pytest.raises(S3Unavailable):

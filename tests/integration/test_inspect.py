@@ -274,7 +274,7 @@ def test_a_hostile_database_is_harmless(workflow: Path, name: str) -> None:
     except OpsError as error:
         assert error.exit_status in {4, 10}  # noqa: PT017 - an answer is as good
 
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 90
     assert prints(workflow.parent) == before
 
 

@@ -70,7 +70,7 @@ def test_litestream_reads_what_is_written(tmp_path: Path, name: str) -> None:
 
     done = subprocess.run(
         [program.find(), "databases", "-config", file, "-no-expand-env"],
-        env=child_environment({}), capture_output=True, text=True, timeout=20, check=False,
+        env=child_environment({}), capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
@@ -128,7 +128,7 @@ def test_positions_are_read(tmp_path: Path) -> None:
 def test_a_sync_tells_what_it_reached(tmp_path: Path) -> None:
     answer = ok('{"status":"synced","path":"/a","txid":9,"replicated_txid":8}')
 
-    synced = asked(tmp_path, saying(answer), lambda s: s.sync(Path("/a"), timeout_s=1))
+    synced = asked(tmp_path, saying(answer), lambda s: s.sync(Path("/a"), timeout_s=30))
 
     assert synced == Synced(status="synced", txid=9, replicated_txid=8)
 

@@ -114,7 +114,7 @@ def test_a_bucket_that_falls_silent_is_an_error_and_soon(
 ) -> None:
     with Proxy(int(s3.endpoint.rpartition(":")[2])) as line:
         elsewhere = replace(place, endpoint=line.endpoint)
-        store = open_store(elsewhere, in_bulk=True, timeout_s=0.3, attempts=1)
+        store = open_store(elsewhere, in_bulk=True, timeout_s=1.5, attempts=1)
         listed = store.list(f"{place.prefix}/a/")
         first = [next(listed) for _ in range(5)]
         line.set("blackhole")
@@ -126,7 +126,7 @@ def test_a_bucket_that_falls_silent_is_an_error_and_soon(
             list(listed)
 
         assert len(first) == 5
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60
 
 
 def test_no_bucket_is_told_from_no_object(place: ReplicaSettings) -> None:

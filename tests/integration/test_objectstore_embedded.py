@@ -17,7 +17,7 @@ from obelisk_ops.objectstore.embedded import S3Server
 
 
 def test_a_server_stopped_or_killed_starts_again_with_its_data(private_s3: S3Server) -> None:
-    store = open_store(private_s3.replica(), timeout_s=2)
+    store = open_store(private_s3.replica(), timeout_s=10)
     store.put("kept", b"before the stop")
     was = private_s3.endpoint, private_s3.access_key, private_s3.secret_key
 

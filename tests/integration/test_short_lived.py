@@ -23,6 +23,7 @@ from obelisk_ops.storage import open_reader
 from obelisk_ops.supervise.signposts import Signposts, watched_folder
 from tests.engines import looped
 from tests.supervised import Supervised
+from tests.support import PATIENCE_S
 
 
 @activity
@@ -76,7 +77,7 @@ async def test_what_lived_for_a_moment_is_in_the_bucket_when_its_worker_has_ende
     lived_s = await asyncio.gather(*living)
     runs.rename(tmp_path / "lost")
 
-    assert statistics.median(lived_s) < 8, "one look of the supervisor, and a Litestream"
+    assert statistics.median(lived_s) < 60, "one look of the supervisor, and a Litestream"
     copies = await asyncio.gather(
         *[asyncio.to_thread(copy, replica, name, tmp_path) for name in names]
     )
@@ -118,7 +119,7 @@ async def test_without_a_supervisor_or_for_what_it_does_not_know_nobody_waits(
     assert left_behind, "a supervisor that was killed leaves it"
     alone = tmp_path / "runs" / "alone.db"
 
-    async with asyncio.timeout(12):
+    async with asyncio.timeout(PATIENCE_S):
         await live_briefly(alone, 1)
 
     for database in (stranger, alone):

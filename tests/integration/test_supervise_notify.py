@@ -40,8 +40,8 @@ def test_from_start_to_stop(tmp_path: Path, replica: ReplicaSettings, manager: M
         supervised.tell(signal.SIGHUP)
         manager.until(lambda said: "RELOADING" in said, "it reads its configuration again")
         reloading = manager.index("RELOADING")
-        manager.until(lambda said: said is manager.heard[-1] and "READY" in said, "again ready")
-        assert manager.index("READY", after=reloading) == reloading + 1
+        manager.until(lambda _: "READY" in str(manager.heard[reloading:]), "again ready")
+        assert manager.index("READY", after=reloading) > reloading
 
         status, _ = supervised.stop()
         assert status == 0

@@ -210,5 +210,5 @@ def has_compose() -> bool:
 def compose(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["docker", "compose", "-f", DOCKER / "compose.yaml", *words],
-        capture_output=True, text=True, check=False, timeout=60, env=os.environ | SECRETS,
+        capture_output=True, text=True, check=False, timeout=180, env=os.environ | SECRETS,
     )  # fmt: skip

@@ -41,7 +41,7 @@ def test_code_runs(block: Block, tmp_path: Path) -> None:
 
     done = subprocess.run(
         [sys.executable, script.name],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr

@@ -52,7 +52,7 @@ def test_a_run_says_which_rows_it_held(tmp_path: Path, body: str, said: str) -> 
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=180,
     )  # fmt: skip
 
     assert said in done.stdout, done.stdout + done.stderr
@@ -71,7 +71,7 @@ def test_a_whole_run_that_held_less_than_the_page_says_fails(tmp_path: Path) -> 
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path,
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=180,
     )  # fmt: skip
 
     assert done.returncode == 1, done.stdout + done.stderr

@@ -34,7 +34,7 @@ def test_a_skip_is_listed_and_fails_in_ci(
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
         env=os.environ | {"CI": ci},
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=180,
     )  # fmt: skip
 
     assert done.returncode == status, done.stdout

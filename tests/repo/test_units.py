@@ -87,7 +87,7 @@ def test_systemd_reads_it_as_we_do(unit: Path, tmp_path: Path) -> None:
 
 def analyze(*words: str) -> str:
     done = subprocess.run(
-        ["systemd-analyze", *words], capture_output=True, text=True, check=False, timeout=60
+        ["systemd-analyze", *words], capture_output=True, text=True, check=False, timeout=180
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stderr

@@ -170,7 +170,7 @@ class Soak:
         copy.parent.mkdir(exist_ok=True)
         subprocess.run(
             [PROGRAM, "-c", self.supervised.config, "restore", name, "--to", copy],
-            check=True, capture_output=True, timeout=120,
+            check=True, capture_output=True, timeout=180,
         )  # fmt: skip
         return rows_of(copy)
 
