@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-chaos test-soak check bench fmt clean
+.PHONY: help setup demo test test-chaos test-soak lint check bench fmt clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -23,11 +23,13 @@ test-chaos: $(STAMP)-dev ## The random kill tests in full count
 test-soak: $(STAMP)-dev ## Fifty databases, random faults and kills, half an hour (SOAK_MINUTES)
 	$(BIN)/pytest -s tests/soak/soak.py
 
-check: $(STAMP)-dev ## Lint, types, imports, unit tests: seconds
+lint: $(STAMP)-dev ## Format, lint, types, imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint ## The same, and the tests that need neither Litestream nor S3
 	$(BIN)/pytest -q -n 2 tests/unit tests/repo
 
 bench: $(STAMP)-dev ## How fast we are, beside bare SQLite and other engines, in one run: minutes

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.commands import run_here
 from tests.support import PATIENCE_S
 
 PROGRAM = Path(sys.executable).with_name("obelisk-ops")
@@ -54,6 +55,12 @@ def start(
 def outcome(process: subprocess.Popen[str], timeout_s: float = PATIENCE_S) -> Outcome:
     out, err = process.communicate(timeout=timeout_s)
     return Outcome(process.returncode, out, err)
+
+
+def call_here(*argv: str | Path) -> Outcome:
+    """Give a command within this process: the same, without the time in which one begins."""
+    ran = run_here(*argv)
+    return Outcome(ran.status, ran.out, ran.err)
 
 
 def call(*argv: str | Path, cwd: Path | None = None) -> Outcome:

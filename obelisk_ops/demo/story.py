@@ -23,7 +23,7 @@ from obelisk_ops.core.values import to_json
 from obelisk_ops.demo import ledger
 from obelisk_ops.demo.claims import Claims
 from obelisk_ops.demo.ledger import Ledger
-from obelisk_ops.demo.terminal import Terminal, until
+from obelisk_ops.demo.terminal import ASK_AGAIN_S, Terminal, until
 from obelisk_ops.storage import open_reader
 
 TARGET = "obelisk_ops.demo.sweep"
@@ -111,7 +111,7 @@ def run_undisturbed(story: Story) -> None:
     for worker in workers:
         worker.send_signal(signal.SIGTERM)
     for worker in workers:
-        worker.wait(30)
+        worker.wait(60)
     count = sum(len(sweeps) for sweeps in PLAN.values())
     best = max(r["accuracy"] for r in story.expected.values())
     story.claims.say(f"{count} sweeps, best accuracy {best:.3f}")
@@ -121,12 +121,12 @@ def begin(story: Story) -> Any:  # noqa: ANN401 - a process
     """Start the supervisor, the workers and the sweeps."""
     (story.data / "runs").mkdir(parents=True)
     supervisor = story.terminal.start("supervisor", "supervise")
-    until(lambda: _is_supervised(story), "the supervisor answers")
+    until(lambda: _is_supervised(story), "the supervisor answers", every_s=ASK_AGAIN_S)
     databases = {name: story.database(name) for name in PLAN}
     _start_workers(story, databases, "first")
     story.claims.check(
         "new databases are picked up and replicated",
-        until(lambda: _are_replicated(story), "both are in the bucket"),
+        until(lambda: _are_replicated(story), "both are in the bucket", every_s=ASK_AGAIN_S),
         f"{len(PLAN)} databases",
     )
     _submit_all(story, databases, story.ledger, cooling_s=_COOLING_S)
@@ -145,7 +145,7 @@ def kill_workers(story: Story) -> None:
     for worker in workers:
         worker.kill()
     for worker in workers:
-        worker.wait(10)
+        worker.wait(60)
     logs = _logs({name: story.database(name) for name in PLAN})
     story.acknowledged = ledger.acknowledged(logs)
     story.in_flight = ledger.intended(logs) - story.acknowledged
@@ -158,7 +158,7 @@ def kill_workers(story: Story) -> None:
         *(_in_flight(story, str(story.database(name))) for name in PLAN)
     )
     # What was begun in the last second before the kill is shipped after it.
-    until(lambda: _is_shipped(story), "the bucket tells of it")
+    until(lambda: _is_shipped(story), "the bucket tells of it", every_s=ASK_AGAIN_S)
     story.shipped_at_ms = SystemClock().now_ms()
 
 
@@ -169,7 +169,7 @@ def resume_until_cooling(story: Story) -> None:
     until(lambda: _is_cooling(databases), "the models cool")
     for worker in workers:
         worker.send_signal(signal.SIGTERM)
-    codes = [worker.wait(30) for worker in workers]
+    codes = [worker.wait(60) for worker in workers]
     story.claims.check("SIGTERM drains the workers", codes == [0] * len(codes), "exit 0")
 
 
@@ -181,7 +181,7 @@ def stop_supervisor(story: Story, supervisor: Any) -> None:  # noqa: ANN401 - a 
         proven = [d for d in seen if d["state"] == "ok" and d["unsent_transactions"] == 0]
         return proven if len(proven) == len(PLAN) else []
 
-    proven = until(all_sent, "nothing is unsent")
+    proven = until(all_sent, "nothing is unsent", every_s=ASK_AGAIN_S)
     story.claims.say(story.terminal.show("status"))
     story.claims.check(
         "nothing is unsent, by our own listing of the bucket",
@@ -237,6 +237,7 @@ def go_on(story: Story) -> None:
     epochs = until(
         lambda: {d["epoch"] for d in _status(story) if d["state"] == "ok"},
         "the copies are replicated",
+        every_s=ASK_AGAIN_S,
     )
     story.claims.check(
         "the copies write to an epoch of their own", epochs == {2}, "e0002; e0001 is untouched"
@@ -248,7 +249,7 @@ def go_on(story: Story) -> None:
     )
     for worker in workers:
         worker.send_signal(signal.SIGTERM)
-        worker.wait(30)
+        worker.wait(60)
     supervisor.send_signal(signal.SIGTERM)
     story.claims.check("the final sync left nothing unsent", supervisor.wait(60) == 0, "exit 0")
 
@@ -306,11 +307,7 @@ def _submit_all(
 
 
 def _wait_for_results(databases: Mapping[str, Path]) -> dict[str, Any]:
-    until(
-        lambda: _are_all(databases, "finished"),
-        "every sweep is finished",
-        timeout_s=90,
-    )
+    until(lambda: _are_all(databases, "finished"), "every sweep is finished")
     return {execution: events[-1].get("ok") for execution, events in _logs(databases).items()}
 
 

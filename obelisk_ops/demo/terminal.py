@@ -18,8 +18,10 @@ from obelisk_ops.errors import OpsError
 
 T = TypeVar("T")
 
-_COMMAND_S = 60.0
+_COMMAND_S = 180.0
 _LOOK_S = 0.05
+#: Between two commands that ask the same: each is a process, and takes half a second itself.
+ASK_AGAIN_S = 0.5
 
 
 class Terminal:
@@ -82,7 +84,9 @@ class Terminal:
         return ["-c", str(self.home / "obelisk-ops.yml")]
 
 
-def until(probe: Callable[[], T], what: str, *, timeout_s: float = 45.0) -> T:
+def until(
+    probe: Callable[[], T], what: str, *, every_s: float = _LOOK_S, timeout_s: float = 180.0
+) -> T:
     """
     Look again and again until *probe* returns something true, and return that.
 
@@ -94,5 +98,5 @@ def until(probe: Callable[[], T], what: str, *, timeout_s: float = 45.0) -> T:
     while not (seen := probe()):
         if time.monotonic() > deadline:
             raise OpsError(f"waited {timeout_s:g} s in vain until {what}")
-        pause.wait(_LOOK_S)
+        pause.wait(every_s)
     return seen

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.command import call
+from tests.command import call, call_here
 
 FLOWS = Path(__file__).parents[1] / "fault" / "flows.py"
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -37,7 +37,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ask(db: Path, *argv: str) -> Any:
-    done = call("execution", *argv, "--db", db, "--json")
+    done = call_here("execution", *argv, "--db", db, "--json")
     assert done.status == 0, done.err
     return done.json
 
@@ -132,7 +132,7 @@ def test_its_events_are_printed(db: Path) -> None:
 def test_what_cannot_be_answered(
     db: Path, argv: tuple[str, ...], status: int, code: str
 ) -> None:
-    done = call("execution", *argv, "--db", db, "--json")
+    done = call_here("execution", *argv, "--db", db, "--json")
 
     assert (done.status, done.error["code"]) == (status, code)
     assert done.out == ""

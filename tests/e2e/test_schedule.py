@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.command import call, outcome, start
+from tests.command import call, call_here, outcome, start
 from tests.support import wait_until
 
 FLOWS = Path(__file__).parents[1] / "fault" / "flows.py"
@@ -25,13 +25,13 @@ def db(tmp_path: Path) -> Path:
 
 def add(db: Path, *options: str, name: str = "nightly") -> Any:
     side = json.dumps(str(db.with_name("side")))
-    return call(
+    return call_here(
         "schedule", "add", f"{FLOWS}:steps", side, "1", "--db", db, "--id", name, *options
     )
 
 
 def ask(db: Path, *argv: str, noun: str = "schedule") -> Any:
-    done = call(noun, *argv, "--db", db, "--json")
+    done = call_here(noun, *argv, "--db", db, "--json")
     assert done.status == 0, done.err
     return done.json
 
