@@ -41,13 +41,11 @@ class Ran:
 class Commands:
     """The command line with one configuration."""
 
-    def __init__(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, config: Path) -> None:
         self._config = config
-        self._capsys = capsys
 
     def run(self, *arguments: str | Path) -> Ran:
         """Run one command to its end."""
-        self._capsys.readouterr()
         return run_here("-c", self._config, *arguments)
 
 
@@ -64,8 +62,6 @@ def _written(file: IO[str]) -> str:
     return file.read()
 
 
-def commands_for(
-    place: ReplicaSettings, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> Commands:
+def commands_for(place: ReplicaSettings, folder: Path) -> Commands:
     """Return the command line of somebody who replicates to *place*."""
-    return Commands(write_config(folder, place), capsys)
+    return Commands(write_config(folder, place))

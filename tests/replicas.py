@@ -20,6 +20,8 @@ from obelisk_ops.storage import sql
 
 #: No test waits for a snapshot or a compaction it did not ask for
 _NEVER = "24h"
+#: Of the backup that several rooms look at.
+POINTS, ROWS_EACH = 4, 5
 
 
 class ReplicatedDatabase:

@@ -134,10 +134,10 @@ def test_clocks_that_differ_prune_nothing(s3: S3, database: ReplicatedDatabase) 
 
 
 def test_the_command_needs_a_good_drill_and_is_dry(
-    database: ReplicatedDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    database: ReplicatedDatabase, tmp_path: Path
 ) -> None:
     database.close()
-    commands = commands_for(database.place, tmp_path, capsys)
+    commands = commands_for(database.place, tmp_path)
 
     refused = commands.run("replica", "prune", "run", "--json")
     assert (refused.status, refused.error["code"]) == (4, "unknown")

@@ -37,10 +37,8 @@ def backup(made_once: ReplicatedDatabase) -> Iterator[ReplicatedDatabase]:
 
 
 @pytest.fixture
-def commands(
-    backup: ReplicatedDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Commands:
-    return commands_for(backup.place, tmp_path, capsys)
+def commands(backup: ReplicatedDatabase, tmp_path: Path) -> Commands:
+    return commands_for(backup.place, tmp_path)
 
 
 def finding(ran: Ran) -> dict[str, Any]:
@@ -160,16 +158,14 @@ def test_parts_are_all_of_it_together(commands: Commands) -> None:
 
 
 @pytest.mark.fault(12)
-def test_damage_in_a_closed_epoch_can_be_written_off(
-    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damage_in_a_closed_epoch_can_be_written_off(s3: S3, tmp_path: Path) -> None:
     made = ReplicatedDatabase(tmp_path / "src", s3.replica())
     for _ in range(3):
         made.fill(20)
         made.ship()
     key = made.ltx(0, 2, 2)
     made.store.put(key, made.store.get(key).body[:-20])
-    commands = commands_for(made.place, tmp_path, capsys)
+    commands = commands_for(made.place, tmp_path)
     live = finding(commands.run("replica", "verify", "run", "--json"))
     assert live["write_off"] is None, "of the present epoch nothing is removed"
     made.begin_epoch(Parent(epoch=1, txid=3))

@@ -71,11 +71,10 @@ def failure(check: Callable[[Site], Told], site: Site) -> OpsError:
 
 def test_everything_is_proven_and_nothing_left_behind(
     tmp_path: Path, replica: ReplicaSettings, store: ObjectStore,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     Plain(tmp_path / "runs" / "a.db").close()
     (tmp_path / "runs" / "a.db").chmod(0o600)
-    commands = Commands(written(tmp_path, replica), capsys)
+    commands = Commands(written(tmp_path, replica))
 
     told = {each["name"]: each for each in commands.run("check", "--json").told["checks"]}
 
@@ -109,13 +108,13 @@ def test_ctrl_c_leaves_nothing_behind(
 
 
 def test_the_supervisor_is_asked_where_one_runs(
-    tmp_path: Path, replica: ReplicaSettings, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, replica: ReplicaSettings
 ) -> None:
     with Supervised(tmp_path, replica) as supervised:
         supervised.database("a").write()
         supervised.start()
         supervised.until_safe("a")
-        commands = Commands(supervised.config, capsys)
+        commands = Commands(supervised.config)
 
         well = commands.run("check", "--only", "supervisor", "--only", "backups")
         (tmp_path / "runs" / "a.db").unlink()
@@ -129,10 +128,8 @@ def test_the_supervisor_is_asked_where_one_runs(
     assert "a is stopped" in unwell.out
 
 
-def test_nagios_gets_its_own_line_and_status(
-    tmp_path: Path, replica: ReplicaSettings, capsys: pytest.CaptureFixture[str]
-) -> None:
-    commands = Commands(written(tmp_path, replica), capsys)
+def test_nagios_gets_its_own_line_and_status(tmp_path: Path, replica: ReplicaSettings) -> None:
+    commands = Commands(written(tmp_path, replica))
 
     ran = commands.run("check", "--nagios", "--only", "versioning")
 

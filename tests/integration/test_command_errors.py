@@ -52,8 +52,8 @@ OF_ONE = [
 
 
 @pytest.fixture
-def commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(tmp_path / "none.yml", capsys)
+def commands(tmp_path: Path) -> Commands:
+    return Commands(tmp_path / "none.yml")
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(tmp_path / "none.yml", capsys)
+def commands(tmp_path: Path) -> Commands:
+    return Commands(tmp_path / "none.yml")
 
 
 def diff(commands: Commands, database: Path, other: str, *more: str) -> Ran:

@@ -27,10 +27,8 @@ def backup(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> ReplicatedDataba
 
 
 @pytest.fixture
-def commands(
-    backup: ReplicatedDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Commands:
-    return commands_for(backup.place, tmp_path, capsys)
+def commands(backup: ReplicatedDatabase, tmp_path: Path) -> Commands:
+    return commands_for(backup.place, tmp_path)
 
 
 def told(ran: Ran) -> dict[str, Any]:
@@ -143,12 +141,10 @@ def test_too_little_time_is_inconclusive(commands: Commands) -> None:
     assert "--within 30m" in ran.error["hint"]
 
 
-def test_a_place_without_backups_is_not_found(
-    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_place_without_backups_is_not_found(s3: S3, tmp_path: Path) -> None:
     place = replace(s3.replica(), prefix="nobody/was/here")
 
-    ran = commands_for(place, tmp_path, capsys).run("replica", "drill", "--json")
+    ran = commands_for(place, tmp_path).run("replica", "drill", "--json")
 
     assert (ran.status, ran.error["code"]) == (7, "replica_not_found")
     assert place.url in ran.error["message"]
@@ -157,11 +153,11 @@ def test_a_place_without_backups_is_not_found(
 
 @pytest.mark.parametrize("cause", ["keys", "away"])
 def test_named_or_not_the_same_cause_has_the_same_exit(
-    backup: ReplicatedDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str], cause: str
+    backup: ReplicatedDatabase, tmp_path: Path, cause: str
 ) -> None:
     away = replace(backup.place, endpoint="http://127.0.0.1:9")
     place = away if cause == "away" else _with_wrong_keys(backup.place, tmp_path)
-    commands = commands_for(place, tmp_path, capsys)
+    commands = commands_for(place, tmp_path)
 
     named = commands.run("replica", "drill", "run", "--json")
     unnamed = commands.run("replica", "drill", "--json")
@@ -172,15 +168,13 @@ def test_named_or_not_the_same_cause_has_the_same_exit(
 
 
 def test_prune_looks_at_the_bucket_before_the_drills(
-    backup: ReplicatedDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    backup: ReplicatedDatabase, tmp_path: Path
 ) -> None:
-    ran = commands_for(backup.place, tmp_path, capsys).run(
-        "replica", "prune", "nosuch", "--json"
-    )
+    ran = commands_for(backup.place, tmp_path).run("replica", "prune", "nosuch", "--json")
     assert (ran.status, ran.error["code"]) == (7, "replica_not_found")
 
     place = _with_wrong_keys(backup.place, tmp_path)
-    ran = commands_for(place, tmp_path, capsys).run("replica", "prune", "run", "--json")
+    ran = commands_for(place, tmp_path).run("replica", "prune", "run", "--json")
     assert (ran.status, ran.error["code"]) == (11, "credentials")
 
 

@@ -81,8 +81,8 @@ def database(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(tmp_path / "no.yml", capsys)
+def commands(tmp_path: Path) -> Commands:
+    return Commands(tmp_path / "no.yml")
 
 
 def change(path: Path, statements: str) -> None:

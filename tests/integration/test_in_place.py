@@ -117,10 +117,8 @@ def backup(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> ReplicatedDataba
 
 
 @pytest.fixture
-def commands(
-    backup: ReplicatedDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Commands:
-    return commands_for(backup.place, tmp_path, capsys)
+def commands(backup: ReplicatedDatabase, tmp_path: Path) -> Commands:
+    return commands_for(backup.place, tmp_path)
 
 
 def newest(database: ReplicatedDatabase) -> int:
@@ -352,9 +350,7 @@ def test_retention_takes_what_is_being_read(s3: S3, tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(12)
-def test_a_damaged_object_is_named_by_a_command(
-    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_object_is_named_by_a_command(s3: S3, tmp_path: Path) -> None:
     database = ReplicatedDatabase(tmp_path / "src", s3.replica())
     database.fill(100)
     database.ship()
@@ -364,7 +360,7 @@ def test_a_damaged_object_is_named_by_a_command(
     body[len(body) // 2] ^= 1
     database.store.put(key, bytes(body))
 
-    ran = commands_for(database.place, tmp_path, capsys).run("inspect", "run", "--json")
+    ran = commands_for(database.place, tmp_path).run("inspect", "run", "--json")
 
     assert ran.status == DamagedObject.exit_status == 10
     assert key in ran.error["message"]

@@ -201,21 +201,19 @@ def damaged(workflow: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["page", "cut", "empty", "text"])
-def test_damage_is_named(workflow: Path, how: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damage_is_named(workflow: Path, how: str) -> None:
     damaged(workflow, how)
     before = prints(workflow.parent)
 
-    ran = Commands(workflow.parent / "no.yml", capsys).run("inspect", workflow, "--json")
+    ran = Commands(workflow.parent / "no.yml").run("inspect", workflow, "--json")
 
     assert (ran.status, ran.error["code"]) == (10, "corrupt_database")
     assert ran.out == ""
     assert prints(workflow.parent) == before
 
 
-def test_what_is_not_there_is_not_made(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ran = Commands(tmp_path / "no.yml", capsys).run("inspect", tmp_path / "x.db", "--json")
+def test_what_is_not_there_is_not_made(tmp_path: Path) -> None:
+    ran = Commands(tmp_path / "no.yml").run("inspect", tmp_path / "x.db", "--json")
 
     assert (ran.status, ran.error["code"]) == (7, "database_not_found")
     assert list(tmp_path.iterdir()) == []
@@ -223,10 +221,8 @@ def test_what_is_not_there_is_not_made(
         summarise(tmp_path)
 
 
-def test_the_command_tells_people_and_scripts(
-    workflow: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    commands = Commands(workflow.parent / "no.yml", capsys)
+def test_the_command_tells_people_and_scripts(workflow: Path) -> None:
+    commands = Commands(workflow.parent / "no.yml")
 
     told = commands.run("inspect", workflow, "--json").told
     seen = commands.run("inspect", workflow).out
@@ -313,15 +309,13 @@ def test_a_missing_version_is_found(workflow: Path) -> None:
 
 @pytest.mark.fault(34)
 @pytest.mark.skipif(sys.platform != "linux", reason="not on this platform: limits of memory")
-def test_a_value_that_is_too_large_does_not_take_all_memory(
-    workflow: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_value_that_is_too_large_does_not_take_all_memory(workflow: Path) -> None:
     connection = new_database(workflow)
     connection.pragma("application_id", APPLICATION_ID)
     connection.execute("UPDATE log SET body = replace(hex(zeroblob(50000000)), '0', 'x')"
                        " WHERE execution = 3 AND version = 0")  # fmt: skip
     connection.close()
-    commands = Commands(workflow.parent / "no.yml", capsys)
+    commands = Commands(workflow.parent / "no.yml")
 
     ran = commands.run(
         "execution", "show", "busy", "--db", workflow, "--memory", "150MiB", "--json"

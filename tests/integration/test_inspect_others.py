@@ -50,8 +50,8 @@ def made(path: Path, statements: str) -> Path:
 
 
 @pytest.fixture
-def commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(tmp_path / "no.yml", capsys)
+def commands(tmp_path: Path) -> Commands:
+    return Commands(tmp_path / "no.yml")
 
 
 def told_of(commands: Commands, database: Path, *options: str) -> dict[str, Any]:

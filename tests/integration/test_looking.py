@@ -29,8 +29,8 @@ def db(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(tmp_path / "none.yml", capsys)
+def commands(tmp_path: Path) -> Commands:
+    return Commands(tmp_path / "none.yml")
 
 
 def say(*words: object, file: object = None) -> None:

@@ -26,12 +26,10 @@ FLOWS = Path(__file__).parents[1] / "fault" / "flows.py"
         (f'execution submit {FLOWS}:steps "1" 1 --db {{tmp}}', "storage_unavailable", "a file"),
     ],
 )
-def test_a_hint_says_what_to_do(
-    command: str, code: str, hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_hint_says_what_to_do(command: str, code: str, hint: str, tmp_path: Path) -> None:
     words = command.format(tmp=tmp_path).split()
 
-    ran = Commands(tmp_path / "none.yml", capsys).run(*words, "--json")
+    ran = Commands(tmp_path / "none.yml").run(*words, "--json")
 
     assert ran.error["code"] == code
     assert hint in ran.error["hint"]
@@ -51,14 +49,14 @@ def test_a_hint_says_what_to_do(
     ],
 )
 def test_what_is_wrong_in_a_configuration_can_be_put_right(
-    text: str | None, hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: str | None, hint: str, tmp_path: Path
 ) -> None:
     (tmp_path / "runs").mkdir()
     config = tmp_path / "obelisk-ops.yml"
     if text is not None:
         config.write_text(text)
 
-    ran = Commands(config if text else tmp_path, capsys).run("status", "--json")
+    ran = Commands(config if text else tmp_path).run("status", "--json")
 
     assert (ran.status, ran.error["code"]) == (3, "config")
     assert hint in ran.error["hint"]
@@ -96,13 +94,13 @@ def test_what_is_wrong_in_a_configuration_can_be_put_right(
     ],
 )
 def test_one_line_says_what_and_one_what_to_do(
-    typed: str, said: str, hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    typed: str, said: str, hint: str, tmp_path: Path
 ) -> None:
     db, empty = tmp_path / "x.db", tmp_path / "empty.db"
     empty.touch()
     words = shlex.split(typed.format(db=db, flows=FLOWS, empty=empty))
 
-    ran = Commands(tmp_path / "none.yml", capsys).run(*words)
+    ran = Commands(tmp_path / "none.yml").run(*words)
 
     assert not list(tmp_path.glob("*x.db*"))
     first, second = ran.err.splitlines()
@@ -136,13 +134,11 @@ def test_one_line_says_what_and_one_what_to_do(
         "execution stub a/1 1 --error no --db {db}",
     ],
 )
-def test_an_option_that_would_be_ignored_is_refused(
-    typed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_option_that_would_be_ignored_is_refused(typed: str, tmp_path: Path) -> None:
     db = tmp_path / "x.db"
     words = typed.format(db=db, flows=FLOWS).split()
 
-    ran = Commands(tmp_path / "none.yml", capsys).run(*words)
+    ran = Commands(tmp_path / "none.yml").run(*words)
 
     assert (ran.status, ran.out) == (2, ""), ran.err
     assert ran.err.startswith(("error: ", '{"error":')), ran.err
@@ -161,10 +157,10 @@ def test_an_option_that_would_be_ignored_is_refused(
     ],
 )
 def test_the_nearest_name_is_told(
-    typed: str, near: str, next_step: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    typed: str, near: str, next_step: str, tmp_path: Path
 ) -> None:
     config, db = tmp_path / "none.yml", tmp_path / "my runs.db"
-    commands = Commands(config, capsys)
+    commands = Commands(config)
     given = (f"{FLOWS}:steps", '"side"', "0", "--db", db, "--id", "nightly")
     assert commands.run("execution", "submit", *given, "--paused").status == 0
     assert commands.run("schedule", "add", *given, "--cron", "@daily", "--paused").status == 0
@@ -179,11 +175,9 @@ def test_the_nearest_name_is_told(
     assert next_step in ran.error["hint"]
 
 
-def test_a_backup_of_nearly_this_name(
-    replica: ReplicaSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_backup_of_nearly_this_name(replica: ReplicaSettings, tmp_path: Path) -> None:
     open_store(replica).put(f"{replica.prefix}/exp-17/e0001/0000/x", b"")
-    commands = commands_for(replica, tmp_path, capsys)
+    commands = commands_for(replica, tmp_path)
 
     ran = commands.run("restore", "exp-71", "--to", tmp_path / "x.db", "--json")
 
@@ -192,13 +186,13 @@ def test_a_backup_of_nearly_this_name(
 
 
 def test_where_a_page_cannot_be_written_is_known_before_anything_is_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "page.html").touch()
     for file, status in (("page.html", 8), ("no/page.html", 6), (".", 8)):
         argv = ("execution", "report", "a", "--db", tmp_path / "none.db", "-o", tmp_path / file)
 
-        ran = Commands(tmp_path / "none.yml", capsys).run(*argv)
+        ran = Commands(tmp_path / "none.yml").run(*argv)
 
         assert ran.status == status, "else there is no database"
 
@@ -215,10 +209,8 @@ def test_what_a_terminal_might_obey_is_escaped(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("typed", ["restor", "execution lst"])
-def test_a_word_that_is_nearly_a_command(
-    typed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ran = Commands(tmp_path, capsys).run(*typed.split())
+def test_a_word_that_is_nearly_a_command(typed: str, tmp_path: Path) -> None:
+    ran = Commands(tmp_path).run(*typed.split())
 
     assert ran.status == 2
     assert ran.err.lower().count("did you mean") == 1
@@ -243,8 +235,7 @@ WRITES = [
 
 @pytest.mark.parametrize("typed", WRITES)
 def test_a_backup_is_not_written(
-    typed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """A file of its name would hide it from every command that reads."""
     monkeypatch.chdir(tmp_path)
@@ -254,7 +245,7 @@ def test_a_backup_is_not_written(
     words = shlex.split(typed.format(flows=FLOWS, tmp=tmp_path))
 
     for name, hint in (("billing", str(file)), ("other@latest", "write ./other@latest")):
-        ran = Commands(config, capsys).run(*words, "--db", name)
+        ran = Commands(config).run(*words, "--db", name)
 
         assert (ran.status, ran.out) == (2, "")
         assert "is a backup, which can only be read" in ran.err
@@ -263,11 +254,11 @@ def test_a_backup_is_not_written(
 
 
 def test_a_bare_name_is_a_file_where_no_backup_has_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "with@sign").touch()
-    commands = Commands(tmp_path / "none.yml", capsys)
+    commands = Commands(tmp_path / "none.yml")
 
     for name in ("bare", "with@sign", "./an@other"):
         ran = commands.run("execution", "submit", f"{FLOWS}:steps", '"a"', "0", "--db", name)
@@ -286,15 +277,13 @@ def test_a_group_alone_is_helped(command: tuple[str, ...]) -> None:
     assert "error: " not in ran.err
 
 
-def test_a_rollback_of_nothing_names_what_to_restore(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_rollback_of_nothing_names_what_to_restore(tmp_path: Path) -> None:
     config = tmp_path / "obelisk-ops.yml"
     config.write_text(
         f"replica: {{url: s3://bucket/prefix}}\ndatabases: [{{path: {tmp_path}/a.db}}]\n"
     )
 
-    ran = Commands(config, capsys).run("rollback", "a", "--at", "latest", "--json")
+    ran = Commands(config).run("rollback", "a", "--at", "latest", "--json")
 
     assert (ran.status, ran.error["code"]) == (7, "database_not_found")
     assert f"restore a --to {tmp_path}/a.db" in ran.error["hint"]

@@ -29,12 +29,10 @@ Ask = Callable[..., Any]
 class Commands:
     """``execution …`` on one database, in this process."""
 
-    def __init__(self, db: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, db: Path) -> None:
         self.db = db
-        self._capsys = capsys
 
     def run(self, *argv: str | Path, json: bool = True) -> Ran:
-        self._capsys.readouterr()
         more = ("--json",) if json else ()
         return run_here("execution", *argv, "--db", self.db, *more)
 
@@ -73,8 +71,8 @@ def worker(db: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def ops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Commands:
-    commands = Commands(tmp_path / "runs.db", capsys)
+def ops(tmp_path: Path) -> Commands:
+    commands = Commands(tmp_path / "runs.db")
     with pytest.raises(SystemExit):
         main(["run", f"{CODE}:adds", "3", "--db", str(commands.db), "--id", "done"])
     return commands
@@ -369,7 +367,7 @@ def test_an_import_beside_a_worker_goes_on(beside: Commands, tmp_path: Path) -> 
     until_it_waits(beside, "a", "stub")
     file = tmp_path / "a.json"
     beside.run("export", "a", "-o", file, json=False)
-    other = Commands(tmp_path / "other.db", beside._capsys)
+    other = Commands(tmp_path / "other.db")
     file.write_text(file.read_text().replace('"execution_id": "a"', '"execution_id": "b"'))
 
     beside("import", file)

@@ -71,16 +71,14 @@ def place(server: S3Server, role: Role, folder: Path, prefix: str = PREFIX) -> R
     return replace(server.replica(prefix), credentials=f"file:{file}")
 
 
-def test_a_writer_writes_and_a_reader_only_reads(
-    guarded: S3Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_writer_writes_and_a_reader_only_reads(guarded: S3Server, tmp_path: Path) -> None:
     writer, reader = (place(guarded, role, tmp_path) for role in (Role.WRITER, Role.READER))
     with Supervised(tmp_path, writer) as supervised:
         supervised.database("a").write()
         assert supervised.once().returncode == 0
-        checked = Commands(supervised.config, capsys).run("check", "--only", "pipe")
+        checked = Commands(supervised.config).run("check", "--only", "pipe")
 
-    commands = Commands(written(tmp_path, reader), capsys)
+    commands = Commands(written(tmp_path, reader))
     restored = commands.run("restore", "a", "--to", tmp_path / "b.db", "--json")
     refused = commands.run("check", "--only", "credentials")
 
@@ -93,7 +91,7 @@ def test_a_writer_writes_and_a_reader_only_reads(
 
 
 def test_the_policy_allows_every_request_that_is_made(
-    tmp_path: Path, replica: ReplicaSettings, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, replica: ReplicaSettings
 ) -> None:
     port = int(str(replica.endpoint).rpartition(":")[2])
     Plain(tmp_path / "runs" / "a.db").close()
@@ -101,7 +99,7 @@ def test_the_policy_allows_every_request_that_is_made(
         by_proxy = replace(replica, endpoint=proxy.endpoint)
         with Supervised(tmp_path, by_proxy) as supervised:
             assert supervised.once().returncode == 0
-            assert Commands(supervised.config, capsys).run("check").status == 0
+            assert Commands(supervised.config).run("check").status == 0
         seen = list(proxy.seen)
 
     allowed = policy(by_proxy, Role.WRITER)

@@ -43,10 +43,8 @@ def backup(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica
 
 
 @pytest.fixture
-def ops(
-    backup: ReplicatedDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Commands:
-    return commands_for(backup.place, tmp_path, capsys)
+def ops(backup: ReplicatedDatabase, tmp_path: Path) -> Commands:
+    return commands_for(backup.place, tmp_path)
 
 
 @pytest.fixture

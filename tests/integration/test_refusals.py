@@ -12,10 +12,8 @@ from obelisk_ops.errors import InvalidInput
 from tests.integration.test_operating import Commands, until_it_waits, worker
 
 
-def test_who_sends_what_is_no_such_signal_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    beside = Commands(tmp_path / "runs.db", capsys)
+def test_who_sends_what_is_no_such_signal_is_told(tmp_path: Path) -> None:
+    beside = Commands(tmp_path / "runs.db")
     beside.submit("approved", name="a")
     beside.submit("approved", name="b", more=("--paused",))
     with worker(beside.db):
@@ -38,10 +36,8 @@ def test_who_sends_what_is_no_such_signal_is_told(
         assert beside("result", "a", "--wait", "90") == "yes"
 
 
-def test_who_gives_a_stub_what_does_not_fit_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    beside = Commands(tmp_path / "runs.db", capsys)
+def test_who_gives_a_stub_what_does_not_fit_is_told(tmp_path: Path) -> None:
+    beside = Commands(tmp_path / "runs.db")
     beside.submit("asks", "tea?", name="a")
     with worker(beside.db):
         until_it_waits(beside, "a", "stub")

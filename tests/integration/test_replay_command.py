@@ -33,8 +33,8 @@ CHANGED = (
 
 
 @pytest.fixture
-def ops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Commands:
-    commands = Commands(tmp_path / "runs.db", capsys)
+def ops(tmp_path: Path) -> Commands:
+    commands = Commands(tmp_path / "runs.db")
     for name, function in (("a", "adds"), ("f", "fails")):
         with pytest.raises(SystemExit):
             main(["run", f"{CODE}:{function}", "3", "--db", str(commands.db), "--id", name])

@@ -17,28 +17,12 @@ from obelisk_ops.replica.epochs import Parent
 from obelisk_ops.replica.reading import list_epoch, read_headers, read_replica
 from tests.commands import Commands, commands_for
 from tests.conftest import S3
-from tests.replicas import ReplicatedDatabase, count_rows
-
-POINTS = 4
-ROWS_EACH = 5
-
-
-@pytest.fixture(scope="module")
-def plain(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> ReplicatedDatabase:
-    """POINTS restore points; the state at transaction n has n * ROWS_EACH rows."""
-    database = ReplicatedDatabase(tmp_path_factory.mktemp("plain"), s3.replica())
-    for _ in range(POINTS):
-        database.fill(ROWS_EACH)
-        database.ship()
-    database.close()
-    return database
+from tests.replicas import POINTS, ReplicatedDatabase, count_rows
 
 
 @pytest.fixture
-def commands(
-    plain: ReplicatedDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Commands:
-    return commands_for(plain.place, tmp_path, capsys)
+def commands(plain: ReplicatedDatabase, tmp_path: Path) -> Commands:
+    return commands_for(plain.place, tmp_path)
 
 
 def test_lists_the_backups(commands: Commands, plain: ReplicatedDatabase) -> None:
@@ -54,16 +38,14 @@ def test_lists_the_backups(commands: Commands, plain: ReplicatedDatabase) -> Non
     }  # fmt: skip
 
 
-def test_a_damaged_marker_hides_its_own_backup_alone(
-    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_marker_hides_its_own_backup_alone(s3: S3, tmp_path: Path) -> None:
     place = s3.replica()
     for name in ("bad", "good"):
         database = ReplicatedDatabase(tmp_path / "src", place, name)
         database.close()
         if name == "bad":
             database.store.put(database.keys.marker(1), b"oops")
-    commands = commands_for(place, tmp_path, capsys)
+    commands = commands_for(place, tmp_path)
 
     ran = commands.run("replica", "list", "--json")
 
@@ -124,23 +106,19 @@ def test_exact_times_are_read_once_on_a_machine(
     assert [point["at_source"] for point in changed] == ["exact", "listed", "exact", "exact"]
 
 
-def test_an_empty_bucket_lists_nothing(
-    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    commands = commands_for(s3.replica(), tmp_path, capsys)
+def test_an_empty_bucket_lists_nothing(s3: S3, tmp_path: Path) -> None:
+    commands = commands_for(s3.replica(), tmp_path)
 
     assert commands.run("replica", "list", "--json").told == {"replicas": []}
 
 
-def test_an_abandoned_part_of_the_history_needs_its_epoch(
-    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_abandoned_part_of_the_history_needs_its_epoch(s3: S3, tmp_path: Path) -> None:
     database = ReplicatedDatabase(tmp_path / "src", s3.replica())
     for _ in range(3):
         database.fill(1)
         database.ship()
     database.begin_epoch(Parent(epoch=1, txid=2))
-    commands = commands_for(database.place, tmp_path, capsys)
+    commands = commands_for(database.place, tmp_path)
     latest = commands.run("restore", "run", "--to", tmp_path / "a.db", "--json").told
     database.fill(1)
     database.ship()

@@ -31,8 +31,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(tmp_path / "none.yml", capsys)
+def commands(tmp_path: Path) -> Commands:
+    return Commands(tmp_path / "none.yml")
 
 
 @pytest.fixture

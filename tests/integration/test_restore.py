@@ -18,28 +18,18 @@ from obelisk_ops.litestream import restoring
 from obelisk_ops.litestream.config import Target
 from tests.commands import Commands, commands_for
 from tests.conftest import S3
-from tests.replicas import ReplicatedDatabase, count_rows, make_workflow_tables
-
-POINTS = 4
-ROWS_EACH = 5
-
-
-@pytest.fixture(scope="module")
-def plain(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> ReplicatedDatabase:
-    """POINTS restore points; the state at transaction n has n * ROWS_EACH rows."""
-    database = ReplicatedDatabase(tmp_path_factory.mktemp("plain"), s3.replica())
-    for _ in range(POINTS):
-        database.fill(ROWS_EACH)
-        database.ship()
-    database.close()
-    return database
+from tests.replicas import (
+    POINTS,
+    ROWS_EACH,
+    ReplicatedDatabase,
+    count_rows,
+    make_workflow_tables,
+)
 
 
 @pytest.fixture
-def commands(
-    plain: ReplicatedDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Commands:
-    return commands_for(plain.place, tmp_path, capsys)
+def commands(plain: ReplicatedDatabase, tmp_path: Path) -> Commands:
+    return commands_for(plain.place, tmp_path)
 
 
 def files(folder: Path) -> list[str]:
@@ -222,9 +212,7 @@ def test_the_folder_of_the_target_must_exist(commands: Commands, tmp_path: Path)
     assert "mkdir" in ran.error["hint"]
 
 
-def test_wrong_places_are_named_at_once(
-    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_places_are_named_at_once(s3: S3, tmp_path: Path) -> None:
     """In seconds, where Litestream alone needs minutes or deletes first."""
     secret = tmp_path / "keys"
     secret.touch(mode=0o600)
@@ -237,7 +225,7 @@ def test_wrong_places_are_named_at_once(
     ]
     for status, code, change in places:
         place = replace(good, **change)
-        commands = commands_for(place, tmp_path, capsys)
+        commands = commands_for(place, tmp_path)
         began = time.monotonic()
 
         for arguments in (
@@ -268,9 +256,7 @@ def test_no_secret_is_written_or_passed_where_others_see_it(
     assert "0000000000000014" in argv
 
 
-def test_a_workflow_database_is_checked_for_meaning(
-    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_workflow_database_is_checked_for_meaning(s3: S3, tmp_path: Path) -> None:
     database = ReplicatedDatabase(tmp_path / "src", s3.replica())
     make_workflow_tables(database.connection)
     database.ship()
@@ -279,7 +265,7 @@ def test_a_workflow_database_is_checked_for_meaning(
     database.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
     database.execute("DELETE FROM log WHERE execution = 3 AND version = 4")
     database.ship()
-    commands = commands_for(database.place, tmp_path, capsys)
+    commands = commands_for(database.place, tmp_path)
 
     told = commands.run(
         "restore", "run", "--at", "txid:1", "--to", tmp_path / "1.db", "--json"
@@ -307,9 +293,7 @@ def test_a_workflow_database_is_checked_for_meaning(
     assert files(tmp_path) == before
 
 
-def test_what_may_have_run_after_the_moment(
-    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_may_have_run_after_the_moment(s3: S3, tmp_path: Path) -> None:
     database = ReplicatedDatabase(tmp_path / "src", s3.replica())
     make_workflow_tables(database.connection)
     database.ship()
@@ -329,7 +313,7 @@ def test_what_may_have_run_after_the_moment(
     state = "INSERT INTO state (key, id, function, state, created_at) VALUES (?, ?, ?, ?, ?)"
     database.execute(state, 5, "new", "shop.new", "running", 5000)
     database.ship()
-    commands = commands_for(database.place, tmp_path, capsys)
+    commands = commands_for(database.place, tmp_path)
 
     def after(moment: str, number: int) -> dict[str, object]:
         target = tmp_path / f"{number}.db"

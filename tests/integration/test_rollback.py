@@ -26,9 +26,7 @@ from tests.replicas import ReplicatedDatabase, count_rows
 from tests.supervised import Supervised
 
 
-def commands_beside(
-    folder: Path, place: ReplicaSettings, capsys: pytest.CaptureFixture[str]
-) -> Commands:
+def commands_beside(folder: Path, place: ReplicaSettings) -> Commands:
     settings = {
         "replica": {
             "url": place.url, "endpoint": place.endpoint, "region": place.region,
@@ -38,20 +36,18 @@ def commands_beside(
     }  # fmt: skip
     config = folder / "obelisk-ops.yml"
     config.write_text(yaml.safe_dump(settings))
-    return Commands(config, capsys)
+    return Commands(config)
 
 
 class World:
     """A folder of its own, with a copy of what was replicated."""
 
-    def __init__(
-        self, folder: Path, made: ReplicatedDatabase, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def __init__(self, folder: Path, made: ReplicatedDatabase) -> None:
         self.path = folder / "runs" / "run.db"
         self.path.parent.mkdir()
         shutil.copyfile(made.path, self.path)
         self.path.chmod(0o640)
-        self.commands = commands_beside(folder, made.place, capsys)
+        self.commands = commands_beside(folder, made.place)
 
     def roll_back(self, *options: str | Path) -> Ran:
         return self.commands.run("rollback", "run", *options, "--json")
@@ -79,10 +75,8 @@ def replicated(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> ReplicatedDa
 
 
 @pytest.fixture
-def world(
-    replicated: ReplicatedDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> World:
-    return World(tmp_path, replicated, capsys)
+def world(replicated: ReplicatedDatabase, tmp_path: Path) -> World:
+    return World(tmp_path, replicated)
 
 
 def test_back_and_back_again(world: World) -> None:
@@ -193,12 +187,10 @@ def test_what_does_not_fit_is_refused(world: World, tmp_path: Path) -> None:
     assert world.roll_back("--at", "latest").error["code"] == "usage"
 
 
-def test_the_next_supervisor_opens_an_epoch_where_it_branched(
-    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_next_supervisor_opens_an_epoch_where_it_branched(s3: S3, tmp_path: Path) -> None:
     place = s3.replica()
     supervised = Supervised(tmp_path, place)
-    commands = Commands(supervised.config, capsys)
+    commands = Commands(supervised.config)
     keys = ReplicaKeys(prefix=place.prefix, name="a")
 
     def shipped(rows: int) -> int:

@@ -77,11 +77,10 @@ def shelf(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Bucket:
 
 @pytest.fixture
 def commands(
-    shelf: Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    shelf: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> Commands:  # fmt: skip
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return commands_for(shelf.place, tmp_path, capsys)
+    return commands_for(shelf.place, tmp_path)
 
 
 FILTERS = [
@@ -337,11 +336,9 @@ def test_a_file_has_the_same_columns_whatever_is_found(
         assert connection.read_parquet(str(sql)).columns == ["backup"]
 
 
-def test_a_bucket_that_does_not_answer(
-    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bucket_that_does_not_answer(s3: S3, tmp_path: Path) -> None:
     place = replace(s3.replica(), endpoint="http://127.0.0.1:9")
-    unreachable = commands_for(place, tmp_path, capsys)
+    unreachable = commands_for(place, tmp_path)
 
     assert unreachable.run("search").status == 6
     assert unreachable.run("search", "--no-refresh").status == 4

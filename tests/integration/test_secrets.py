@@ -108,7 +108,7 @@ def around(supervised: Supervised) -> Iterator[tuple[str, str]]:
 )
 def test_commands_tell_nobody(
     place: str, endpoint: str, tmp_path: Path, replica: ReplicaSettings,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     private(tmp_path / "keys", f"[{'mine' if place == 'profile' else 'default'}]\n{_LINES}")
     if place == "env":
@@ -128,7 +128,7 @@ def test_commands_tell_nobody(
         "alerts": {"webhook": "env:THE_HOOK"},
     }  # fmt: skip
     config.write_text(yaml.safe_dump(settings))
-    commands = Commands(config, capsys)
+    commands = Commands(config)
     status = 11 if endpoint == "refuses" else 6
 
     texts = {}

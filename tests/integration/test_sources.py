@@ -43,13 +43,11 @@ def old(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> ReplicatedDatabase:
 
 
 @pytest.fixture
-def sources(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Callable[[ReplicatedDatabase], tuple[Commands, Sources]]:
+def sources(tmp_path: Path) -> Callable[[ReplicatedDatabase], tuple[Commands, Sources]]:
     """Give three ways to one state, and commands that know the bucket."""
 
     def of(database: ReplicatedDatabase) -> tuple[Commands, Sources]:
-        commands = commands_for(database.place, tmp_path, capsys)
+        commands = commands_for(database.place, tmp_path)
         copy = tmp_path / "copy.db"
         assert commands.run("restore", "run", "--to", copy).status == 0
         named = {"file": str(database.path), "copy": str(copy), "in place": "run"}

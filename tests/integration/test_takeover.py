@@ -18,9 +18,7 @@ from tests.replicas import ReplicatedDatabase, count_rows, make_workflow_tables
 
 
 @pytest.fixture
-def commands(
-    tmp_path: Path, replica: ReplicaSettings, capsys: pytest.CaptureFixture[str]
-) -> Commands:
+def commands(tmp_path: Path, replica: ReplicaSettings) -> Commands:
     (tmp_path / "runs").mkdir()
     place = {
         "url": replica.url, "endpoint": replica.endpoint, "region": replica.region,
@@ -34,7 +32,7 @@ def commands(
     }
     config = tmp_path / "obelisk-ops.yml"
     config.write_text(yaml.safe_dump(settings))
-    return Commands(config, capsys)
+    return Commands(config)
 
 
 @pytest.fixture

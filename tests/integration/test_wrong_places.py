@@ -34,9 +34,9 @@ MAKES = [
 class Desk:
     """A database with one finished execution, and its commands."""
 
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._commands = Commands(folder / "none.yml", capsys)
+        self._commands = Commands(folder / "none.yml")
         self._named = {"db": folder / "a.db", "code": CODE, "export": folder / "done.json"}
 
     def run(self, text: str, *more: str, **named: object) -> Ran:
@@ -51,8 +51,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(ran: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
-    desk = Desk(ran, capsys)
+def desk(ran: Path) -> Desk:
+    desk = Desk(ran)
     export = ran / "done.json"
     if not export.exists():
         assert desk.run("execution export done --db {db} -o {export}").status == 0
@@ -180,13 +180,11 @@ def test_a_bad_id_is_refused_before_anything_is_loaded(desk: Desk, adds: str) ->
     assert "use 1 to" in ran.error["hint"]
 
 
-def test_what_is_in_the_place_of_a_backup(
-    replica: ReplicaSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_in_the_place_of_a_backup(replica: ReplicaSettings, tmp_path: Path) -> None:
     store, top = open_store(replica), f"s3://{replica.bucket}"
     store.put(f"{replica.prefix}/exp/_obelisk/e0001.json", b"{}")
     store.put(f"{replica.prefix}/notes/readme.txt", b"x")
-    commands = commands_for(replica, tmp_path, capsys)
+    commands = commands_for(replica, tmp_path)
 
     def said(url: str) -> str:
         ran = commands.run("inspect", url, "--json")
@@ -207,10 +205,8 @@ def test_what_is_in_the_place_of_a_backup(
     )
 
 
-def test_a_policy_is_json_in_any_case(
-    replica: ReplicaSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    commands = commands_for(replica, tmp_path, capsys)
+def test_a_policy_is_json_in_any_case(replica: ReplicaSettings, tmp_path: Path) -> None:
+    commands = commands_for(replica, tmp_path)
 
     plain, compact = (
         commands.run("policy", "--role", "reader", *more) for more in ((), ("--json",))
