@@ -18,6 +18,7 @@ from obelisk_ops.storage import make_if_missing, open_mailbox, open_reader
 from obelisk_ops.storage.sqlite import beside
 from tests.command import call, outcome, start
 from tests.engines import until
+from tests.support import PATIENCE_S
 
 FLOWS = Path(__file__).with_name("flows.py")
 MANY, ROUNDS = 6, 5
@@ -77,13 +78,13 @@ def test_many_make_one_database(tmp_path: Path) -> None:
             db, together = tmp_path / f"{round_}.db", threading.Barrier(MANY)
 
             def make(db: Path = db, together: threading.Barrier = together) -> str:
-                together.wait(10)
+                together.wait(PATIENCE_S)
                 make_if_missing(db)
                 with closing(open_reader(db)) as reader:
                     return reader.meta()["database_id"]
 
             made = [pool.submit(make) for _ in range(MANY)]
-            assert len({one.result(30) for one in made}) == 1
+            assert len({one.result(PATIENCE_S) for one in made}) == 1
 
 
 def an_empty_file(db: Path) -> None:

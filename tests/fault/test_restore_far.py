@@ -199,10 +199,10 @@ def test_what_was_fetched_is_not_fetched_again_when_an_object_goes(
 
 
 def test_a_limit_is_kept_and_told_before(
-    database: ReplicatedDatabase, s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    database: ReplicatedDatabase, s3: S3, tmp_path: Path
 ) -> None:
     """Also of a bucket that is near: then it is fetched first, for Litestream has no limit."""
-    commands = commands_for(database.place, tmp_path, capsys)
+    commands = commands_for(database.place, tmp_path)
     target = ["restore", "run", "--to", str(tmp_path / "copy.db"), "--rate", "64KiB"]
     planned = commands.run(*target, "--dry-run", "--json").told
     unlimited = commands.run(*target[:-2], "--dry-run", "--json").told

@@ -25,6 +25,8 @@ from obelisk_ops.replica.leases import Lease, create_lease
 from obelisk_ops.settings import DatabaseSettings, ReplicaSettings, Settings
 from tests.command import PROGRAM
 from tests.commands import Commands
+from tests.faults import Slow
+from tests.proxy import Proxy
 from tests.supervised import Plain, Supervised
 from tests.support import wait_until
 
@@ -93,13 +95,18 @@ def test_everything_is_proven_and_nothing_left_behind(
 def test_ctrl_c_leaves_nothing_behind(
     tmp_path: Path, replica: ReplicaSettings, store: ObjectStore
 ) -> None:
-    config = written(tmp_path, replica)
-    command = [str(PROGRAM), "-c", str(config), "check", "--only", "pipe"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait_until(lambda: any(store.list(f"{replica.prefix}/_obelisk")), 20, "it has begun")
+    with (
+        Proxy(int(str(replica.endpoint).rpartition(":")[2])) as line,
+        line.fault(Slow(latency_s=600), method="GET", path=r"\.ltx$") as held,
+    ):
+        config = written(tmp_path, replace(replica, endpoint=line.endpoint))
+        command = [str(PROGRAM), "-c", str(config), "check", "--only", "pipe"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        wait_until(lambda: held.hits, 20, "what was shipped is read, and that goes on for ever")
+        assert list(store.list(f"{replica.prefix}/_obelisk"))
 
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=180)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=180)
 
     assert process.returncode == 130, err
     assert b"Traceback" not in err

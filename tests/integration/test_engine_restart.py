@@ -291,7 +291,7 @@ def test_unfinished_executions_go_on_with_their_module(db: Path) -> None:
     assert asyncio.run(main()) == "x"
 
 
-def test_changed_code_parks_and_mended_code_goes_on(db: Path) -> None:
+def test_changed_code_parks_and_mended_code_goes_on(world: World) -> None:
     @activity
     async def act(n: int) -> int:
         return n
@@ -300,31 +300,33 @@ def test_changed_code_parks_and_mended_code_goes_on(db: Path) -> None:
         @workflow(name="flow")
         async def flow() -> str:
             first = await act(step)
-            await sleep(0.15)
+            await sleep(60)
             return f"{first}{mended}"
 
         return flow
 
-    states: list[State] = []
-
-    async def main() -> tuple[list[State], Any]:
-        async with Engine(db, grace=0) as engine:
+    async def begin() -> None:
+        async with world.engine() as engine:
             await engine.submit(version(1), id="f")
-            await until(lambda: kinds(read_log(db, "f"))[-1] == "timer_set", "the pause")
-        for _ in range(2):  # twice: it is not parked again and again
-            async with Engine(db, workflows=[version(2)]) as engine:
-                with pytest.raises(Nondeterminism, match=r"version 1.*act\(1\).*act\(2\)"):
-                    await engine.handle("f").result()
-                states.append(engine.handle("f").status().state)
-        check_tables(db)
-        return states, await finish(db, version(1, mended=", mended"))
+            await until(lambda: kinds(read_log(world.db, "f"))[-1] == "timer_set", "the pause")
 
-    assert asyncio.run(main()) == ([State.PARKED] * 2, "1, mended")
-    assert kinds(read_log(db, "f")) == [
+    async def parks() -> State:
+        async with world.engine(version(2)) as engine:
+            with pytest.raises(Nondeterminism, match=r"version 1.*act\(1\).*act\(2\)"):
+                await engine.handle("f").result()
+            return engine.handle("f").status().state
+
+    world.run(begin())
+    states = [world.run(parks()) for _ in range(2)]  # twice: it is not parked again and again
+    check_tables(world.db)
+
+    assert states == [State.PARKED] * 2
+    assert world.finish(world.db, version(1, mended=", mended")) == "1, mended"
+    assert kinds(read_log(world.db, "f")) == [
         "created", "intended", "returned", "timer_set", "parked", "resumed", "timer_fired",
         "finished",
     ]  # fmt: skip
-    check_tables(db)
+    check_tables(world.db)
 
 
 def test_one_damaged_log_does_not_stop_the_others(db: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from obelisk_ops.replica.epochs import Parent
 from tests.commands import commands_for
 from tests.conftest import S3
@@ -14,9 +12,7 @@ from tests.replicas import ReplicatedDatabase, make_workflow_tables
 _BEGUN = "INSERT INTO log VALUES ((3 << 32) + ?, ?, 'intended', ?)"
 
 
-def test_what_lies_before_a_moment_and_was_left_behind(
-    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_lies_before_a_moment_and_was_left_behind(s3: S3, tmp_path: Path) -> None:
     """Two attempts began, the first state was gone on from, and one of them began again."""
     database = ReplicatedDatabase(tmp_path / "src", s3.replica())
     make_workflow_tables(database.connection)
@@ -28,7 +24,7 @@ def test_what_lies_before_a_moment_and_was_left_behind(
     database.begin_epoch(Parent(epoch=1, txid=1))
     database.execute(_BEGUN, 9, 3700, '{"n":6,"fn":"shop.pays","in":[],"try":1}')
     database.ship()
-    commands = commands_for(database.place, tmp_path, capsys)
+    commands = commands_for(database.place, tmp_path)
     points = commands.run("replica", "points", "run", "--json").told["points"]
     first, left, newest = points
     assert (left["epoch"], left["txid"], left["orphaned"]) == (1, 2, True)
