@@ -15,7 +15,7 @@ demo: $(STAMP)-demo ## A sweep, its backup, two disasters and a post-mortem, eac
 	$(BIN)/obelisk-ops demo
 
 test: $(STAMP)-dev ## The whole suite, with the real Litestream and a real S3 server
-	$(BIN)/pytest -n 3 --dist loadgroup -m "not chaos"
+	$(BIN)/pytest -n 4 --dist loadgroup -m "not chaos"
 
 test-chaos: $(STAMP)-dev ## The random kill tests in full count
 	$(BIN)/pytest -m chaos

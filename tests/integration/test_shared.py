@@ -19,7 +19,7 @@ from tests.support import wait_until
 pytestmark = pytest.mark.xdist_group("supervise")
 
 #: Sooner than the longest that a change of a group is waited with, for others to come.
-NEWCOMER_S = 45
+NEWCOMER_S = 15
 SHARED = {"topology": "shared", "databases_per_process": 4}
 
 

@@ -20,7 +20,6 @@ from obelisk_ops.replica.epochs import Parent, list_replicas, read_epochs
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.settings import ReplicaSettings
 from obelisk_ops.supervise.sidecar import Sidecar
-from obelisk_ops.supervise.status import Row
 from tests.conftest import S3
 from tests.supervised import IN_TIME_S, PROGRAM, Plain, Supervised, is_safe
 from tests.support import runs, wait_until
@@ -74,10 +73,9 @@ def is_told_young(supervised: Supervised, database: Plain) -> bool:
     began = time.monotonic()
     database.write()
 
-    def is_seen(row: Row) -> bool:
-        return bool(row.rpo_seconds) or (row.replica_txid or 0) > reached
-
-    first = supervised.until("a", is_seen, 5, "it is seen")
+    first = supervised.until(
+        "a", lambda row: row.rpo_seconds or (row.replica_txid or 0) > reached, 5, "it is seen"
+    )
     assert (first.rpo_seconds or 0) < time.monotonic() - began + 1
     supervised.until_safe("a")
     if time.monotonic() - began > IN_TIME_S:
@@ -139,7 +137,7 @@ def test_a_killed_litestream_is_back_within_a_second(supervised: Supervised) -> 
         wait_until(lambda: supervised.litestreams.get("a", pid) != pid, 2, "another process")
         return time.monotonic() - began
 
-    # After the first time it rests a little longer, and a busy machine may hold up the first.
+    # Later it rests a little longer, and a busy machine may hold up the first.
     assert any(back_after_s() < most for most in (1.25, 1.25, 20))
     assert supervised.logged("litestream_ended")[0]["how"] == "Litestream was killed by SIGKILL"
     database.write()
@@ -162,7 +160,6 @@ def test_another_file_in_its_place_gets_its_own_epoch(
         path.with_name(f"{path.name}{sidecar}").unlink(missing_ok=True)
     (supervised.folder / "runs" / "other.tmp.db").rename(path)
     supervised.until("a", lambda row: row.epoch == 2 and is_safe(row), 10, "epoch 2")
-
     first, second = read_epochs(
         open_store(replica), ReplicaKeys(prefix=replica.prefix, name="a")
     )
@@ -314,7 +311,6 @@ def test_an_empty_file_is_waited_for(supervised: Supervised) -> None:
     supervised.start()
 
     row = supervised.until("a", lambda row: row.detail == "the file is empty", 5, "said")
-
     assert row.state == "starting"
     assert path.stat().st_size == 0, "whoever made it chooses the page size"
     supervised.database("a").write()
