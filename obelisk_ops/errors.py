@@ -61,7 +61,8 @@ Every error this package raises on purpose.
     │   ├── OutcomeUnknown              outcome_unknown      13  at most once, and cut short
     │   └── NotSerialisable             not_serialisable     13
     ├── Nondeterminism                  nondeterminism       14  the execution is parked
-    └── CrashLoop                       crash_loop           14  the same: it ends its process
+    ├── CrashLoop                       crash_loop           14  the same: it ends its process
+    └── Interrupted                     interrupted          130  by Ctrl-C
 
 A class names what the *caller* can do about it; ``code`` is stable, scripts match on it;
 ``exit_status`` is the status of the command; ``hint`` tells a person what to try.
@@ -335,3 +336,7 @@ class Nondeterminism(OpsError, code="nondeterminism", exit_status=14):
 
 class CrashLoop(OpsError, code="crash_loop", exit_status=14):
     """One call has ended together with its process again and again; the execution is parked."""
+
+
+class Interrupted(OpsError, code="interrupted", exit_status=130):
+    """Somebody has stopped the command; an execution goes on when it is given again."""

@@ -12,10 +12,9 @@ import click
 from obelisk_ops.cli import hints, stdout
 from obelisk_ops.cli.output import note, print_error, want_json
 from obelisk_ops.core.words import meant
-from obelisk_ops.errors import OpsError, StorageUnavailable, UsageError
+from obelisk_ops.errors import Interrupted, OpsError, StorageUnavailable, UsageError
 from obelisk_ops.settings.secrets import hide
 
-_INTERRUPTED = 130
 #: Its message is the whole help. click before 8.2 prints that by itself.
 _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 #: options of the program, which people write behind a command
@@ -49,8 +48,7 @@ def status_of(command: Callable[[], object]) -> int:
         except click.exceptions.Exit as done:
             status = done.exit_code
         except (click.Abort, KeyboardInterrupt):
-            click.echo("interrupted", err=True)
-            status = _INTERRUPTED
+            status = _told(Interrupted("interrupted"))
         except Exception as error:  # noqa: BLE001 - the last one who can say it in words
             # What stdout has refused is said at the end.
             status = OpsError.exit_status if error is watch.refusal else _said(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 import signal
 
 import click
@@ -19,6 +20,7 @@ from obelisk_ops.durable.engine import Engine
 from obelisk_ops.durable.flow.arguments import read_json_input
 from obelisk_ops.durable.flow.loader import load_served, load_workflow
 from obelisk_ops.durable.work.queues import parse_queue
+from obelisk_ops.errors import Interrupted
 
 database_option = click.option(
     "--db", "database", required=True, metavar="DB", callback=file_to_write,
@@ -66,10 +68,12 @@ def run(
     --id the same command can be given again after a crash: what was done is not done
     again. What the code prints goes to stderr, and is kept ('execution output').
     """
+    begun: list[str] = []
 
     async def drive() -> object:
         async with Engine(database, durability=durability) as engine:
             handle = await engine.submit_json(function, text, execution_id=execution_id)
+            begun.append(handle.id)
             return await handle.result()
 
     if execution_id is not None:
@@ -77,8 +81,20 @@ def run(
     with stdout.for_the_result():
         function = load_workflow(target)
         text = read_json_input(function, list(values))
-        result = asyncio.run(drive())
+        try:
+            result = asyncio.run(drive())
+        except KeyboardInterrupt:
+            raise _interrupted(begun) from None
     print_json(msgspec.Raw(to_json(result)))
+
+
+def _interrupted(begun: list[str]) -> Interrupted:
+    if not begun:
+        return Interrupted("interrupted before anything had begun")
+    return Interrupted(
+        f"interrupted; what execution '{begun[0]}' has done stays done",
+        hint=f"it goes on with the same command and --id {shlex.quote(begun[0])}",
+    )
 
 
 @click.command()

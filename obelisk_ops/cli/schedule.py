@@ -55,11 +55,18 @@ def schedule() -> None:
 @schedule.command("list")
 @click.pass_obj
 @readable_option
+@click.option("--function", help="Only those of this workflow.")
+@click.option("--after", metavar="ID", default="", help="Only those behind this id.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
 @json_option
-def list_(config: Path | None, database: str, *, as_json: bool) -> None:
+def list_(
+    config: Path | None, database: str, *, function: str | None, after: str,
+    limit: int | None, as_json: bool,
+) -> None:  # fmt: skip
     """List schedules by id."""
     with open_reader_of(config, database) as reader:
-        shown = [_facts(reader, row) for row in _all(reader)]
+        told = [_facts(reader, row) for row in _all(reader) if row.id > after]
+    shown = [one for one in told if function in (None, one["function"])][:limit]
     if as_json:
         print_json({"schedules": shown})
         return

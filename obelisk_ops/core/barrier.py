@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal, Protocol
 
+from obelisk_ops.core.durations import seconds
 from obelisk_ops.errors import ConfigError
 
 Durability = Literal["local", "replicated"]
@@ -68,7 +70,9 @@ class Replication:
     fails: bool = True
 
 
-def read_replication(durability: str, timeout_s: float, on_timeout: str) -> Replication:
+def read_replication(
+    durability: str, timeout: timedelta | float, on_timeout: str
+) -> Replication:
     """
     Return what was asked for.
 
@@ -79,8 +83,9 @@ def read_replication(durability: str, timeout_s: float, on_timeout: str) -> Repl
         raise ConfigError(
             f"on_replication_timeout={on_timeout!r} is not known", hint="use 'fail' or 'wait'"
         )
+    timeout_s = seconds(timeout)
     if not timeout_s > 0:
-        raise ConfigError(f"replication_timeout={timeout_s!r} is not a number above 0")
+        raise ConfigError(f"replication_timeout={timeout!r} is not a number above 0")
     return Replication(
         is_replicated=bool(read_durability(durability)),
         timeout_s=timeout_s,

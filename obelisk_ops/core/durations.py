@@ -55,6 +55,11 @@ def rough(span_ms: int) -> str:
     return "".join(_PART_WITH_UNIT.findall(format_duration(round(span_ms / 1000)))[:2])
 
 
+def seconds(duration: timedelta | float) -> float:
+    """Return a duration in seconds; a number counts them already."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
+
+
 def milliseconds(duration: timedelta | float) -> int:
     """
     Return a wait in milliseconds, 0 for one that is negative; a number counts seconds.
@@ -62,7 +67,7 @@ def milliseconds(duration: timedelta | float) -> int:
     Raises:
         WorkflowMisuse: It ends after the year 3000, or is not a number.
     """
-    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    if not seconds <= _LONGEST_S:  # not a number, too
+    wait_s = seconds(duration)
+    if not wait_s <= _LONGEST_S:  # not a number, too
         raise WorkflowMisuse(f"{duration} cannot be waited for: it ends after the year 3000")
-    return round(max(seconds, 0) * 1000)
+    return round(max(wait_s, 0) * 1000)

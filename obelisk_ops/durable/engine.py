@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
@@ -14,6 +15,7 @@ from msgspec import Raw
 from obelisk_ops.core import events, failures, forking, ids, requests
 from obelisk_ops.core.barrier import Durability, OnTimeout, read_replication
 from obelisk_ops.core.clock import Clock, SystemClock
+from obelisk_ops.core.durations import seconds
 from obelisk_ops.core.history import history_of
 from obelisk_ops.core.ports import LogReader, State, StateRow
 from obelisk_ops.core.values import Codec, to_json
@@ -65,14 +67,14 @@ class Engine(Scheduling, Housekeeping, Looking):
         queues: Iterable[str | Queue] = ("default",),
         serve: bool = True,
         durability: Durability = "local",
-        replication_timeout: float = 30.0,
+        replication_timeout: timedelta | float = 30.0,
         on_replication_timeout: OnTimeout = "fail",
         threads: int = 64,
         keep_loaded: int = 1000,
         max_crashes: int = 10,
         output_limit: int = LIMIT_BYTES,
-        grace: float = 10.0,
-        storage_timeout: float = 30.0,
+        grace: timedelta | float = 10.0,
+        storage_timeout: timedelta | float = 30.0,
         clock: Clock | None = None,
         strict: bool | None = None,
     ) -> None:
@@ -87,7 +89,7 @@ class Engine(Scheduling, Housekeeping, Looking):
             serve: False to submit to, and read from, what another process owns.
             durability: ``local`` or ``replicated``: acknowledged when it is on this disk,
                 or when the bucket holds it. A workflow or activity may differ.
-            replication_timeout: After how long it is too late for that; seconds.
+            replication_timeout: After how long it is too late for that; numbers count seconds.
             on_replication_timeout: ``fail``: callers are given ReplicationTimeout then, or
                 ``wait``: they wait on; nothing is seen before the bucket holds it.
             threads: How many ``def`` activities run at the same time.
@@ -95,8 +97,8 @@ class Engine(Scheduling, Housekeeping, Looking):
                 long (timers, signals, children); others are replayed when it comes.
             max_crashes: How often one call may end with its process before it is parked.
             output_limit: How many bytes of what one attempt prints and logs are kept.
-            grace: How long, on leaving, activities may take to end; seconds.
-            storage_timeout: How long a commit that fails is tried again; seconds.
+            grace: How long, on leaving, activities may take to end.
+            storage_timeout: How long a commit that fails is tried again.
             clock: Where the time comes from.
             strict: Whether clocks, chance, threads and network are caught in workflow code.
                 None: throughout in tests and with ``python -X dev``, else while it is new.
@@ -111,8 +113,9 @@ class Engine(Scheduling, Housekeeping, Looking):
         self._registry = Registry(workflows or (), watches_for(strict))
         self._serve = serve
         self._limits = Limits(
-            bench=Bench(threads, read_queues(queues), output_limit, max_crashes), grace_s=grace,
-            storage_timeout_s=storage_timeout, keep_loaded=keep_loaded, replication=replication,
+            bench=Bench(threads, read_queues(queues), output_limit, max_crashes),
+            grace_s=seconds(grace), storage_timeout_s=seconds(storage_timeout),
+            keep_loaded=keep_loaded, replication=replication,
         )  # fmt: skip
         self._owner: Owner | None = None
         self._client: Client | None = None  # one of the two, while it runs

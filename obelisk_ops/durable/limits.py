@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from obelisk_ops.core.barrier import Replication
 from obelisk_ops.durable.work.workshop import Bench
+from obelisk_ops.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,3 +27,17 @@ class Limits:
     storage_timeout_s: float
     keep_loaded: int = 1000
     replication: Replication = field(default_factory=Replication)
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, under the name that an engine is told it by."""
+        given = (
+            ("threads", self.bench.threads, 1),
+            ("max_crashes", self.bench.max_crashes, 1),
+            ("output_limit", self.bench.output_bytes, 0),
+            ("keep_loaded", self.keep_loaded, 0),
+            ("grace", self.grace_s, 0),
+            ("storage_timeout", self.storage_timeout_s, 0),
+        )
+        for name, value, least in given:
+            if not value >= least:
+                raise ConfigError(f"{name}={value!r} is too little", hint=f"{least} at least")

@@ -135,13 +135,15 @@ def test_databases_that_cannot_be_used(db: Path, tmp_path: Path) -> None:
 def test_a_run_that_is_interrupted_goes_on(db: Path, side: Path) -> None:
     argv = ("run", target("steps"), json.dumps(str(side)), "4", "3.0", "--db", db, "--id", "a")
 
-    with start(*argv) as first:
+    with start(*argv, "--json") as first:
         wait_until(lambda: pauses(db, "a"), 20, "the pause")
         first.send_signal(signal.SIGINT)
         stopped = outcome(first)
     again = call(*argv)
 
     assert (stopped.status, stopped.out) == (130, "")
+    assert stopped.error["code"] == "interrupted"
+    assert stopped.error["hint"].endswith("--id a"), "also where it was drawn"
     assert "Traceback" not in stopped.err
     assert (again.status, again.json) == (0, 6)
     assert lines(side) == ["a/1 1", "a/2 1", "a/3 1", "a/5 1"]  # call 4 is the pause

@@ -36,6 +36,19 @@ def ask(db: Path, *argv: str, noun: str = "schedule") -> Any:
     return done.json
 
 
+def test_a_list_is_read_in_pieces(db: Path) -> None:
+    for name in ("a", "b", "c"):
+        assert add(db, "--every", "1h", name=name).status == 0
+
+    def listed(*options: str) -> list[str]:
+        return [one["schedule_id"] for one in ask(db, "list", *options)["schedules"]]
+
+    assert listed("--limit", "2") == ["a", "b"]
+    assert listed("--after", "a", "--limit", "1") == ["b"]
+    assert listed("--function", "flows.steps", "--after", "b") == ["c"]
+    assert listed("--function", "flows.other") == []
+
+
 def test_a_schedule_from_its_beginning_to_its_end(db: Path) -> None:
     berlin = ("--cron", "0 3 * * *", "--timezone", "Europe/Berlin", "--catch-up", "2h")
     assert add(db, *berlin, "--json").json == {"schedule_id": "nightly", "changed": True}

@@ -17,13 +17,14 @@ from obelisk_ops import (
     Engine,
     ExecutionFailed,
     NotSerialisable,
+    ReplicationTimeout,
     Retry,
     WorkflowMisuse,
     activity,
     run,
     workflow,
 )
-from obelisk_ops.errors import ExecutionExists, InvalidInput, StorageUnavailable
+from obelisk_ops.errors import ConfigError, ExecutionExists, InvalidInput, StorageUnavailable
 from tests.engines import NEVER, Gate, bodies, kinds, read_log, soon, until
 
 
@@ -106,6 +107,32 @@ def test_what_cannot_be_started_is_refused_and_leaves_nothing(db: Path) -> None:
             return engine.list()
 
     assert asyncio.run(main()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "least"),
+    [("threads", 1), ("max_crashes", 1), ("keep_loaded", 0), ("output_limit", 0), ("grace", 0)],
+)
+def test_too_little_is_refused_by_its_name(db: Path, option: str, least: int) -> None:
+    with pytest.raises(ConfigError, match=f"{option}={least - 1!r} is too little"):
+        Engine(db, **{option: least - 1})  # type: ignore[arg-type]
+
+
+def test_how_long_may_be_a_timedelta(db: Path) -> None:
+    short = timedelta(milliseconds=100)
+
+    async def main() -> None:
+        async with Engine(
+            db,
+            durability="replicated",
+            replication_timeout=short,
+            grace=short,
+            storage_timeout=short,
+        ) as engine:
+            with pytest.raises(ReplicationTimeout, match=r"within 0\.1 s"):
+                await (await engine.submit(fulfil, Order(1))).result()
+
+    asyncio.run(main())
 
 
 def test_what_is_there_at_once_may_be_awaited(db: Path) -> None:
