@@ -45,12 +45,14 @@ def make_folder(database: Path) -> Path:
     try:
         beside.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        check_folder(database)
-        raise StorageUnavailable(
-            f"{beside} cannot be made: {error.strerror}",
-            hint="the folder of a database must exist and be writable",
-        ) from error
-    return beside
+        refusal = error
+    else:
+        return beside
+    check_folder(database)  # here, where nothing is being handled: it is told alone
+    raise StorageUnavailable(
+        f"{beside} cannot be made: {refusal.strerror}",
+        hint="the folder of a database must exist and be writable",
+    ) from refusal
 
 
 def killed_owner(database: Path) -> str | None:
