@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from obelisk_ops import activity
 from obelisk_ops.core.fold import fold
 from obelisk_ops.core.ports import ExecutionFilter, LogStore
 from obelisk_ops.errors import ExecutionEnded
@@ -26,7 +28,9 @@ from tests.engines import in_memory, the_tables_fit_the_logs, until
 from tests.grammar import PROGRAMS
 from tests.model import check_answers, expected, possible
 from tests.programs import (
+    CALLS,
     FLOWS,
+    VALUES,
     Program,
     answer_stubs,
     hang,
@@ -65,8 +69,7 @@ async def play(
     await send_signals(engine, "p", program)
     has_limits = any(word in str(program) for word in LIMITED)
     for step in range(STEPS_MAX):
-        await until(lambda: only_hangs(engine), "activities end")
-        await engine.settle(wait=False)
+        await rest(engine)
         the_tables_fit_the_logs(store_of(engine))
         await set_clock(engine, dict(jumps).get(step, 0), may_be_late=not has_limits)
         if step in pauses:
@@ -98,14 +101,23 @@ async def answer(engine: EngineForTests, name: str) -> Any:
         return error.__cause__ or error
 
 
+async def rest(engine: EngineForTests) -> None:
+    """Return when nothing goes on but what hangs: only then the clock is moved."""
+    while True:
+        await until(lambda: only_hangs(engine), "activities end")
+        await engine.settle(wait=False)
+        if only_hangs(engine):  # what had ended may have led to the next ones
+            return
+
+
 def only_hangs(engine: EngineForTests) -> bool:
-    """Return whether no activity runs that will end; only then the clock is moved."""
-    for row in engine.list(limit=1000):
-        is_open = row.state != "finished"
-        for call in fold(engine.read_log(row.id)).calls.values() if is_open else ():
-            if call.is_in_flight and call.function != hang.name:
-                return row.state == "paused"
-    return True
+    """Return whether no activity runs that will end; one that is paused is not told of it."""
+    return not any(
+        call.is_in_flight and call.function != hang.name
+        for row in engine.list(limit=1000)
+        if row.state not in {"finished", "paused"}
+        for call in fold(engine.read_log(row.id)).calls.values()
+    )
 
 
 async def turn_over(engine: EngineForTests) -> None:
@@ -189,6 +201,23 @@ def test_of_several_errors_each_may_come_first_and_no_other() -> None:
     check_answers({"p": ["caught 1"]}, "p", LATE_ERROR)
     with pytest.raises(AssertionError):
         check_answers({"p": ["caught 2"]}, "p", LATE_ERROR)
+
+
+@activity(name="programs.slow")
+def slow(n: int) -> int:
+    time.sleep(0.05)
+    return VALUES["thread"] * n
+
+
+def test_activities_may_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of the last one would pass with the nap, if they were not waited for."""
+    monkeypatch.setitem(CALLS, "thread", slow)
+    race = ("race", "nap", [("call", 2), ("thread", 7), ("flaky", 1)])
+    limited = [("intime", [("stub", 9), ("sleep", 10), ("sleep", 3)])]
+    inner = [race, ("schedule", limited), ("gather", [[("sleep", 9)], [("stub", 9)]])]
+    program: Program = [("receive",), ("drop", 7), ("schedule", inner)]
+    for _ in range(3):
+        check(program, [(False, 9)], [2, 4], [(4, -90)], 0)
 
 
 @pytest.mark.chaos
