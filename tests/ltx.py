@@ -18,7 +18,12 @@ def varint(number: int) -> bytes:
 
 
 def encode(
-    pages: Mapping[int, bytes], *, commit: int, first: int = 1, last: int | None = None
+    pages: Mapping[int, bytes],
+    *,
+    commit: int,
+    first: int = 1,
+    last: int | None = None,
+    log: tuple[int, int, int, int] = (0, 0, 0, 0),
 ) -> bytes:
     """
     Return a file that holds *pages*, all of one size.
@@ -28,11 +33,12 @@ def encode(
         commit: Pages of the database afterwards.
         first: Its first transaction; 1 for a snapshot.
         last: Its last transaction, the first if None is given.
+        log: The part of the log it was read from: offset, size, and the salts.
     """
     page_size = len(next(iter(pages.values())))
     head = struct.pack(
         ">4sIIIQQqQqqIIQ", b"LTX1", _NO_CHECKSUMS, page_size, commit, first,
-        first if last is None else last, 1_700_000_000_000, 0, 0, 0, 0, 0, 0,
+        first if last is None else last, 1_700_000_000_000, 0, *log, 0,
     )  # fmt: skip
     written, plain, index = bytearray(head.ljust(100, b"\0")), bytearray(), bytearray()
     plain += written

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,9 @@ _FRAME_HEADER_SIZE = 24
 _SALTS = struct.Struct(">II")
 _LOOK_BACK = 8
 _WAL_MAGICS = (0x377F0682, 0x377F0683)
-#: The head of that index, kept twice: page size, frames, salts as they are in the WAL.
-_INDEX_HEAD = struct.Struct("=14xHI12x8s8x")
+#: The head of that index, kept twice: whether it is valid, page size, frames, salts as they
+#: are in the WAL.
+_INDEX_HEAD = struct.Struct("=12xBxHI12x8s8x")
 _PAGE_SIZE_64K = 1
 #: Of the index of the WAL (-shm): how many frames it has, how many of them are in the file.
 _INDEX_FRAMES = struct.Struct("=16xI76xI")
@@ -114,23 +116,29 @@ def last_before_log(meta: Path, salts: tuple[int, int] | None) -> int | None:
     return txids[-1] if txids else None
 
 
-def read_log_end(database: Path) -> LogEnd | None:
+def read_published(database: Path) -> LogEnd | None:
     """
-    Return how far the WAL is committed, without reading it; None if that cannot be told now.
+    Return how far the index knows a WAL, without reading it; None if that cannot be told now.
 
-    Its index says so, twice: the two differ while somebody commits. It is not told either
-    while the WAL holds nothing.
+    It says so twice: the two differ while somebody commits.
     """
     try:
         with database.with_name(f"{database.name}-shm").open("rb", buffering=0) as index:
             head = os.pread(index.fileno(), 2 * _INDEX_HEAD.size, 0)
-        page_size, frames, salts = _INDEX_HEAD.unpack_from(head)
+        is_valid, page_size, frames, salts = _INDEX_HEAD.unpack_from(head)
     except (OSError, struct.error):
         return None
-    if head[: _INDEX_HEAD.size] != head[_INDEX_HEAD.size :] or not frames:
+    if not is_valid or head[: _INDEX_HEAD.size] != head[_INDEX_HEAD.size :]:
         return None
     frame_size = _FRAME_HEADER_SIZE + (65_536 if page_size == _PAGE_SIZE_64K else page_size)
     return LogEnd(offset=_WAL_HEADER_SIZE + frames * frame_size, salts=_SALTS.unpack(salts))
+
+
+def read_log_end(database: Path) -> LogEnd | None:
+    """Return how far the WAL is committed; None if it holds nothing, or that is not known."""
+    published = read_published(database)
+    has_frames = published is not None and published.offset > _WAL_HEADER_SIZE
+    return published if has_frames else None
 
 
 def covering(meta: Path, newest_txid: int, end: LogEnd) -> int | None:
@@ -200,10 +208,12 @@ class WalReader:
     Measures the tail of one WAL again and again, reading each frame's head once.
 
     A frame counts if its salts are those of the WAL's header, and what is
-    behind the last commit does not count: it may still be rolled back.
+    behind the last commit does not count: it may still be rolled back. Nor does what the
+    index does not know: somebody was killed before he had committed it.
     """
 
     def __init__(self, database: Path) -> None:
+        self._database = database
         self._wal = database.with_name(f"{database.name}-wal")
         self._start: tuple[int, int, int] | None = None
         self._end = 0
@@ -225,16 +235,18 @@ class WalReader:
             return None
         restarted = (salt1, salt2) != shipped.salts
         begin = _WAL_HEADER_SIZE if restarted else max(shipped.wal_end, _WAL_HEADER_SIZE)
-        self._scan(wal, (begin, salt1, salt2), _FRAME_HEADER_SIZE + page_size)
+        known = read_published(self._database)
+        limit = known.offset if known and known.salts == (salt1, salt2) else sys.maxsize
+        self._scan(wal, (begin, salt1, salt2), _FRAME_HEADER_SIZE + page_size, limit)
         if restarted and not self._commits:
             return None
         return Tail(size=self._end - begin, commits=self._commits)
 
-    def _scan(self, wal: int, start: tuple[int, int, int], frame_size: int) -> None:
+    def _scan(self, wal: int, start: tuple[int, int, int], frame_size: int, limit: int) -> None:
         if start != self._start:
             self._start, self._end, self._commits = start, start[0], 0
         offset = self._end
-        while True:
+        while offset < limit:
             head = os.pread(wal, _FRAME_HEADER.size, offset)
             if len(head) < _FRAME_HEADER.size:
                 return

@@ -1,11 +1,13 @@
 """
 Whether what was shipped is surely what the database holds.
 
-Three things that Litestream 0.5.17 does not notice make the replica another thing than the
+Four things that Litestream 0.5.17 does not notice make the replica another thing than the
 database, and it goes on shipping:
 
 - An owner was killed in the middle of a commit, and Litestream's next checkpoint has
   shipped that commit and then put an end to it (storage/sqlite/recovery.py).
+- Somebody else was, a plain application or a command that was posting a letter, and another
+  commit was written over that one (witness.py).
 - While Litestream was away, the write-ahead log was begun anew with commits in it that it
   had not read (litestream.local.is_overtaken).
 - Objects that it had shipped are gone from the bucket (custody.py). It never ships them again.
@@ -32,6 +34,7 @@ from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.health import Problem
 from obelisk_ops.supervise.ledger import Intrusion, Loss
 from obelisk_ops.supervise.sidecar import Sidecar
+from obelisk_ops.supervise.witness import Witness
 
 _RETRY_MS = 2_000
 _LAST_LOOK_S = 5.0
@@ -44,6 +47,7 @@ _PART_REST_MS = 60_000
 #: How long that is said, so that whoever looks now and then has seen it.
 _SAID_MS = 60_000
 _KILLED = "the owner of the file was killed: its last commit is being looked for"
+_UNFINISHED = "a process was killed in the middle of a commit, which is being looked for"
 
 
 class Doubts:
@@ -61,6 +65,7 @@ class Doubts:
         self._name, self._path = name, path
         self._sidecar, self._fleet = sidecar, fleet
         self._on_news = on_news
+        self._witness = Witness(name, path, fleet, on_news)
         self._shipped: Shipped | None = None
         self._looking: asyncio.Task[None] | None = None
         self._due_ms = 0
@@ -76,21 +81,25 @@ class Doubts:
             text = _SUSPECT
         elif beside.killed_owner(self._path) is not None:
             text = _KILLED
+        elif self._witness.since_ms is not None:
+            text = _UNFINISHED
         else:
             self._since_ms = None
             return None
         self._since_ms = self._since_ms or self._fleet.clock.elapsed_ms()
         return Problem(code="verification_failed", text=text, since_ms=self._since_ms)
 
-    def look(self, meta: Path | None, *, is_running: bool) -> bool:
+    def look(self, meta: Path | None, *, is_running: bool, txid: int = 0) -> bool:
         """
         Look at the files; tell whether the epoch has to end.
 
         Args:
             meta: Where Litestream keeps its files of the epoch; None if there is none.
             is_running: Whether its process runs.
+            txid: The last transaction in its files; 0 if that is not known.
         """
         self._look_at_owner()
+        self._look_at_witness(meta if is_running else None, txid)
         overtaken = self._overtaken(meta, is_running=is_running) if meta else None
         if overtaken is not None:
             self._sidecar.write_suspect(overtaken.txid)
@@ -157,6 +166,14 @@ class Doubts:
         if killed is not None:
             self._due_ms = now_ms + _RETRY_MS
             self._looking = asyncio.ensure_future(self._look_for_commit(killed))
+
+    def _look_at_witness(self, meta: Path | None, txid: int) -> None:
+        if meta is None:
+            self._witness.forget()
+            return
+        self._witness.look(meta, txid)
+        if self._witness.doubtful is not None:
+            self._sidecar.write_suspect(self._witness.doubtful - 1)
 
     async def _look_for_commit(self, killed: str) -> None:
         # If another program holds the file locked it is tried again; until then it is in doubt.

@@ -279,9 +279,11 @@ class Keeper:
     def _look_at_doubts(self) -> None:
         owner = self.owner
         meta = self._sidecar.meta(owner.epoch) if owner else None
-        if self.tracker is not None:
-            self.doubts.hear(self.tracker.loss, self.tracker.intrusion, said=self.health.reason)
-        if self.doubts.look(meta, is_running=self.process is not None) and owner:
+        tracker, is_running = self.tracker, self.process is not None
+        if tracker is not None:
+            self.doubts.hear(tracker.loss, tracker.intrusion, said=self.health.reason)
+        txid = tracker.local.txid if tracker and tracker.local else 0
+        if self.doubts.look(meta, is_running=is_running, txid=txid) and owner:
             self._fleet.log.warning("epoch_in_doubt", database=self.name, epoch=owner.epoch)
             # Without an epoch the process is ended at once, and a new one is sought.
             self._tenure.end()

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from obelisk_ops.litestream import ltx
-from obelisk_ops.litestream.local import Shipped, Tail, WalReader, level0_file, read_shipped
+from obelisk_ops.litestream.local import (
+    Shipped,
+    Tail,
+    WalReader,
+    level0_file,
+    level0_folder,
+    read_shipped,
+)
 from obelisk_ops.objectstore import ObjectStore
 from obelisk_ops.replica.catalogue import LtxFile, ltx_file
 from obelisk_ops.replica.chain import Chain
@@ -67,7 +74,9 @@ class LocalReader:
 
     def has_changed(self) -> bool:
         """Tell whether the files on disk changed since this was last asked."""
-        signature = (*_signature(self._database), *_signature(self._wal))
+        # What is shipped is not always committed: see witness.py.
+        places = (self._database, self._wal, level0_folder(self._meta))
+        signature = tuple(part for place in places for part in _signature(place))
         changed = signature != self._signature
         self._signature = signature
         return changed

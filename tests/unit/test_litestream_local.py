@@ -54,6 +54,20 @@ def test_nothing_is_behind_what_was_shipped_whole(database: apsw.Connection) -> 
     assert reader.measure(shipped_all(database)) == Tail(size=0, commits=0)
 
 
+def test_what_the_index_does_not_know_is_not_committed(database: apsw.Connection) -> None:
+    """Somebody was killed in between; the next commit is written over it."""
+    reader, shipped = WalReader(Path(database.filename)), shipped_all(database)
+    index = Path(f"{database.filename}-shm")
+    known = index.read_bytes()[:136]
+    database.execute("INSERT INTO t VALUES (1)")
+    with index.open("r+b") as file:
+        file.write(known)
+
+    assert reader.measure(shipped) == Tail(size=0, commits=0)
+    database.execute("INSERT INTO t VALUES (2)")
+    assert reader.measure(shipped) == Tail(size=FRAME, commits=1)
+
+
 def test_each_commit_behind_it_is_counted(database: apsw.Connection) -> None:
     reader, shipped = WalReader(Path(database.filename)), shipped_all(database)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -80,8 +81,16 @@ def main(database: str, suspect: str) -> int:
         leave_note(Path(suspect), log_header[16:24])
     if has_log and is_of_this_log(log_header, os.pread(log, _FRAME_HEADER_BYTES, offset)):
         os.pwrite(index, bytes(INDEX_BYTES), 0)
+        rebuild(connection)
     # Nothing is closed in order: closing the connection could tidy the log away.
     os._exit(0)
+
+
+def rebuild(connection: apsw.Connection) -> None:
+    """Let SQLite make the index anew, now; if somebody is in its way, the next one does."""
+    with suppress(apsw.Error):
+        connection.execute("COMMIT")
+        connection.execute(_PAGE_OF_LITESTREAM.read_text()).fetchone()
 
 
 def leave_note(suspect: Path, salts: bytes) -> None:

@@ -11,7 +11,7 @@ or ships a mixture of old and new pages. Measured: the replica of one run in thr
 stuck or wrong after ten kills of a busy writer.
 
 So if there are frames that the index does not know, it is declared invalid, in the way
-in which a crash would leave it, and SQLite rebuilds it from the log.
+in which a crash would leave it, and SQLite rebuilds it from the log, there and then.
 
 Litestream may be faster: it does a checkpoint once a second while the log is long, ships
 the overlooked commit just before, and writes just after. Then the commit is lost here and

@@ -1,0 +1,160 @@
+"""
+Whether a file of level 0 holds what the database holds.
+
+Litestream reads the write-ahead log alone, and ships a commit that is whole in there. SQLite
+goes by the index of that log (-shm): a commit that a killed writer did not enter is none, and
+the next one is written over it. What was shipped then is another state than the database ever
+had, and nothing that Litestream looks at tells.
+
+A file of level 0 says which part of the log it was read from. As soon as the index knows that
+part, its frames stay as they are until the log is begun anew; then they are in the database.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+
+from obelisk_ops.errors import DamagedObject
+from obelisk_ops.litestream import ltx
+from obelisk_ops.litestream.frames import INDEX_TAIL_BYTES, decode_page, find_index, parse_index
+from obelisk_ops.litestream.local import (
+    LogEnd,
+    Shipped,
+    level0_file,
+    newest_txid,
+    read_published,
+)
+
+#: A larger one is a copy of a whole database, or a load of data; its pages are not compared.
+_FILE_BYTES_MAX = 64 << 20
+_WAL_HEADER_BYTES = 32
+_FRAME_HEADER_BYTES = 24
+_PGNO = struct.Struct(">I")
+
+
+class Likeness(StrEnum):
+    """How a file of level 0 and the database compare."""
+
+    SAME = "it holds what the database holds"
+    UNFINISHED = "it holds a commit that is in the log, and that the index does not know"
+    DIFFERENT = "it holds what the database does not hold"
+
+
+def is_unfinished(shipped: Shipped, published: LogEnd) -> bool:
+    """Tell whether something was shipped that the index of the same log does not know."""
+    return shipped.salts == published.salts and shipped.wal_end > published.offset
+
+
+def compare(database: Path, meta: Path, txid: int) -> Likeness | None:
+    """
+    Compare one file of level 0 with the database; slow, to be called in a thread.
+
+    Returns:
+        None if that cannot be told now. A file that is no longer kept counts as the same.
+    """
+    published = read_published(database)
+    if published is None:
+        return None
+    try:
+        found = _compare(_Level0(level0_file(meta, txid)), database, meta, published)
+    except FileNotFoundError:
+        return Likeness.SAME
+    except (OSError, DamagedObject):
+        return None
+    again = read_published(database)
+    return found if again is not None and again.salts == published.salts else None
+
+
+def _compare(file: _Level0, database: Path, meta: Path, published: LogEnd) -> Likeness:
+    header = file.header
+    if header.salts != published.salts:
+        following = range(header.max_txid + 1, newest_txid(meta) + 1)
+        later = {pgno for txid in following for pgno in _pages_of(meta, txid)}
+        is_same = _is_in_file(file, database, later)
+    elif header.wal_end > published.offset:
+        return Likeness.UNFINISHED
+    else:
+        is_same = _is_in_log(file, database)
+    return Likeness.SAME if is_same else Likeness.DIFFERENT
+
+
+class _Level0:
+    """A file of level 0, and the pages in it: none if it is too large to be read."""
+
+    def __init__(self, path: Path) -> None:
+        self._key = str(path)
+        with path.open("rb") as file:
+            self.header = ltx.parse_header(file.read(ltx.HEADER_BYTES), self._key)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            self._data = memoryview(file.read() if size <= _FILE_BYTES_MAX else b"")
+        self.is_read = bool(self._data)
+        tail = bytes(self._data[-INDEX_TAIL_BYTES:])
+        start, end = find_index(tail, size, self._key) if self.is_read else (0, 0)
+        self._span = parse_index(bytes(self._data[start:end]), start, self._key)
+        self.pages = self._span.pages
+
+    def page(self, pgno: int) -> bytes | None:
+        """Return the content of a page; None if it is not there."""
+        frame = self._span.find(pgno)
+        if frame is None:
+            return None
+        packed = self._data[frame.offset : frame.offset + frame.size]
+        return decode_page(packed, frame, self.header.page_size, self._key)
+
+
+def _pages_of(meta: Path, txid: int) -> Iterable[int]:
+    try:
+        return _Level0(level0_file(meta, txid)).pages
+    except FileNotFoundError:
+        return ()
+
+
+def _is_in_log(file: _Level0, database: Path) -> bool:
+    """Tell whether every page that its part of the log holds is in it as it is there."""
+    header = file.header
+    frame_bytes = _FRAME_HEADER_BYTES + header.page_size
+    begin = max(header.wal_offset, _WAL_HEADER_BYTES)
+    if not file.is_read or begin >= header.wal_end:
+        return True
+    with database.with_name(f"{database.name}-wal").open("rb", buffering=0) as wal:
+        part = os.pread(wal.fileno(), header.wal_end - begin, begin)
+    # Of a page that is there several times the last one counts.
+    places = {_PGNO.unpack_from(part, at)[0]: at for at in range(0, len(part), frame_bytes)}
+    return all(
+        part[at + _FRAME_HEADER_BYTES : at + frame_bytes] == file.page(pgno)
+        for pgno, at in places.items()
+        if pgno <= header.commit
+    )
+
+
+def _is_in_file(file: _Level0, database: Path, later: Iterable[int]) -> bool:
+    """
+    Tell whether the database file holds its pages: its log was begun anew since.
+
+    What was written again since is *later* shipped, or in the log of now.
+    """
+    size = file.header.page_size
+    with database.open("rb", buffering=0) as opened:
+        differing = {
+            pgno
+            for pgno in set(file.pages).difference(later)
+            if os.pread(opened.fileno(), size, (pgno - 1) * size) not in {b"", file.page(pgno)}
+        }
+    return not differing or not differing.difference(_pages_in_log(database, size))
+
+
+def _pages_in_log(database: Path, page_size: int) -> set[int]:
+    published = read_published(database)
+    frame_bytes = _FRAME_HEADER_BYTES + page_size
+    with database.with_name(f"{database.name}-wal").open("rb", buffering=0) as wal:
+        end = published.offset if published else os.fstat(wal.fileno()).st_size
+        heads = (
+            os.pread(wal.fileno(), _PGNO.size, offset)
+            for offset in range(_WAL_HEADER_BYTES, end, frame_bytes)
+        )
+        return {_PGNO.unpack(head)[0] for head in heads if len(head) == _PGNO.size}

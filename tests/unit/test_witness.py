@@ -1,0 +1,75 @@
+"""What becomes of a file whose last commit the index does not know, as a table."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+import structlog
+
+from obelisk_ops.core.clock import SystemClock
+from obelisk_ops.errors import StorageUnavailable
+from obelisk_ops.litestream.likeness import Likeness
+from obelisk_ops.supervise import witness
+from obelisk_ops.supervise.fleet import Fleet
+from obelisk_ops.supervise.witness import Witness
+
+SAME, LEFT, OTHER = Likeness.SAME, Likeness.UNFINISHED, Likeness.DIFFERENT
+FLEET = cast("Fleet", SimpleNamespace(clock=SystemClock(), log=structlog.get_logger()))
+
+
+@pytest.mark.parametrize(
+    ("seen", "after", "looked_for", "doubtful"),
+    [
+        pytest.param([SAME], SAME, False, None, id="it is sound"),
+        pytest.param([LEFT, SAME], SAME, False, None, id="somebody was at work on it"),
+        pytest.param([None, None], None, False, None, id="it cannot be told now"),
+        pytest.param([LEFT], SAME, True, None, id="it was left, and found"),
+        pytest.param([LEFT], LEFT, True, 7, id="another was written over it, a shorter one"),
+        pytest.param([OTHER], OTHER, False, 7, id="others were written over it"),
+        pytest.param([OTHER, SAME], SAME, False, None, id="a checkpoint came in between"),
+        pytest.param([LEFT], None, True, None, id="another program holds the lock"),
+    ],
+)
+def test_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    seen: list[Likeness | None],
+    after: Likeness | None,
+    looked_for: bool,
+    doubtful: int | None,
+) -> None:
+    looks, searches = iter(seen), list[Path]()
+    last = [seen[-1]]
+
+    def compare(*_: object) -> Likeness | None:
+        last[0] = after if searches else next(looks, last[0])
+        return last[0]
+
+    def find(database: Path) -> bool:
+        searches.append(database)
+        if after is None:
+            raise StorageUnavailable("held")
+        return True
+
+    monkeypatch.setattr(witness, "compare", compare)
+    monkeypatch.setattr(witness, "find_overlooked_commit", find)
+    monkeypatch.setattr(witness, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(witness, "_AGAIN_S", 0.0)
+
+    async def look() -> Witness:
+        told = asyncio.Event()
+        looking = Witness("x", Path("x.db"), FLEET, told.set)
+        looking.look(Path("meta"), 6)
+        looking.look(Path("meta"), 7)
+        await asyncio.wait_for(told.wait(), 20)
+        return looking
+
+    looking = asyncio.run(look())
+
+    assert bool(searches) is looked_for
+    assert looking.doubtful == doubtful
+    assert looking.since_ms is None
