@@ -94,6 +94,11 @@ class Bucket:
         self._urgent = started_pool(_URGENT_AT_ONCE, "urgent")
 
     @property
+    def is_known(self) -> bool:
+        """Tell whether it has answered, or not, at least once."""
+        return self.answered_ms is not None or self.problem is not None
+
+    @property
     def is_busy(self) -> bool:
         """Tell whether others may be waiting for their turn."""
         return self._in_flight >= _AT_ONCE

@@ -150,11 +150,12 @@ class Entrypoint:
         for row in needed:
             if row.state in _REFUSALS and row.name not in undecided:
                 raise _refusal(row, None)
-        if not is_late or not waiting:
-            return bool(waiting)
-        if self._terms.patience_s > 0:
-            raise _refusal(waiting[0], self._supervisor.trouble)
-        return False
+        if self._terms.patience_s <= 0:
+            return bool(waiting) and not is_late
+        # Its first request has a limit of its own; until then there is no reason to tell.
+        if waiting and is_late and self._supervisor.bucket.is_known:
+            raise _refusal(waiting[0], self._supervisor.bucket.problem)
+        return bool(waiting)
 
     # -- signals ------------------------------------------------------------------------
 

@@ -35,7 +35,6 @@ from obelisk_ops.supervise.control import ControlServer
 from obelisk_ops.supervise.drillbook import Drillbook
 from obelisk_ops.supervise.farewell import PROVEN, Farewell, take_leave
 from obelisk_ops.supervise.fleet import Fleet, Log
-from obelisk_ops.supervise.health import Problem
 from obelisk_ops.supervise.launch import replica_of
 from obelisk_ops.supervise.lease import Holder
 from obelisk_ops.supervise.lookout import Lookout
@@ -302,9 +301,9 @@ class Supervisor:
         self._stop.set()
 
     @property
-    def trouble(self) -> Problem | None:
-        """What is wrong with the bucket now."""
-        return self._roster.fleet.bucket.problem
+    def bucket(self) -> Bucket:
+        """The bucket, and what is known of it."""
+        return self._roster.fleet.bucket
 
     @property
     def undecided(self) -> set[str]:
@@ -330,7 +329,7 @@ class Supervisor:
         while not self._hurry.is_set() and self._clock.elapsed_ms() < until_ms:
             # Waiting gains nothing where the bucket is away, or another machine is the owner.
             keepers = self._roster.keepers.values()
-            if self.trouble or all(k.is_undecided or is_done(k) for k in keepers):
+            if self.bucket.problem or all(k.is_undecided or is_done(k) for k in keepers):
                 return
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), _ONCE_LOOK_S)

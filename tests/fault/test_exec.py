@@ -105,7 +105,7 @@ def test_a_bucket_that_is_away_at_the_start_is_waited_for(
     proxy.set("refuse")
     entry.configure(place, stop_timeout="2s")
 
-    done = entry.run("--wait", "3s")
+    done = entry.run("--wait", "1s")
     assert (done.returncode, done.stdout) == (6, ""), done.stderr
     assert "connection refused" in done.stderr.splitlines()[-2]
 

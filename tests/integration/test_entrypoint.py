@@ -4,22 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from obelisk_ops.core.clock import SystemClock
-from obelisk_ops.errors import CommandNotExecutable, CommandNotFound, DatabaseLocked, Fenced
+from obelisk_ops.errors import (
+    CommandNotExecutable,
+    CommandNotFound,
+    DatabaseLocked,
+    Fenced,
+    S3Unavailable,
+    Unproven,
+)
 from obelisk_ops.supervise import entrypoint
 from obelisk_ops.supervise.command import Command, find
 from obelisk_ops.supervise.entrypoint import Ending, Entrypoint, Terms
+from obelisk_ops.supervise.health import Problem
 from obelisk_ops.supervise.outcome import Outcome
 from obelisk_ops.supervise.status import Row
 from obelisk_ops.supervise.supervisor import Supervisor
 
 TERMS = Terms(needed={"a"}, patience_s=5, stop_s=5, grace_s=2)
 PROVEN = Outcome(rows=[], exit_status=0)
+
+
+class Silent:
+    """Stands in for a bucket of which one look tells nothing, and the next one its problem."""
+
+    def __init__(self, problem: Problem | None) -> None:
+        self.problem: Problem | None = None
+        self._problem, self._was_asked = problem, False
+
+    @property
+    def is_known(self) -> bool:
+        self.problem, was_asked = self._problem, self._was_asked
+        self._was_asked = True
+        return was_asked
 
 
 class Scripted:
@@ -31,13 +54,12 @@ class Scripted:
         fails: Exception | None = None,
         row: Row | None = None,
         mark: Path | None = None,
+        bucket: Silent | None = None,
     ) -> None:
-        self._fails = fails
-        self._mark = mark
+        self._fails, self._mark, self.bucket = fails, mark, bucket
         self._row = row or Row(name="a", path="/a.db", state="ok", epoch=1)
         self._stop = asyncio.Event()
         self.is_ready = False
-        self.trouble = None
         self.undecided: set[str] = set()
 
     async def run(self, *, hears_signals: bool) -> Outcome:
@@ -124,6 +146,24 @@ def test_a_command_whose_data_is_not_in_hand_is_not_started(
         run(Log(), f"touch {tmp_path}/started", supervisor)
 
     assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize(
+    ("problem", "error"),
+    [
+        (Problem(code="s3_unavailable", text="S3 does not answer", since_ms=0), S3Unavailable),
+        (None, Unproven),
+    ],
+    ids=["which comes when the time is over", "of which nobody knows"],
+)
+def test_who_has_waited_in_vain_is_told_the_reason(
+    problem: Problem | None, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.TERMS", replace(TERMS, patience_s=0.1))
+    row = Row(name="a", path="", state="starting")
+
+    with pytest.raises(error):
+        run(Log(), "exit 0", {"row": row, "bucket": Silent(problem)})
 
 
 def test_a_program_is_looked_for_before_anything_is_done(tmp_path: Path) -> None:
