@@ -170,7 +170,8 @@ def _read_all(
         todo.clear()
         ends_at = time.monotonic() + _LAST_WORDS_S  # the folder may be about to be removed
         for worker in crew:
-            worker.join(max(ends_at - time.monotonic(), 0))
+            if worker.is_alive():  # an interrupt comes also while they are being started
+                worker.join(max(ends_at - time.monotonic(), 0))
 
 
 def _found(

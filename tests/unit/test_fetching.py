@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event, Lock, Thread
 from typing import cast
 
 import pytest
@@ -206,6 +206,19 @@ def test_a_line_that_comes_to_nothing_is_given_up(
     with pytest.raises(S3Unavailable, match="nothing came from the bucket"):
         fetch(cast("ObjectStore", bucket), listed(bucket), tmp_path, lambda _: None)
     never.set()
+
+
+def test_an_interrupt_while_the_lines_are_being_opened_is_one(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(Thread):
+        def start(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fetching, "Thread", Interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(cast("ObjectStore", bucket), listed(bucket), tmp_path, lambda _: None)
 
 
 @pytest.mark.parametrize(
