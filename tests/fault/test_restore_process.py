@@ -19,7 +19,7 @@ from obelisk_ops.settings import ReplicaSettings, child_environment
 from tests.conftest import S3
 from tests.proxy import Proxy
 from tests.replicas import ReplicatedDatabase, write_config
-from tests.support import wait_until
+from tests.support import PATIENCE_S, wait_until
 
 
 def left_in(folder: Path) -> list[str]:
@@ -62,6 +62,27 @@ def slowed(database: ReplicatedDatabase) -> Iterator[ReplicaSettings]:
     port = int(database.place.endpoint.rpartition(":")[2])
     with Proxy(port, hold_after=1 << 20) as line:
         yield replace(database.place, endpoint=line.endpoint)
+
+
+@contextmanager
+def at_work(config: Path, target: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a restore, and give it when it writes; it has ended when the block is left."""
+    place = f".{target.name}.restoring-*"
+
+    def writes() -> bool:
+        # On a busy machine its bucket seems far: then the objects are fetched first.
+        files = [*target.parent.glob(f"{place}/*.tmp"), *target.parent.glob(f"{place}/*/parts")]
+        return bool(files)
+
+    with subprocess.Popen(
+        command(config, target), env=child_environment({}),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as child:  # fmt: skip
+        try:
+            wait_until(writes, 20, "the restore is at work")
+            yield child
+        finally:
+            child.kill()
 
 
 @pytest.mark.fault(27)
@@ -135,10 +156,8 @@ def test_what_a_killed_restore_left_is_swept_by_the_next(
     target = out / "again.db"
     with slowed(larger) as place:
         slow = write_config(tmp_path, place, "slow.yml")
-        child = subprocess.Popen(command(slow, target), env=env, stdout=subprocess.DEVNULL)
-        wait_until(lambda: list(out.glob(".again.db.restoring-*/*.tmp")), 20, "restore at work")
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        with at_work(slow, target) as child:
+            child.send_signal(signal.SIGKILL)
     assert not target.exists()
     assert list(out.glob(".again.db.restoring-*"))
 
@@ -153,14 +172,8 @@ def test_a_terminated_restore_cleans_up(
 ) -> None:
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         with slowed(larger) as place:
-            config, env = write_config(tmp_path, place), child_environment({})
-            child = subprocess.Popen(
-                command(config, out / "copy.db"), env=env,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-            wait_until(lambda: list(out.glob(".copy.db.restoring-*/*.tmp")), 20, "at work")
+            with at_work(write_config(tmp_path, place), out / "copy.db") as child:
+                child.send_signal(number)
 
-            child.send_signal(number)
-
-            assert child.wait(timeout=120) == status
+                assert child.wait(PATIENCE_S) == status
             assert left_in(out) == []
