@@ -57,7 +57,7 @@ class EngineForTests(Engine):
         *,
         clock: MovableClock | None = None,
         workflows: Iterable[Workflow[Any, Any] | ModuleType] | None = None,
-        patience: float = 2.0,
+        patience: float = 10.0,
         **options: Any,  # noqa: ANN401 - those of Engine
     ) -> None:
         self.clock = clock or MovableClock()
