@@ -71,8 +71,7 @@ def inspect(  # noqa: PLR0913 - what a command line has
         told = _told(summary, place.name)
         if place.plan is not None:
             told["backup"] = _origin(place.plan)
-        else:
-            _hold_back(told["in_flight"], summary, place.name)
+        _hold_back(told["in_flight"], summary, None if place.plan else place.name)
     if as_json:
         print_json(told)
     else:
@@ -106,9 +105,10 @@ def _told(summary: Summary, path: str) -> dict[str, Any]:
     return told | overview_json(summary.other) if summary.other else told
 
 
-def _hold_back(rows: list[dict[str, Any]], summary: Summary, path: str) -> None:
-    """Add what holds an attempt up that is on record, and has not started."""
-    why = held_back(path, [(call.key, call.n) for call in summary.in_flight])
+def _hold_back(rows: list[dict[str, Any]], summary: Summary, path: str | None) -> None:
+    """Add what holds an attempt up that is on record, and has not started; in no backup."""
+    calls = [(call.key, call.n) for call in summary.in_flight]
+    why = held_back(path, calls) if path else {}
     for row, call in zip(rows, summary.in_flight, strict=False):  # no calls of other engines
         row["held_back"] = why.get((call.key, call.n))
 
