@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from obelisk_ops import activity, join_set, random, run, sleep, uuid4, workflow
+from obelisk_ops import activity, join_set, random, run, sleep, storage, uuid4, workflow
 from obelisk_ops.core.events import COMMANDS
 from obelisk_ops.core.ports import Write
-from obelisk_ops.durable import owner
 from obelisk_ops.errors import OpsError, StorageUnavailable
 from obelisk_ops.storage import open_reader, open_store
 from tests.engines import NEVER, bodies, kinds, read_log
@@ -257,7 +256,7 @@ def test_p04_a_commit_whose_answer_was_lost_repeats_nothing(
                 await handle.result()
 
     with monkeypatch.context() as patch:
-        patch.setattr(owner, "open_store", Hiccup)
+        patch.setattr(storage, "open_store", Hiccup)
         world.run(main())
 
     assert world.finish(world.db, flow) >= 3

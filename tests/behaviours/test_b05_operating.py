@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from obelisk_ops import Engine, activity, sleep, workflow
+from obelisk_ops import Engine, activity, sleep, storage, workflow
 from obelisk_ops.core.ports import State, Write
-from obelisk_ops.durable import owner
 from obelisk_ops.errors import ExecutionExists, Nondeterminism, StorageUnavailable
 from obelisk_ops.storage import open_reader, open_store
 from tests.engines import bodies, read_log
@@ -236,7 +235,7 @@ def test_p55_a_database_that_is_down_in_mid_recovery_drops_nobody(
             return [await engine.handle(f"e{n}").result() for n in range(50)]
 
     Flaky.world, Flaky.engines = world, 0
-    monkeypatch.setattr(owner, "open_store", Flaky)
+    monkeypatch.setattr(storage, "open_store", Flaky)
     world.run(begin())
     world.passed_s += 60
 

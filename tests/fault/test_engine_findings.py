@@ -16,9 +16,8 @@ from typing import Any, TypeVar
 import apsw
 import pytest
 
-from obelisk_ops import Engine, Retry, activity, join_set, sleep, workflow
+from obelisk_ops import Engine, Retry, activity, join_set, sleep, storage, workflow
 from obelisk_ops.core.ports import Write
-from obelisk_ops.durable import owner
 from obelisk_ops.durable.flow.attempt import Attempt
 from obelisk_ops.durable.handle import Handle
 from obelisk_ops.durable.work.attempts import Attempts
@@ -44,7 +43,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Callable[[], SqliteStore]:
         made.append(SqliteStore(path))
         return made[-1]
 
-    monkeypatch.setattr(owner, "open_store", make)
+    monkeypatch.setattr(storage, "open_store", make)
     return lambda: made[-1]
 
 

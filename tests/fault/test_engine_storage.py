@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from obelisk_ops import Engine, activity, run, workflow
+from obelisk_ops import Engine, activity, run, storage, workflow
 from obelisk_ops.core.ports import Write
-from obelisk_ops.durable import owner
 from obelisk_ops.errors import (
     ConfigError,
     CorruptDatabase,
@@ -87,7 +86,7 @@ def faulty(db: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Faulty]:
         made.append(Faulty(path))
         return made[-1]
 
-    monkeypatch.setattr(owner, "open_store", make)
+    monkeypatch.setattr(storage, "open_store", make)
     return lambda: made[-1]
 
 
@@ -314,8 +313,8 @@ def test_where_there_is_nothing(tmp_path: Path) -> None:
         open_reader(tmp_path / "none.db")
     with pytest.raises(StorageUnavailable, match="folder"):
         run(flow, 1, db=tmp_path / "no" / "folder" / "runs.db")
-    with pytest.raises(UsageError, match="postgresql:// databases are not supported"):
-        Engine("postgresql://localhost/x")
+    with pytest.raises(UsageError, match="mysql:// databases are not supported"):
+        Engine("mysql://localhost/x")
     assert list(tmp_path.iterdir()) == []
 
 

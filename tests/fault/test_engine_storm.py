@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from obelisk_ops import storage
 from obelisk_ops.core.events import Created
 from obelisk_ops.core.ports import ExecutionFilter, State, StateRow, Write
-from obelisk_ops.durable import owner
 from obelisk_ops.durable.flow.machine import Machine
 from obelisk_ops.errors import OpsError, StorageUnavailable
 from obelisk_ops.storage import open_reader, open_store
@@ -152,7 +152,7 @@ def test_whatever_is_asked_of_whatever(
 ) -> None:
     random = Random(seed)
     share = random.choice([0, 0, 0.2])
-    monkeypatch.setattr(owner, "open_store", lambda path: Moody(path, random, share))
+    monkeypatch.setattr(storage, "open_store", lambda path: Moody(path, random, share))
     world = World(tmp_path)
     storm, db = Storm(world, random), world.db
 

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import structlog
 
-from obelisk_ops import Engine, activity, join_set, sleep, workflow
+from obelisk_ops import Engine, activity, join_set, sleep, storage, workflow
 from obelisk_ops.core.history import History
 from obelisk_ops.core.ports import Write
-from obelisk_ops.durable import owner
 from obelisk_ops.durable.flow.debugging import replay_to
 from obelisk_ops.errors import CorruptDatabase, OpsError, StorageUnavailable
 from obelisk_ops.storage import open_store
@@ -186,7 +185,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Faulty]:
         made.append(Faulty(path))
         return made[-1]
 
-    monkeypatch.setattr(owner, "open_store", make)
+    monkeypatch.setattr(storage, "open_store", make)
     return lambda: made[-1]
 
 
