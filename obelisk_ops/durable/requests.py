@@ -15,7 +15,7 @@ from obelisk_ops.core.requests import execution_of, is_news, split_call
 from obelisk_ops.durable import outside
 from obelisk_ops.durable.closing import Closing
 from obelisk_ops.durable.execution import START, Execution
-from obelisk_ops.durable.flow.functions import Stub
+from obelisk_ops.durable.flow.functions import Stub, Workflow
 from obelisk_ops.durable.flow.signals import Signal
 from obelisk_ops.durable.turn import Turn
 from obelisk_ops.errors import (
@@ -174,9 +174,8 @@ class Requests:
         """Append to one that is paused, parked, or whose workflow is not served here."""
         engine, cold = self._engine, self._engine.cold
         served = engine.registry.get(row.function)
-        if kind == "signal" and served is not None:
-            name = msgspec.json.decode(body, type=SignalBody).name
-            outside.refuse_signal(row.id, engine.registry.signals(served, name), body)
+        if served is not None:
+            self._refuse_misfit(kind, target, body, row, served)
         turn, now_ms = engine.open(row.key), engine.now_ms()
         turn.waits = engine.waits(served)
         match kind:
@@ -199,3 +198,23 @@ class Requests:
                 if row.state is State.BLOCKED:
                     cold.change(turn, row.key, State.PENDING)
         return turn
+
+    def _refuse_misfit(
+        self, kind: str, target: str, body: str, row: StateRow, served: Workflow[Any, Any]
+    ) -> None:
+        """Refuse what does not fit code that is served, though it does not run."""
+        registry = self._engine.registry
+        if kind == "signal":
+            name = msgspec.json.decode(body, type=SignalBody).name
+            outside.refuse_signal(row.id, registry.signals(served, name), body)
+        elif kind == "stub":
+            stub = registry.stub(served, self._stub_name(row, split_call(target)[1]))
+            if stub is not None:
+                outside.refuse_answer(stub, body)
+
+    def _stub_name(self, row: StateRow, n: int) -> str:
+        for event in self._engine.store.events_of(row.key, {"stub_requested"}):
+            asked = msgspec.json.decode(event.body, type=events.StubRequested)
+            if asked.n == n:
+                return asked.fn
+        return ""

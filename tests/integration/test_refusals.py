@@ -56,3 +56,23 @@ def test_who_gives_a_stub_what_does_not_fit_is_told(tmp_path: Path) -> None:
 
         assert asyncio.run(from_python()) is True
         assert beside("result", "a", "--wait", "90") == "please"
+
+
+def test_who_gives_a_stub_of_a_paused_execution_what_does_not_fit_is_told(
+    tmp_path: Path,
+) -> None:
+    beside = Commands(tmp_path / "runs.db")
+    beside.submit("asks", "tea?", name="a")
+    with worker(beside.db):
+        until_it_waits(beside, "a", "stub")
+        beside("pause", "a")
+    # It is not in the memory of the next one, which serves its code.
+    with worker(beside.db):
+        refused = beside.run("stub", "a/1", "[1, 2]")
+        assert (refused.status, refused.error["code"]) == (2, "invalid_input")
+        assert refused.error["hint"] == "the call still waits"
+
+        assert beside("stub", "a/1", '"please"')["changed"]
+        beside("unpause", "a")
+        assert beside("result", "a", "--wait", "90") == "please"
+        assert "set_aside" not in beside.kinds("a")

@@ -11,12 +11,14 @@ from msgspec import Raw
 
 from obelisk_ops.core import events
 from obelisk_ops.durable.flow.digests import is_full, names_in
-from obelisk_ops.durable.flow.functions import Activity, Workflow
+from obelisk_ops.durable.flow.functions import Activity, Stub, Workflow
 from obelisk_ops.durable.flow.signals import Signal
 from obelisk_ops.durable.flow.watch import Watches
 from obelisk_ops.errors import WorkflowMisuse
 
 Served: TypeAlias = Workflow[Any, Any] | ModuleType
+#: what the outside comes in by
+Door: TypeAlias = Signal[Any] | Stub[..., Any]
 
 
 class Registry:
@@ -35,7 +37,7 @@ class Registry:
         self.watches = watches
         self._known: dict[str, Workflow[Any, Any] | Activity[Any, Any]] = {}
         self._looked_beside: dict[Workflow[Any, Any], int] = {}  # and how much was there
-        self._signals: dict[Workflow[Any, Any], tuple[int, list[Signal[Any]]]] = {}
+        self._doors: dict[Workflow[Any, Any], tuple[int, list[Door]]] = {}
         is_one = isinstance(items, Workflow | ModuleType)
         for item in cast("Iterable[Served]", [items] if is_one else items):
             if not isinstance(item, Workflow | ModuleType):
@@ -59,10 +61,20 @@ class Registry:
 
     def signals(self, workflow: Workflow[Any, Any], name: str) -> list[Signal[Any]]:
         """Return the signals of this name that a workflow's code, or its module, knows."""
+        doors = self._doors_of(workflow)
+        return [one for one in doors if isinstance(one, Signal) and one.name == name]
+
+    def stub(self, workflow: Workflow[Any, Any], name: str) -> Stub[..., Any] | None:
+        """Return the stub of this name that a workflow's code, or its module, knows."""
+        doors = self._doors_of(workflow)
+        found = (one for one in doors if isinstance(one, Stub) and one.name == name)
+        return next(found, None)
+
+    def _doors_of(self, workflow: Workflow[Any, Any]) -> list[Door]:
         size = len(_globals(workflow))
-        if self._signals.get(workflow, (0, []))[0] != size:
-            self._signals[workflow] = (size, [*_signals(workflow)])
-        return [one for one in self._signals[workflow][1] if one.name == name]
+        if self._doors.get(workflow, (0, []))[0] != size:
+            self._doors[workflow] = (size, [*_doors(workflow)])
+        return self._doors[workflow][1]
 
     def add(self, item: Workflow[Any, Any] | Activity[Any, Any] | ModuleType) -> list[str]:
         """
@@ -125,9 +137,9 @@ def _children(item: Workflow[Any, Any] | Activity[Any, Any]) -> Iterator[Workflo
         yield from (found for found in _named(item) if isinstance(found, Workflow))
 
 
-def _signals(item: Workflow[Any, Any]) -> Iterator[Signal[Any]]:
+def _doors(item: Workflow[Any, Any]) -> Iterator[Door]:
     for found in (*_named(item), *_globals(item).values()):  # a helper may wait for it
-        if isinstance(found, Signal):
+        if isinstance(found, Signal | Stub):
             yield found
 
 
