@@ -20,6 +20,7 @@ from obelisk_ops.cli import (
     execution_report,
 )
 from obelisk_ops.cli.databases import is_backup
+from obelisk_ops.cli.options import LIMIT
 from obelisk_ops.cli.output import json_option, print_json, print_table
 from obelisk_ops.cli.owner import surroundings
 from obelisk_ops.cli.prune import prune
@@ -77,9 +78,7 @@ for command in (
 @click.option("--since", metavar="WHEN", help="Only those created since, as in '2h ago'.")
 @click.option("--error", metavar="TEXT", help="Only those with TEXT in their error.")
 @click.option("--after", metavar="ID", help="Only those created after this one.")
-@click.option(
-    "--limit", default=100, show_default=True, type=click.IntRange(1), help="At most so many."
-)
+@click.option("--limit", default=100, show_default=True, type=LIMIT, help="At most so many.")
 @json_option
 def list_(
     config: Path | None,
@@ -164,7 +163,7 @@ def show(config: Path | None, execution_id: str, database: str, *, as_json: bool
 @click.pass_obj
 @readable_option
 @click.option("--after", default=-1, metavar="VERSION", help="Only later events.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many.")
+@click.option("--limit", type=LIMIT, help="At most so many.")
 @json_option
 def events(
     config: Path | None,

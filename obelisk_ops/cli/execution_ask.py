@@ -116,6 +116,8 @@ def signal(
     as_json: bool,
 ) -> None:
     """Send a signal to an execution; it is kept until its code receives it."""
+    if not name:
+        raise InvalidInput("a signal has a name", hint="the one that its code receives")
     body = requests.Signal(name=name, value=_json(value), id=signal_id or "")
     _ask(database, "signal", execution_id, requests.encode(body), as_json=as_json)
 

@@ -144,7 +144,10 @@ def import_(file: Path, database: str, *, as_json: bool) -> None:
             hint="name what this has written: obelisk-ops execution export ID -o FILE --db DB",
         ) from None
     except OSError as error:
-        raise InvalidInput(f"{file} cannot be read: {error.strerror}") from error
+        raise InvalidInput(
+            f"{file} cannot be read: {error.strerror}",
+            hint="give the file that an execution was exported to",
+        ) from error
     address = as_address(database)
     if isinstance(address, Path) and not address.exists():
         plant(address, histories)

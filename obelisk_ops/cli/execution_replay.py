@@ -67,7 +67,10 @@ def replay(  # noqa: PLR0913 - one for each option
         function = load_named(target, history.function)
     last = len(history.events) - 1
     if until is not None and not 0 <= until <= last:
-        raise InvalidInput(f"the log has the versions 0 to {last}, not {until}")
+        raise InvalidInput(
+            f"the log has the versions 0 to {last}, not {until}",
+            hint="see them: obelisk-ops execution events ID --db DB",
+        )
     if step:
         stop = _walk(history, function, until or 0)
         _refuse(history, function, stop, database)

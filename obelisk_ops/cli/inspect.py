@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from obelisk_ops.cli import hints
 from obelisk_ops.cli.confined import confined
 from obelisk_ops.cli.databases import is_backup, readable
-from obelisk_ops.cli.options import not_together, only_with
+from obelisk_ops.cli.options import LIMIT, not_together, only_with
 from obelisk_ops.cli.others import overview_json, show_executions, show_steps
 from obelisk_ops.cli.output import json_option, print_json, print_table
 from obelisk_ops.cli.owner import held_back
@@ -33,7 +33,7 @@ _LISTED = 100
 @click.option("--state", help="With --list: only this state, in the engine's own words.")
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=LIMIT,
     help="With --list: the newest so many; 100 without it.",
 )
 @click.option(

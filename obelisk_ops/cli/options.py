@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any, Final
 
 import click
 
@@ -10,6 +12,21 @@ from obelisk_ops.core.durations import parse_duration
 from obelisk_ops.core.words import parse_size
 from obelisk_ops.errors import InvalidInput, UsageError
 from obelisk_ops.settings import RestoreSettings, Settings
+
+
+class _Limit(click.IntRange):
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as click has it
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> int:
+        """Return a number from 1; no more than SQLite can count."""
+        return int(min(super().convert(value, param, ctx), 2**53))
+
+
+#: How much is shown.
+LIMIT: Final = _Limit(1)
 
 _RATE = "obelisk_ops.rate"
 
@@ -75,6 +92,20 @@ def span_option(ctx: click.Context, param: click.Parameter, value: str | None) -
             f"{param.opts[0]} {value}: nothing can be done in no time", hint="write it like 10m"
         )
     return seconds
+
+
+def seconds_option(_ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """
+    Return a number of seconds, from 0.
+
+    Raises:
+        InvalidInput: It is negative, or no number that can be waited for.
+    """
+    if not math.isfinite(value) or value < 0:
+        raise InvalidInput(
+            f"{param.opts[0]} {value:g}: no time to wait", hint="seconds, from 0"
+        )
+    return value
 
 
 def size_option(_ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:

@@ -108,4 +108,7 @@ def _duration(text: str) -> timedelta:
     try:
         return timedelta(seconds=parse_duration(text))
     except (ValueError, OverflowError) as error:
-        raise InvalidInput(f"--older-than {text!r}: {error}") from None
+        raise InvalidInput(
+            f"--older-than {text!r}: {error}",
+            hint="it is counted from the end of an execution, as in --older-than 30d",
+        ) from None

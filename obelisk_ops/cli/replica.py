@@ -11,6 +11,7 @@ from rich.filesize import decimal
 
 from obelisk_ops import settings
 from obelisk_ops.cli.drill import drill
+from obelisk_ops.cli.options import LIMIT
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.reading import instant
 from obelisk_ops.cli.replica_prune import prune_command
@@ -33,9 +34,7 @@ from obelisk_ops.restore.source import open_source, open_times, replica_settings
 #: Reading one exact time costs a request; so many are read without being asked for.
 _EXACT_WITHOUT_ASKING = 200
 
-limit_option = click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="Show N at most."
-)
+limit_option = click.option("--limit", type=LIMIT, metavar="N", help="Show N at most.")
 
 
 @click.group

@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from obelisk_ops.cli import stdout
+from obelisk_ops.cli.options import seconds_option
 from obelisk_ops.cli.output import json_option, note, print_json
 from obelisk_ops.cli.writing import file_to_write
 from obelisk_ops.core import ids
@@ -19,8 +20,8 @@ from obelisk_ops.core.values import to_json
 from obelisk_ops.durable.engine import Engine
 from obelisk_ops.durable.flow.arguments import read_json_input
 from obelisk_ops.durable.flow.loader import load_served, load_workflow
-from obelisk_ops.durable.work.queues import parse_queue
-from obelisk_ops.errors import Interrupted
+from obelisk_ops.durable.work.queues import Queue, parse_queue
+from obelisk_ops.errors import ConfigError, Interrupted, InvalidInput
 
 database_option = click.option(
     "--db", "database", required=True, metavar="DB", callback=file_to_write,
@@ -97,6 +98,16 @@ def _interrupted(begun: list[str]) -> Interrupted:
     )
 
 
+def _queue(text: str) -> Queue:
+    try:
+        return parse_queue(text)
+    except ConfigError as wrong:
+        raise InvalidInput(
+            f"--queue {text!r}: {wrong.message}",
+            hint=wrong.hint or "write NAME, NAME=2 or NAME=10/1m",
+        ) from None
+
+
 @click.command()
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @database_option
@@ -108,7 +119,7 @@ def _interrupted(begun: list[str]) -> Interrupted:
 )  # fmt: skip
 @durability_option
 @click.option(
-    "--grace", default=30.0, show_default=True, metavar="SECONDS",
+    "--grace", default=30.0, show_default=True, metavar="SECONDS", callback=seconds_option,
     help="How long running activities get to end when told to stop.",
 )  # fmt: skip
 def worker(
@@ -125,7 +136,7 @@ def worker(
     Ctrl-C drains: nothing new is started, what runs gets --grace seconds to end.
     """
     served = [load_served(target) for target in targets]
-    limits = [parse_queue(text) for text in queues]
+    limits = [_queue(text) for text in queues]
 
     async def serve() -> None:
         stop = asyncio.Event()

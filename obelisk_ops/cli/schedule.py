@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 from msgspec import Raw
 
 from obelisk_ops.cli import stdout
+from obelisk_ops.cli.options import LIMIT
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.reading import moment, offered, open_reader_of, readable_option
 from obelisk_ops.cli.run import TakesJson, database_option, target_argument
@@ -113,7 +114,7 @@ def show(config: Path | None, schedule_id: str, database: str, *, as_json: bool)
 @id_argument
 @click.pass_obj
 @readable_option
-@click.option("--limit", default=5, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("--limit", default=5, show_default=True, type=LIMIT, help="How many.")
 @json_option
 def next_(
     config: Path | None, schedule_id: str, database: str, limit: int, *, as_json: bool
@@ -331,7 +332,9 @@ def _milliseconds(text: str) -> int:
     try:
         return timedelta(seconds=parse_duration(text)) // timedelta(milliseconds=1)
     except ValueError as error:
-        raise InvalidInput(f"{text!r}: {error}") from None
+        raise InvalidInput(
+            f"{text!r}: {error}", hint="see obelisk-ops schedule add --help"
+        ) from None
 
 
 def _text(value: object) -> str | None:

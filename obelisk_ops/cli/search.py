@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from obelisk_ops import settings
-from obelisk_ops.cli.options import not_together
+from obelisk_ops.cli.options import LIMIT, not_together
 from obelisk_ops.cli.output import json_option, note, print_json, print_table
 from obelisk_ops.cli.reading import instant, moment, note_if_unknown
 from obelisk_ops.core.clock import SystemClock
@@ -42,7 +42,7 @@ _SHOWN = 100
 @click.option("--sql", metavar="SELECT", help="Ask the catalogue in SQL; see below.")
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=LIMIT,
     metavar="N",
     help=f"At most N.  [default: {_SHOWN}; all with -o]",
 )

@@ -42,6 +42,7 @@ BATCH = 100
 _MINUTE_MS = 60_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
+_LONGEST_MS = 100 * 366 * 86_400_000
 _FIELDS = 5
 _HINT = "five fields: minute hour day-of-month month day-of-week, as in '0 3 * * *'"
 
@@ -260,6 +261,10 @@ def checked(spec: Spec, now: int) -> Spec:
         raise InvalidInput(
             f"catch_up={spec.catch_up!r} is not known",
             hint=f"one of {', '.join(CATCH_UPS)}, or how old a missed run may be: a timedelta",
+        )
+    if spec.every > _LONGEST_MS:
+        raise InvalidInput(
+            "every= is longer than a century", hint="nobody will be there: write it like 30d"
         )
     _check_zone(spec)
     return _checked_cron(spec, now) if spec.cron else spec

@@ -37,8 +37,9 @@ class Projection:
 
     Attributes:
         state: Where the execution is.
-        others: States that are right too: ``pending`` where it is to be driven, and was not
-            yet; ``blocked`` where its code waits without having asked for anything.
+        others: States that are right too: ``pending`` where it is to be driven, or something
+            has arrived that it is to be looked at for; ``blocked`` where its code waits
+            without having asked for anything.
         result: How it ended.
         finished_at: When; UTC milliseconds.
         error: Of its end, or why it is parked.
@@ -137,7 +138,9 @@ def _others(
         return frozenset({State.BLOCKED})
     is_new = log[-1].kind in ("unpaused", "resumed")
     is_driven = state in (State.RUNNING, State.BLOCKED)
-    return frozenset({State.PENDING} if is_driven and (is_new or _untold(log, inbox)) else ())
+    # Who writes something down for code that is not there does not ask what it waits for.
+    has_news = len(inbox) > len({seq for seq, _, _ in _told(log)} | aside_in(log))
+    return frozenset({State.PENDING} if is_driven and (is_new or has_news) else ())
 
 
 _HOLDS = ("paused", "unpaused", "cancel_requested")

@@ -102,6 +102,9 @@ def encode(body: Signal | Answer | Fork) -> str:
     return _encode(body).decode()
 
 
+_DIGITS = 18
+
+
 def split_call(call_id: str) -> tuple[str, int]:
     """
     Return the execution and the number that a call's id is made of.
@@ -110,7 +113,7 @@ def split_call(call_id: str) -> tuple[str, int]:
         StubNotFound: It is no id of a call.
     """
     execution_id, _, n = call_id.rpartition("/")
-    if not (execution_id and n.isascii() and n.isdecimal()):
+    if not (execution_id and n.isascii() and n.isdecimal() and len(n) <= _DIGITS):
         raise StubNotFound(
             f"{call_id!r} is no id of a call",
             hint="a call's id is EXECUTION/NUMBER; see "

@@ -136,4 +136,7 @@ def _parse_iso(text: str, hint: str) -> int:
             f"{text!r} does not say in which time zone",
             hint=f"write {day}Z for UTC, or add an offset: {day}+02:00",
         )
-    return (moment - _EPOCH_START) // timedelta(milliseconds=1)
+    try:
+        return (moment.astimezone(UTC) - _EPOCH_START) // timedelta(milliseconds=1)
+    except OverflowError:
+        raise InvalidWhen(f"{text!r} is outside of all calendars", hint=hint) from None

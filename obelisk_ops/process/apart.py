@@ -344,7 +344,10 @@ def _confine(limits: Limits) -> None:
     _lower(resource.RLIMIT_CPU, seconds)
     if _STATM.exists():
         pages = int(_STATM.read_text(encoding="ascii").split()[_DATA_FIELD])
-        _lower(resource.RLIMIT_DATA, pages * resource.getpagesize() + limits.memory_bytes)
+        _lower(
+            resource.RLIMIT_DATA,
+            min(pages * resource.getpagesize() + limits.memory_bytes, sys.maxsize),
+        )
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     gain_no_rights()
 

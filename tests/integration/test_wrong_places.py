@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import closing
 from pathlib import Path
 
@@ -40,7 +41,8 @@ class Desk:
         self._named = {"db": folder / "a.db", "code": CODE, "export": folder / "done.json"}
 
     def run(self, text: str, *more: str, **named: object) -> Ran:
-        return self._commands.run(*text.format(**self._named | named).split(), *more)
+        words = shlex.split(text.format(**self._named | named))
+        return self._commands.run(*words, *more)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +166,36 @@ def test_what_within_means(desk: Desk, command: str) -> None:
 
         assert (ran.status, ran.error["code"]) == (2, "invalid_input")
         assert hint in ran.error["hint"]
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ("execution stub done/99999999999999999999 1 --db {db}", "is no id of a call"),
+        ("restore any --at 0001-01-01T00:00:00+14:00 --to new.db", "outside of all calendars"),
+        ("restore any --at 9999-12-31T23:59:59-14:00 --to new.db", "outside of all calendars"),
+        ("schedule add {code}:adds 1 --every 99999999d --db new.db", "longer than a century"),
+        ("execution signal done '' 1 --db {db}", "a signal has a name"),
+        ("worker {code} --db new.db --grace nan", "--grace nan"),
+        ("worker {code} --db new.db --grace -1", "--grace -1"),
+        ("worker {code} --db new.db --queue gpu=0", "--queue 'gpu=0'"),
+        ("worker tests/commands.py --db new.db", "has no workflow"),
+    ],
+)
+def test_what_is_beyond_all_measure(desk: Desk, odd: str, said: str) -> None:
+    ran = desk.run(odd)
+
+    assert (ran.status, ran.out) in {(2, ""), (7, "")}, ran.err
+    assert said in ran.err
+    assert " hint: " in ran.err
+
+
+@pytest.mark.parametrize(
+    "much",
+    ["inspect {db} --memory 999999999TiB", "execution list --db {db} --limit 9" + 30 * "9"],
+)
+def test_very_much_is_all_of_it(desk: Desk, much: str) -> None:
+    assert desk.run(much).status == 0
 
 
 def test_a_version_is_a_number(desk: Desk) -> None:

@@ -105,6 +105,7 @@ SIGNAL = InboxItem("signal", 0, 102, '{"name":"go","value":1}')
         (row(), BLOCKED, {1: SIGNAL}, {1: 105}, []),  # nobody waits for it
         (row(), WAITING[:1], {}, {}, []),  # its code waits without a call
         (row(state=State.PENDING), WAITING, {1: SIGNAL}, {}, []),
+        (row(state=State.PENDING), BLOCKED, {1: SIGNAL}, {1: 105}, []),  # to be looked at
         (row(), WAITING, {1: SIGNAL}, {}, ["waits for inbox row 1, which is there"]),
         (row(), ASIDE, {1: SIGNAL}, {}, []),
         (row(), [*ASIDE, *TOLD], {1: SIGNAL}, {}, ["inbox row 1 was told twice"]),

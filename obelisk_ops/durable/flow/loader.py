@@ -54,8 +54,20 @@ def _what_it_is(found: object) -> str:
 
 
 def load_served(target: str) -> Workflow[Any, Any] | ModuleType:
-    """Return one workflow (with ``:NAME``), or a module with all that it holds."""
-    return load_workflow(target) if ":" in target else load_module(target)
+    """
+    Return one workflow (with ``:NAME``), or a module with all that it holds.
+
+    Raises:
+        FunctionNotFound: There is none.
+    """
+    if ":" in target:
+        return load_workflow(target)
+    module = load_module(target)
+    if not any(isinstance(one, Workflow) for one in vars(module).values()):
+        raise FunctionNotFound(
+            f"{target} has no workflow", hint="name the module or file that has @workflow"
+        )
+    return module
 
 
 def load_named(target: str | None, name: str) -> Workflow[Any, Any]:
@@ -162,7 +174,9 @@ def _load_file(path: Path) -> ModuleType:
     _look_in(path.parent)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise FunctionNotFound(f"{path} is no Python file")
+        raise FunctionNotFound(
+            f"{path} is no Python file", hint="write pkg.module:function or file.py:function"
+        )
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
