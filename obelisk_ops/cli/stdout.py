@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 #: 128 and SIGPIPE, as a shell sees it of programs that the signal ends
@@ -62,12 +63,29 @@ class Watched:
 def watched() -> Iterator[Watched]:
     """Watch stdout while the block runs."""
     real = sys.stdout
-    watch = Watched(real)
+    for number in (0, 1, 2):  # else a file that is opened next would get their numbers
+        _fill(number)
+    if sys.stderr is None:  # who closes it wants to hear nothing
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+    watch = Watched(_unwritable() if real is None else real)
     sys.stdout = cast("TextIO", watch)
     try:
         yield watch
     finally:
         sys.stdout = real
+
+
+def _fill(number: int) -> None:
+    try:
+        os.fstat(number)
+    except OSError:
+        os.open(os.devnull, os.O_RDONLY)  # it gets the lowest number that is free
+
+
+def _unwritable() -> TextIO:
+    """Return what refuses to be written, for a stdout that was closed before the start."""
+    nowhere = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    return os.fdopen(nowhere, "w", closefd=False)
 
 
 def _drop(stream: Any) -> None:  # noqa: ANN401 - whatever is there

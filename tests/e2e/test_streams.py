@@ -69,3 +69,26 @@ def test_who_has_read_enough_is_not_complained_about() -> None:
     os.close(writing)
 
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_stdout_that_is_closed_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "flow.py").write_text(FLOW)
+    commands = ("run flow.py:flow 3 --db x.db --id a", "execution list --db x.db", "--version")
+    for command in commands:
+        done = subprocess.run(
+            ["sh", "-c", f"{PROGRAM} {command} >&-"], stderr=subprocess.PIPE, text=True,
+            check=False, env=environment(), cwd=tmp_path,
+        )  # fmt: skip
+
+        assert done.returncode == 6, done.stderr
+        assert "error: stdout cannot be written: Bad file descriptor" in done.stderr
+
+
+def test_who_closes_stderr_has_the_status(tmp_path: Path) -> None:
+    for command, status in (("inspect none.db", 7), ("--version", 0)):
+        done = subprocess.run(
+            ["sh", "-c", f"{PROGRAM} {command} 2>&-"], check=False, env=environment(),
+            cwd=tmp_path,
+        )  # fmt: skip
+
+        assert done.returncode == status
