@@ -111,7 +111,6 @@ def test_what_was_printed_is_shown_attempt_by_attempt(look: Looking) -> None:
         (("--call", "1", "--attempt", "2"), [(1, 2)]),
         (("--attempt", "1"), [(1, 1), (3, 1)]),
         (("--call", "2"), []),
-        (("--attempt", "9"), []),
     ],
 )
 def test_one_call_or_attempt(
@@ -120,6 +119,13 @@ def test_one_call_or_attempt(
     pieces = look("output", "t", *options)["output"]
 
     assert sorted({(p["n"], p["attempt"]) for p in pieces}) == found
+
+
+def test_an_attempt_that_there_was_not_is_not_found(look: Looking) -> None:
+    ran = look.text("output", "t", "--attempt", "9", "--json")
+
+    assert (ran.status, ran.error["code"]) == (7, "not_found")
+    assert "has no attempt 9; there are 1 to 2" in ran.error["message"]
 
 
 def test_for_people_it_is_laid_out_and_harmless(look: Looking) -> None:
