@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import Outcome, call, call_here, outcome, start
+from tests.command import Outcome, call, outcome, start
 from tests.engines import kinds, read_log
 from tests.support import wait_until
 from tests.world import knows
@@ -89,7 +89,7 @@ def test_a_clock_in_new_code_is_an_error_that_names_the_right_call(
 def test_an_error_is_one_object_and_an_exit_code(
     db: Path, argv: tuple[str, ...], status: int, code: str
 ) -> None:
-    done = call_here("run", target(argv[0]), *argv[1:], "--db", db, "--json")
+    done = call("run", target(argv[0]), *argv[1:], "--db", db, "--json")
 
     assert (done.status, done.error["code"]) == (status, code)
     assert set(done.error) == {"code", "message", "hint"}
