@@ -219,11 +219,17 @@ class Barrier:
 
     async def _prove(self, shipment: Shipment) -> None:
         """
-        Have the bucket confirm that we had the right to ship it.
+        Have the bucket confirm that we had the right to ship it, and the disk that it is true.
+
+        A commit that somebody was killed in may have been shipped, and ours written over it:
+        then what was shipped reaches the end of ours, and does not hold it (witness.py).
 
         Raises:
             Fenced: The right was lost; the shipment may not be a part of the history.
-            OpsError: The bucket does not answer.
+            OpsError: The bucket does not answer, or it is not known what was shipped.
         """
-        lease = self._keeper.fleet.lease
-        await lease.confirm(self._keeper.name, shipment.owner.epoch)
+        keeper, owner = self._keeper, shipment.owner
+        await asyncio.gather(
+            keeper.fleet.lease.confirm(keeper.name, owner.epoch),
+            keeper.doubts.vouch(keeper.meta(owner), shipment.txid),
+        )

@@ -105,6 +105,15 @@ class Doubts:
             self._sidecar.write_suspect(overtaken.txid)
         return self._sidecar.suspect() is not None
 
+    async def vouch(self, meta: Path, txid: int) -> None:
+        """
+        Return once all up to *txid* that was shipped is known to be in the database.
+
+        Raises:
+            Unavailable: It is not, or that cannot be told now.
+        """
+        await self._witness.vouch(meta, txid)
+
     def hear(self, loss: Loss | None, intrusion: Intrusion | None, *, said: str) -> None:
         """Take note of what was found in the bucket; *said* is the reason of the state."""
         if loss is not None and said == "lost_objects":

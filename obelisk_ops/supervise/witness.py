@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from obelisk_ops.errors import OpsError
+from obelisk_ops.errors import OpsError, Unavailable
 from obelisk_ops.litestream.likeness import Likeness, compare, is_unfinished
 from obelisk_ops.litestream.local import Shipped, read_published, read_shipped
 from obelisk_ops.storage.sqlite.recovery import find_overlooked_commit
@@ -28,6 +28,8 @@ _PATIENCE_S = 1.0
 _AGAIN_S = 0.1
 #: What was shipped while nobody could look: only the newest of it is compared.
 _FILES_MAX = 64
+#: Whoever waits for an answer is told by then why there is none yet.
+_VOUCHED_MS = 2_000
 
 
 class Witness:
@@ -73,6 +75,26 @@ class Witness:
         if self._seen < txid:
             first = max(self._seen + 1, txid - _FILES_MAX + 1)
             self._looking = asyncio.ensure_future(self._compare(meta, first, txid))
+
+    async def vouch(self, meta: Path, txid: int) -> None:
+        """
+        Return once all up to *txid* that was shipped is known to be in the database.
+
+        Raises:
+            Unavailable: It is not, or that cannot be told now.
+        """
+        until_ms = self._fleet.clock.elapsed_ms() + _VOUCHED_MS
+        while meta == self._meta and self.doubtful is None:
+            if self._seen >= txid:
+                return
+            self.look(meta, txid)
+            if self._looking is not None:
+                await asyncio.wait({self._looking})
+            if self._seen < txid:
+                if self._fleet.clock.elapsed_ms() >= until_ms:
+                    break
+                await asyncio.sleep(_AGAIN_S)
+        raise Unavailable("it is not known yet whether what was shipped is in the database")
 
     def forget(self) -> None:
         """Begin anew: there is no epoch, or another one."""

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from obelisk_ops.core.clock import SystemClock
-from obelisk_ops.errors import StorageUnavailable
+from obelisk_ops.errors import StorageUnavailable, Unavailable
 from obelisk_ops.litestream.likeness import Likeness
 from obelisk_ops.supervise import witness
 from obelisk_ops.supervise.fleet import Fleet
@@ -73,3 +73,47 @@ def test_a_file(
     assert bool(searches) is looked_for
     assert looking.doubtful == doubtful
     assert looking.since_ms is None
+
+
+@pytest.mark.parametrize(
+    ("seen", "txid", "is_vouched", "compared"),
+    [
+        pytest.param([SAME], 6, True, 0, id="there when the look began"),
+        pytest.param([SAME], 7, True, 1, id="new and sound"),
+        pytest.param([SAME], 9, True, 3, id="several"),
+        pytest.param([OTHER], 7, False, 2, id="another was written over it"),
+        pytest.param([None], 7, False, 1, id="it cannot be told now"),
+    ],
+)
+def test_who_asks_for_it_is_answered_when_it_is_compared(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    seen: list[Likeness | None],
+    txid: int,
+    is_vouched: bool,
+    compared: int,
+) -> None:
+    asked = []
+
+    def compare(_database: Path, _meta: Path, txid: int) -> Likeness | None:
+        asked.append(txid)
+        return seen[0]
+
+    monkeypatch.setattr(witness, "compare", compare)
+    monkeypatch.setattr(witness, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(witness, "_AGAIN_S", 0.0)
+    monkeypatch.setattr(witness, "_VOUCHED_MS", 0)
+
+    async def vouch() -> bool:
+        looking = Witness("x", Path("x.db"), FLEET, lambda: None)
+        with pytest.raises(Unavailable):
+            await looking.vouch(Path("meta"), 6)  # nobody has looked at that epoch yet
+        looking.look(Path("meta"), 6)
+        try:
+            await looking.vouch(Path("meta"), txid)
+        except Unavailable:
+            return False
+        return True
+
+    assert asyncio.run(vouch()) is is_vouched
+    assert len(asked) == compared
