@@ -105,8 +105,8 @@ def run_undisturbed(story: Story) -> None:
     aside = story.home / "undisturbed"
     (aside / "runs").mkdir(parents=True)
     databases = {name: aside / "runs" / f"{name}.db" for name in PLAN}
-    workers = _start_workers(story, databases, "undisturbed")
     _submit_all(story, databases, aside / "ledger.jsonl", cooling_s=0.1)
+    workers = _start_workers(story, databases, "undisturbed")
     story.expected = _wait_for_results(databases)
     for worker in workers:
         worker.send_signal(signal.SIGTERM)
@@ -118,18 +118,19 @@ def run_undisturbed(story: Story) -> None:
 
 
 def begin(story: Story) -> Any:  # noqa: ANN401 - a process
-    """Start the supervisor, the workers and the sweeps."""
+    """Start the supervisor, the sweeps and the workers."""
     (story.data / "runs").mkdir(parents=True)
     supervisor = story.terminal.start("supervisor", "supervise")
     until(lambda: _is_supervised(story), "the supervisor answers", every_s=ASK_AGAIN_S)
     databases = {name: story.database(name) for name in PLAN}
-    _start_workers(story, databases, "first")
+    # Before anybody works: six commands may take longer than the first sweeps do.
+    _submit_all(story, databases, story.ledger, cooling_s=_COOLING_S)
     story.claims.check(
         "new databases are picked up and replicated",
         until(lambda: _are_replicated(story), "both are in the bucket", every_s=ASK_AGAIN_S),
         f"{len(PLAN)} databases",
     )
-    _submit_all(story, databases, story.ledger, cooling_s=_COOLING_S)
+    _start_workers(story, databases, "first")
     return supervisor
 
 
@@ -296,7 +297,6 @@ def _submit_all(
     story: Story, databases: Mapping[str, Path], book: Path, *, cooling_s: float
 ) -> None:
     for seed, (name, sweeps) in enumerate(PLAN.items()):
-        until(databases[name].exists, f"the worker has made {name}.db")
         for execution, (family, sizes) in sweeps.items():
             trials = [{"family": family, "size": size, "seed": seed} for size in sizes]
             story.terminal.ask(
