@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-chaos test-soak lint check bench fmt clean
+.PHONY: help setup demo test test-chaos test-soak lint quick check bench fmt clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -29,8 +29,11 @@ lint: $(STAMP)-dev ## Format, lint, types, imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint ## The same, and the tests that need neither Litestream nor S3
+quick: $(STAMP)-dev ## The tests that need neither Litestream nor S3
 	$(BIN)/pytest -q -n 2 tests/unit tests/repo
+
+# `test` runs the quick ones, too: asked for both, they run once.
+check: lint $(if $(filter test,$(MAKECMDGOALS)),,quick) ## Both of these
 
 bench: $(STAMP)-dev ## How fast we are, beside bare SQLite and other engines, in one run: minutes
 	$(BIN)/python -m benchmarks
