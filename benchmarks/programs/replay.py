@@ -45,6 +45,7 @@ def measure(folder: Path, size: Size) -> dict[str, float]:
 
 
 async def _record(path: Path, steps: int) -> int:
+    workflows.held.clear()  # of another program in this process
     async with Engine(path, grace=0) as engine:
         handle = await engine.submit(workflows.held_after, steps, id="long")
         await _until_held()

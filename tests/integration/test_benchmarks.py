@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import goals, program
+from benchmarks import goals, program, workflows
 from benchmarks.programs.fleet import requests_of
 
 pytestmark = pytest.mark.bench
@@ -64,6 +64,12 @@ def check(found: Mapping[str, float], guards: Guards) -> None:
         if figure in found:
             assert least is None or found[figure] >= least, figure
             assert most is None or found[figure] <= most, figure
+
+
+def test_a_program_may_follow_another_one(tmp_path: Path) -> None:
+    workflows.held.append(0)  # as recovery leaves it
+
+    assert program.run("replay", "tiny", tmp_path)
 
 
 def test_requests_are_counted_as_the_s3_server_tells_of_them() -> None:
