@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import psutil
@@ -9,6 +10,9 @@ import psutil
 from obelisk_ops.settings import ReplicaSettings
 from tests.supervised import Supervised
 from tests.support import wait_until
+
+#: 15 less than what runs the tests, which may be nice itself; 19 is the end.
+GENTLE = min(os.nice(0) + 15, 19)
 
 
 def niceness_of_drill(supervisor: int) -> int | None:
@@ -26,7 +30,7 @@ def test_a_supervisor_drills_beside_its_work(tmp_path: Path, replica: ReplicaSet
         database = supervised.database("a")
         database.write(3)
         supervised.start()
-        wait_until(lambda: niceness_of_drill(supervised.pid) == 15, 30, "a gentle drill")
+        wait_until(lambda: niceness_of_drill(supervised.pid) == GENTLE, 30, "a gentle drill")
         database.write(1)
 
         row = supervised.until("a", lambda row: row.last_drill, 30, "a drill")
