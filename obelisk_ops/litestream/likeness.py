@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -27,10 +28,12 @@ from obelisk_ops.litestream.local import (
     level0_file,
     newest_txid,
     read_published,
+    read_shipped,
 )
 
 #: A larger one is a copy of a whole database, or a load of data; its pages are not compared.
-_FILE_BYTES_MAX = 64 << 20
+#: Nor are they if its part of the log is larger: a page may pack into a few bytes.
+_BYTES_MAX = 64 << 20
 _WAL_HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
 _PGNO = struct.Struct(">I")
@@ -69,17 +72,27 @@ def compare(database: Path, meta: Path, txid: int) -> Likeness | None:
     return found if again is not None and again.salts == published.salts else None
 
 
-def _compare(file: _Level0, database: Path, meta: Path, published: LogEnd) -> Likeness:
+def _compare(file: _Level0, database: Path, meta: Path, published: LogEnd) -> Likeness | None:
     header = file.header
     if header.salts != published.salts:
-        following = range(header.max_txid + 1, newest_txid(meta) + 1)
-        later = {pgno for txid in following for pgno in _pages_of(meta, txid)}
-        is_same = _is_in_file(file, database, later)
-    elif header.wal_end > published.offset:
+        return _compare_with_file(file, database, meta, published)
+    if header.wal_end > published.offset:
         return Likeness.UNFINISHED
-    else:
-        is_same = _is_in_log(file, database)
-    return Likeness.SAME if is_same else Likeness.DIFFERENT
+    return Likeness.SAME if _is_in_log(file, database) else Likeness.DIFFERENT
+
+
+def _compare_with_file(
+    file: _Level0, database: Path, meta: Path, published: LogEnd
+) -> Likeness | None:
+    newest = newest_txid(meta)
+    later = _pages_of(meta, range(file.header.max_txid + 1, newest + 1))
+    if later is None or _is_in_file(file, database, later):
+        return Likeness.SAME
+    shipped = read_shipped(meta, newest)
+    # Until Litestream reads the log of now, a copy of all may be on its way: it makes one
+    # where a log was begun anew with commits in it that it had not read.
+    is_all = shipped is not None and shipped.salts == published.salts
+    return Likeness.DIFFERENT if is_all else None
 
 
 class _Level0:
@@ -91,7 +104,7 @@ class _Level0:
             self.header = ltx.parse_header(file.read(ltx.HEADER_BYTES), self._key)
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
-            self._data = memoryview(file.read() if size <= _FILE_BYTES_MAX else b"")
+            self._data = memoryview(file.read() if size <= _BYTES_MAX else b"")
         self.is_read = bool(self._data)
         tail = bytes(self._data[-INDEX_TAIL_BYTES:])
         start, end = find_index(tail, size, self._key) if self.is_read else (0, 0)
@@ -107,11 +120,16 @@ class _Level0:
         return decode_page(packed, frame, self.header.page_size, self._key)
 
 
-def _pages_of(meta: Path, txid: int) -> Iterable[int]:
-    try:
-        return _Level0(level0_file(meta, txid)).pages
-    except FileNotFoundError:
-        return ()
+def _pages_of(meta: Path, txids: Iterable[int]) -> set[int] | None:
+    """Return which pages some files hold; None if one is too large to tell: any of them."""
+    found = set[int]()
+    for txid in txids:
+        with suppress(FileNotFoundError):  # it is kept no longer
+            file = _Level0(level0_file(meta, txid))
+            if not file.is_read:
+                return None
+            found.update(file.pages)
+    return found
 
 
 def _is_in_log(file: _Level0, database: Path) -> bool:
@@ -119,10 +137,11 @@ def _is_in_log(file: _Level0, database: Path) -> bool:
     header = file.header
     frame_bytes = _FRAME_HEADER_BYTES + header.page_size
     begin = max(header.wal_offset, _WAL_HEADER_BYTES)
-    if not file.is_read or begin >= header.wal_end:
+    size = header.wal_end - begin
+    if not file.is_read or not 0 < size <= _BYTES_MAX:
         return True
     with database.with_name(f"{database.name}-wal").open("rb", buffering=0) as wal:
-        part = os.pread(wal.fileno(), header.wal_end - begin, begin)
+        part = os.pread(wal.fileno(), size, begin)
     # Of a page that is there several times the last one counts.
     places = {_PGNO.unpack_from(part, at)[0]: at for at in range(0, len(part), frame_bytes)}
     return all(

@@ -118,6 +118,8 @@ class Witness:
             self.doubtful = txid
             self._fleet.log.warning("commit_lost", database=self._name, txid=txid)
         self._seen = txid if found is Likeness.SAME else txid - 1
+        if found is None:
+            await asyncio.sleep(_AGAIN_S)  # the news is that it is to be looked at again
         self._on_news()
 
     def _first_unlike(self, meta: Path, first: int, last: int) -> tuple[Likeness | None, int]:

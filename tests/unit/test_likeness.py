@@ -127,6 +127,9 @@ def test_the_same_commit_again_is_no_difference(
     [
         pytest.param(False, "", Likeness.SAME, id="as in the file"),
         pytest.param(True, "", Likeness.DIFFERENT, id="not in the file"),
+        pytest.param(
+            True, "unread", None, id="not in the file, and what came then is not read"
+        ),
         pytest.param(True, "the log", Likeness.SAME, id="written again since"),
         pytest.param(True, "shipped", Likeness.SAME, id="written again and shipped since"),
     ],
@@ -137,7 +140,7 @@ def test_a_log_that_was_begun_anew(
     *,
     bent: bool,
     since_written: str,
-    found: Likeness,
+    found: Likeness | None,
 ) -> None:
     path = tmp_path / "db"
     _, since = log_of(path)
@@ -151,8 +154,40 @@ def test_a_log_that_was_begun_anew(
     database.execute("UPDATE u SET a = 3")
     if since_written == "the log":
         database.execute("UPDATE t SET a = 3")
+    elif since_written != "unread":
+        ship(path, 4)
 
     assert compare(path, tmp_path, 2) is found
+
+
+def test_a_copy_of_all_may_hold_whatever_differs(
+    database: apsw.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "db"
+    _, since = log_of(path)
+    database.execute("INSERT INTO t VALUES (1)")
+    ship(path, 2, since=since, bent=True)
+    database.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+    database.execute("UPDATE u SET a = 3")
+    log, _ = log_of(path)
+    write(path, 3, {number: os.urandom(PAGE) for number in range(1, 20)}, log, 32)
+    monkeypatch.setattr(likeness, "_BYTES_MAX", 10 * PAGE)
+
+    assert compare(path, tmp_path, 2) is Likeness.SAME
+
+
+def test_the_pages_of_a_large_part_of_the_log_are_not_compared(
+    database: apsw.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "db"
+    _, since = log_of(path)
+    for value in range(20):
+        database.execute("UPDATE u SET a = zeroblob(?)", (value,))
+    ship(path, 2, since=since, bent=True)
+    assert compare(path, tmp_path, 2) is Likeness.DIFFERENT
+    monkeypatch.setattr(likeness, "_BYTES_MAX", 10 * PAGE)
+
+    assert compare(path, tmp_path, 2) is Likeness.SAME
 
 
 def test_nothing_is_told_while_the_index_is_being_made(
@@ -170,7 +205,7 @@ def test_nothing_is_told_while_the_index_is_being_made(
 def test_of_a_large_file_only_its_end_counts(
     database: apsw.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(likeness, "_FILE_BYTES_MAX", 10)
+    monkeypatch.setattr(likeness, "_BYTES_MAX", 10)
     path = tmp_path / "db"
     ship(path, 2, bent=True)
     assert compare(path, tmp_path, 2) is Likeness.SAME

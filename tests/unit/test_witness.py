@@ -117,3 +117,25 @@ def test_who_asks_for_it_is_answered_when_it_is_compared(
 
     assert asyncio.run(vouch()) is is_vouched
     assert len(asked) == compared
+
+
+def test_what_cannot_be_told_is_asked_again_after_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async def look() -> None:
+        told = asyncio.Event()
+        looking = Witness("x", Path("x.db"), FLEET, told.set)
+        looking.look(Path("meta"), 6)
+        looking.look(Path("meta"), 7)
+        await asyncio.wait_for(told.wait(), 20)
+
+    monkeypatch.setattr(witness, "compare", lambda *_: None)
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    asyncio.run(look())
+
+    assert pauses
