@@ -13,6 +13,7 @@ import structlog
 from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.errors import StorageUnavailable, Unavailable
 from obelisk_ops.litestream.likeness import Likeness
+from obelisk_ops.litestream.local import level0_file
 from obelisk_ops.supervise import witness
 from obelisk_ops.supervise.fleet import Fleet
 from obelisk_ops.supervise.witness import Witness
@@ -81,23 +82,31 @@ def test_a_file(
         pytest.param([SAME], 6, True, 0, id="there when the look began"),
         pytest.param([SAME], 7, True, 1, id="new and sound"),
         pytest.param([SAME], 9, True, 3, id="several"),
-        pytest.param([OTHER], 7, False, 2, id="another was written over it"),
+        pytest.param([OTHER], 7, False, 1, id="another was written over it"),
+        pytest.param([SAME, OTHER], 9, False, 2, id="over the second one"),
         pytest.param([None], 7, False, 1, id="it cannot be told now"),
     ],
 )
+@pytest.mark.parametrize("size", [100, 1 << 20], ids=["little", "much"])
 def test_who_asks_for_it_is_answered_when_it_is_compared(
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     *,
+    size: int,
     seen: list[Likeness | None],
     txid: int,
     is_vouched: bool,
     compared: int,
 ) -> None:
-    asked = []
+    asked, found = set[int](), dict(zip(range(7, 10), seen, strict=False))
+    for one in range(7, 10):
+        file = level0_file(tmp_path, one)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bytes(size))
 
     def compare(_database: Path, _meta: Path, txid: int) -> Likeness | None:
-        asked.append(txid)
-        return seen[0]
+        asked.add(txid)
+        return found.get(txid, seen[-1])
 
     monkeypatch.setattr(witness, "compare", compare)
     monkeypatch.setattr(witness, "_PATIENCE_S", 0.0)
@@ -107,16 +116,16 @@ def test_who_asks_for_it_is_answered_when_it_is_compared(
     async def vouch() -> bool:
         looking = Witness("x", Path("x.db"), FLEET, lambda: None)
         with pytest.raises(Unavailable):
-            await looking.vouch(Path("meta"), 6)  # nobody has looked at that epoch yet
-        looking.look(Path("meta"), 6)
+            await looking.vouch(tmp_path, 6)  # nobody has looked at that epoch yet
+        looking.look(tmp_path, 6)
         try:
-            await looking.vouch(Path("meta"), txid)
+            await looking.vouch(tmp_path, txid)
         except Unavailable:
             return False
         return True
 
     assert asyncio.run(vouch()) is is_vouched
-    assert len(asked) == compared
+    assert asked == set(range(7, 7 + compared))
 
 
 def test_what_cannot_be_told_is_asked_again_after_a_pause(
