@@ -349,6 +349,9 @@ def _run(source: Source, plan: Plan, folder: Path, progress: Progress) -> Path:
         plan.files, folder, answer_ms=plan.answer_ms, room=needed_bytes(plan), pace=source.pace
     )
     whole = plan.database_bytes + (plan.download_bytes if is_fetched else 0)
+    if not is_fetched:
+        # What an earlier one has fetched was counted as room, and nobody reads it now.
+        shutil.rmtree(folder / FETCHED, ignore_errors=True)
     try:
         return obtain(
             _job(source, plan), folder, lambda done: progress(done, whole),

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ import pytest
 from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.core.when import Latest
 from obelisk_ops.objectstore import Fetched, ObjectStore
-from obelisk_ops.restore import fetching
+from obelisk_ops.restore import aside, fetching
 from obelisk_ops.restore.service import make_plan, restore
 from obelisk_ops.restore.source import open_source
+from obelisk_ops.restore.target import FETCHED
 from obelisk_ops.settings import child_environment
 from tests.commands import commands_for
 from tests.conftest import S3
@@ -196,6 +197,30 @@ def test_what_was_fetched_is_not_fetched_again_when_an_object_goes(
     assert count_rows(tmp_path / "copy.db") == 30
     assert done.plan.files[0].key == racing.into
     assert [racing.read[file.key] for file in (*others, newest)] == [1, 1]
+
+
+@pytest.mark.fault(27)
+def test_what_was_fetched_and_is_not_read_now_is_room(
+    database: ReplicatedDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a restore with a limit that was killed, and is begun again without one."""
+    (tmp_path / ".copy.db.restoring-killed" / FETCHED).mkdir(parents=True)
+    kept, run = list[bool](), aside.run
+
+    def watched(job: aside.Job, folder: Path, progress: Callable[[int], None]) -> Path:
+        kept.append((folder / FETCHED).exists())
+        return run(job, folder, progress)
+
+    monkeypatch.setattr(fetching, "FAR_MS", 1 << 30)
+    monkeypatch.setattr(aside, "run", watched)
+
+    _ = restore(
+        open_source(database.place, "run"), Latest(), tmp_path / "copy.db",
+        clock=SystemClock(), progress=lambda *_: None,
+    )  # fmt: skip
+
+    assert count_rows(tmp_path / "copy.db") == ROUNDS * 100
+    assert kept == [False]
 
 
 def test_a_limit_is_kept_and_told_before(
