@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from obelisk_ops.core.ports import LogStore
-from obelisk_ops.errors import Fenced, OpsError, StorageUnavailable
+from obelisk_ops.errors import OpsError, StorageUnavailable
 from obelisk_ops.storage import Address, Place, listen
 from obelisk_ops.storage.postgres import Ears
 from obelisk_ops.storage.sqlite import beside
@@ -66,7 +66,7 @@ class Mailroom:
             changes = self._store.changes()
         except StorageUnavailable:
             return  # a server that is away for a moment
-        except Fenced as error:
+        except OpsError as error:
             self._timer.cancel()
             self._failed(error)
             return

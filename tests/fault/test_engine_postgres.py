@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from obelisk_ops import Engine, activity, workflow
-from obelisk_ops.errors import Fenced
+from obelisk_ops.errors import DatabaseNotFound, Fenced
 from obelisk_ops.storage import Address, as_address, own
 from obelisk_ops.storage.postgres import place
 from tests.fault.test_kill import (
@@ -124,6 +124,19 @@ def test_an_engine_that_was_succeeded_says_so_and_ends(postgres: Postgres) -> No
 
     with postgres.lent() as url:
         asyncio.run(main(url))
+
+
+def test_an_engine_at_rest_notices_that_its_tables_are_gone(postgres: Postgres) -> None:
+    async def main(url: str) -> None:
+        async with Engine(url, workflows=[endless]) as engine:
+            assert engine._owner is not None
+            session = engine._owner.store._session  # type: ignore[attr-defined]
+            session.drop()
+            postgres.psql(f"DROP SCHEMA {place.read(url).schema} CASCADE")
+            with pytest.raises(DatabaseNotFound):
+                await asyncio.wait_for(engine.failed(), 60)
+
+    asyncio.run(main(postgres.fresh_url()))
 
 
 def test_an_engine_at_rest_notices_that_it_was_succeeded(postgres: Postgres) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -14,7 +15,12 @@ from obelisk_ops.core.ports import LogRow, State, StateRow, Write
 from obelisk_ops.storage.postgres import making, owning, place, session
 from obelisk_ops.storage.postgres.owning import Ownership
 from obelisk_ops.storage.postgres.place import Place
-from obelisk_ops.storage.postgres.store import PostgresMailbox, PostgresReader, PostgresStore
+from obelisk_ops.storage.postgres.store import (
+    PostgresMailbox,
+    PostgresReader,
+    PostgresStore,
+    channel,
+)
 from tests.postgres import Postgres
 
 
@@ -191,6 +197,88 @@ def test_where_locks_mean_nothing_the_term_still_does(
         store.commit([Write(key, [event(key, 1)]) for key in range(1, size + 1)])
 
     assert [len(store.log(key)) for key in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_a_server_that_has_lost_commits_is_not_written_to(
+    store: PostgresStore, postgres: Postgres, at: Place
+) -> None:
+    """As when a standby that lagged has taken its place."""
+    store.commit([creation(1, "a")])
+    store.commit([Write(1, [event(1, 1)])])
+    postgres.psql(f"UPDATE {at.schema}.owner SET commits = 1")  # noqa: S608
+    postgres.psql(f"DELETE FROM {at.schema}.log WHERE key = (1::bigint << 32) + 1")  # noqa: S608
+    cut(store, postgres)
+    next_step = [Write(1, [event(1, 2)])]
+
+    with pytest.raises(errors.StorageUnavailable):
+        store.commit(next_step)
+    for _ in range(2):
+        with pytest.raises(errors.VerificationFailed, match="has lost 1 commit that it had"):
+            store.commit(next_step)
+
+    store.abandon()
+    with closing(PostgresStore(at)) as successor:
+        assert len(successor.log(1)) == 1
+        assert successor.commit([Write(1, [event(1, 1)])]) == {}
+
+
+def test_who_was_let_in_and_is_refused_waits(
+    store: PostgresStore, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server without room refuses in the same way as one that knows the user no more."""
+    store.commit([creation(1, "a")])
+    cut(store, postgres)
+    monkeypatch.setattr(owning, "_READ_PAUSE_S", 0.0)
+    connect, refusals = session.connect, iter(range(3))
+
+    def refuse(at: Place) -> Any:
+        if next(refusals, None) is not None:
+            raise errors.CredentialsError("too many connections for role")
+        return connect(at)
+
+    monkeypatch.setattr(session, "connect", refuse)
+
+    assert store.get(1).id == "a"
+    assert next(refusals, None) is None
+
+
+def test_who_reads_for_a_workflow_gives_up_by_the_clock(
+    store: PostgresStore, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(store, postgres)
+    passed_ms = iter([0, 10_000, 20_000])
+    monkeypatch.setattr(owning._clock, "elapsed_ms", lambda: next(passed_ms))
+    monkeypatch.setattr(owning, "_READ_PAUSE_S", 0.0)
+    tries = []
+
+    def swallow(_at: Place) -> Any:
+        tries.append(1)
+        raise errors.StorageUnavailable("nothing comes back")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "connect", swallow)
+        with pytest.raises(errors.StorageUnavailable, match="nothing comes back"):
+            store.log(1)
+
+    assert len(tries) == 2
+
+
+def test_a_server_that_is_gone_without_a_word_is_given_up(at: Place) -> None:
+    """Not in hours, as the system would; what the URL says goes before."""
+    other = replace(at, url=f"{at.url}&keepalives_idle=99")
+    with closing(session.connect(at)) as line, closing(session.connect(other)) as told:
+        assert line.info.get_parameters()["tcp_user_timeout"] == "25000"
+        assert line.info.get_parameters()["keepalives_idle"] == "10"
+        assert told.info.get_parameters()["keepalives_idle"] == "99"
+
+
+def test_a_letter_is_heard_also_in_a_schema_of_the_longest_name(postgres: Postgres) -> None:
+    fresh = place.read(postgres.fresh_url())
+    letters = channel(replace(fresh, schema="s" * 63))
+    with closing(session.connect(fresh)) as line:
+        line.execute(f'LISTEN "{letters}"'.encode())
+        postgres.psql(f"SELECT pg_notify('{letters}', '')")
+        assert [one.channel for one in line.notifies(timeout=60, stop_after=1)] == [letters]
 
 
 def test_the_ghost_of_a_lost_connection_is_ended(at: Place) -> None:

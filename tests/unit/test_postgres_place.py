@@ -44,6 +44,8 @@ def test_a_url_is_understood_and_shown_without_its_secrets(
     [
         "mysql://u:s3cret@h/d", "postgresql://h/d?schema=Lab", "postgresql://h/d?schema=pg_x",
         "postgresql://h/d?schema=", 'postgresql://h/d?schema=a";DROP', "postgresql://[h:s3cret/d",
+        "postgresql://u:a/s3cret@h/d", "postgresql://u:s3cret?a@h/d", "postgresql://u:s3cret#a@h/d",
+        "postgresql://u:s3cret@b/c@h/d",
     ],
 )  # fmt: skip
 def test_a_url_that_cannot_be_is_refused(url: str) -> None:

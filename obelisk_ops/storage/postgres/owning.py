@@ -24,16 +24,24 @@ from typing import Any
 
 import psycopg
 
-from obelisk_ops.errors import DatabaseLocked, OpsError, StorageUnavailable
+from obelisk_ops.core.clock import SystemClock
+from obelisk_ops.core.words import counted
+from obelisk_ops.errors import (
+    DatabaseLocked,
+    OpsError,
+    StorageUnavailable,
+    VerificationFailed,
+)
 from obelisk_ops.storage.postgres.errors import fenced, translate
 from obelisk_ops.storage.postgres.place import Place
 from obelisk_ops.storage.postgres.session import QUERIES, Session, connect
 
 _TRIES = 100  # the server needs a moment to see that a killed owner is dead
 _PAUSE_S = 0.03
-_READ_TRIES = 100
+_READ_PATIENCE_MS = 20_000
 _READ_PAUSE_S = 0.2
 _pause = threading.Event()
+_clock = SystemClock()
 
 
 class Ownership(Session):
@@ -69,14 +77,15 @@ class Ownership(Session):
 
         Whoever reads for a workflow has no other way to go on; and nothing else could.
         """
-        for left in reversed(range(_READ_TRIES)):
+        # By the clock: where a network swallows all, each try takes as long as connecting may.
+        until = _clock.elapsed_ms() + _READ_PATIENCE_MS
+        while True:
             try:
                 return self.rows(name, values)
             except StorageUnavailable:
-                if not left or not self.is_lost:
+                if not self.is_lost or _clock.elapsed_ms() >= until:
                     raise
-                _pause.wait(_READ_PAUSE_S)
-        raise AssertionError
+            _pause.wait(_READ_PAUSE_S)
 
     def close(self) -> None:
         """Give it up, and say so. Twice is allowed."""
@@ -111,7 +120,17 @@ class Ownership(Session):
         [(term, commits, _)] = self._fetch("read_owner", ())
         if term != self.term:
             raise fenced(self.place.label)
+        if commits < self.commits:
+            raise self._forgetful(self.commits - commits)
         self.commits = commits
+
+    def _forgetful(self, count: int) -> OpsError:
+        # What is in memory here goes on from them: it must not be written down behind a hole.
+        return VerificationFailed(
+            f"{self.place.label} has lost {counted(count, 'commit')} that it had acknowledged",
+            hint="a standby that lagged has taken the place of its server, it seems; start the "
+            "worker again: it goes on from what is there",
+        )
 
     def _lock(self) -> None:
         for _ in range(_TRIES):

@@ -66,6 +66,12 @@ def read(url: str) -> Place:
             "this is no URL of a PostgreSQL database",
             hint="it looks like postgresql://USER@HOST:5432/DATABASE?schema=NAME",
         )
+    if parts.fragment or "@" in parts.path + parts.query:
+        # Its password ends too early: what is left of it would be shown as host or path.
+        raise ConfigError(
+            "this URL has a character in its user or password that ends them",
+            hint="write @ as %40, / as %2F, ? as %3F and # as %23",
+        )
     options = dict(parse_qsl(query, keep_blank_values=True))
     schema = options.get("schema", DEFAULT_SCHEMA)
     if not _NAME.fullmatch(schema):

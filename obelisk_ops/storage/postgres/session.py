@@ -13,7 +13,12 @@ from typing import Any, Final
 import psycopg
 from psycopg.types.numeric import Int8Dumper
 
-from obelisk_ops.errors import ConfigError, DatabaseNotFound
+from obelisk_ops.errors import (
+    ConfigError,
+    CredentialsError,
+    DatabaseNotFound,
+    StorageUnavailable,
+)
 from obelisk_ops.storage import sql
 from obelisk_ops.storage.postgres import errors
 from obelisk_ops.storage.postgres.place import Place
@@ -25,7 +30,12 @@ PACKAGE: Final = "obelisk_ops.storage.postgres"
 QUERIES: Final = sql.load(PACKAGE, "queries.sql")
 SCHEMA_VERSION: Final = 1
 _IDLE: Final = psycopg.pq.TransactionStatus.IDLE
-_CONNECT_S = 10
+#: What libpq is told unless the URL says otherwise. A server that is gone without a word is
+#: given up in half a minute, as it gives up us (see be_impatient); the system takes hours.
+_DEFAULTS: Final[dict[str, Any]] = {
+    "connect_timeout": 10, "fallback_application_name": "obelisk-ops", "keepalives_idle": 10,
+    "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000,
+}  # fmt: skip
 _PATIENCE_MS = "10000"
 
 
@@ -134,7 +144,11 @@ class Session:
 
     def reconnect(self) -> None:
         """Connect again, as at the beginning."""
-        self._connection = self._connect()
+        try:
+            self._connection = self._connect()
+        except CredentialsError as error:
+            # It had let us in; and a server without room says no in the same way.
+            raise StorageUnavailable(error.message, hint=error.hint) from error
 
     def close(self) -> None:
         """Let go. Twice is allowed."""
@@ -175,13 +189,9 @@ def connect(place: Place) -> psycopg.Connection[Any]:
         CredentialsError: It refuses the user.
         ConfigError: libpq cannot read the URL.
     """
-    defaults: dict[str, Any] = {
-        "connect_timeout": _CONNECT_S,
-        "fallback_application_name": "obelisk-ops",
-    }
     try:
         given = psycopg.conninfo.conninfo_to_dict(place.url)
-        conninfo = psycopg.conninfo.make_conninfo(**(defaults | given))
+        conninfo = psycopg.conninfo.make_conninfo(**(_DEFAULTS | given))
         connection = psycopg.connect(conninfo, autocommit=True)
     except psycopg.ProgrammingError:  # its text may quote the URL
         raise ConfigError(

@@ -30,6 +30,8 @@ from obelisk_ops.storage.reading import OwnerReader, TableReader
 from obelisk_ops.storage.writing import id_of_signal, steps
 
 _encode = msgspec.json.Encoder().encode
+#: schemas that share one then are woken for each other's letters, too
+_NAME_BYTES: Final = 63
 _BEGIN: Final[Step] = ("BEGIN", ())
 _COMMIT: Final[Step] = ("COMMIT", ())
 
@@ -253,8 +255,8 @@ class PostgresStore(PostgresReader, OwnerReader):
 
 
 def channel(place: Place) -> str:
-    """Return where the owner of a schema listens for letters."""
-    return f"{place.schema}_letters"
+    """Return where the owner of a schema listens for letters; a server takes no longer name."""
+    return f"letters_{place.schema}"[:_NAME_BYTES]
 
 
 def _told_again(
