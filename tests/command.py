@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -47,13 +48,21 @@ def start(
     *argv: str | Path, cwd: Path | None = None, as_group: bool = False
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [PROGRAM, *map(str, argv)], cwd=cwd, env=environment(), text=True,
+        [PROGRAM, *map(str, argv)], cwd=cwd, text=True,
+        env=environment() | {"PYTHONFAULTHANDLER": "1"},  # for outcome
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0 if as_group else None,
     )  # fmt: skip
 
 
 def outcome(process: subprocess.Popen[str], timeout_s: float = PATIENCE_S) -> Outcome:
-    out, err = process.communicate(timeout=timeout_s)
+    """Wait for its end; of one that does not come to it, say where each of its threads is."""
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        out, err = process.communicate(timeout=timeout_s)
+        argv = " ".join(map(str, process.args))  # type: ignore[arg-type]
+        raise AssertionError(f"after {timeout_s:g} s still there: {argv}\n{out}{err}") from None
     return Outcome(process.returncode, out, err)
 
 
