@@ -47,7 +47,7 @@ _PART_REST_MS = 60_000
 #: How long that is said, so that whoever looks now and then has seen it.
 _SAID_MS = 60_000
 _KILLED = "the owner of the file was killed: its last commit is being looked for"
-_UNFINISHED = "a process was killed in the middle of a commit, which is being looked for"
+_UNFINISHED = "a commit was shipped that is not finished: its process is at work, or was killed"
 
 
 class Doubts:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from obelisk_ops.errors import OpsError, Unavailable
@@ -158,7 +159,8 @@ class Witness:
         try:
             # Whoever holds the write lock may be at work on it: then it is asked again.
             with suppress(OpsError):
-                if await asyncio.to_thread(find_overlooked_commit, self._database):
+                look = partial(find_overlooked_commit, self._database, leaves_note=False)
+                if await asyncio.to_thread(look):
                     found = await asyncio.to_thread(compare, self._database, meta, txid)
                     # It was not there to be found: another one was written over it.
                     return Likeness.DIFFERENT if found is Likeness.UNFINISHED else found

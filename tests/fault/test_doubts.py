@@ -61,9 +61,17 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.mark.parametrize("last", ["the owner", "Litestream", "a stranger without Litestream"])
+@pytest.mark.parametrize(
+    ("last", "leaves_note"),
+    [
+        ("the owner", True),
+        ("Litestream", True),
+        ("Litestream", False),
+        ("a stranger without Litestream", True),
+    ],
+)
 def test_a_commit_that_litestream_may_have_overwritten_is_noted(
-    tmp_path: Path, last: str
+    tmp_path: Path, *, last: str, leaves_note: bool
 ) -> None:
     database = tmp_path / "x.db"
     # Open to the end, as it is by Litestream: otherwise the index would be made anew.
@@ -80,10 +88,10 @@ def test_a_commit_that_litestream_may_have_overwritten_is_noted(
             connection.execute(f"INSERT INTO {name} VALUES (1)")  # noqa: S608 - a constant
         salts = database.with_name("x.db-wal").read_bytes()[16:24].hex()
 
-        assert find_overlooked_commit(database)
+        assert find_overlooked_commit(database, leaves_note=leaves_note)
 
     note = beside.folder(database) / beside.SUSPECT
-    assert note.exists() is (last == "Litestream")
+    assert note.exists() is (last == "Litestream" and leaves_note)
     if note.exists():
         assert note.read_text() == f"since {salts}"
 

@@ -50,7 +50,8 @@ def test_a_file(
         last[0] = after if searches else next(looks, last[0])
         return last[0]
 
-    def find(database: Path) -> bool:
+    def find(database: Path, *, leaves_note: bool) -> bool:
+        assert not leaves_note, "it is compared, and need not be guessed"
         searches.append(database)
         if after is None:
             raise StorageUnavailable("held")

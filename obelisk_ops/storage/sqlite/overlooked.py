@@ -4,7 +4,8 @@ Find the commit that a killed writer left out of the index, and make SQLite find
     python overlooked.py DATABASE SUSPECT
 
 If it comes too late, because Litestream has written since, it leaves the file SUSPECT:
-what was shipped is then not surely what the database holds. See recovery.py.
+what was shipped is then not surely what the database holds. See recovery.py. An empty name
+is none: nothing is left.
 
 A program of its own, run by its path: it closes the -shm file, and that drops every
 POSIX lock that a process holds on it, those of its SQLite connections included. It
@@ -76,7 +77,7 @@ def main(database: str, suspect: str) -> int:
     has_log = len(log_header) == _WAL_HEADER_BYTES
     offset = next_frame_offset(known, log_header) if has_log else 0
     last = os.pread(log, _FRAME_HEADER_BYTES, _before(offset, log_header)) if offset else b""
-    if is_too_late(known, last, page):
+    if suspect and is_too_late(known, last, page):
         # Before the index: once that is declared invalid, nobody can tell any more.
         leave_note(Path(suspect), log_header[16:24])
     if has_log and is_of_this_log(log_header, os.pread(log, _FRAME_HEADER_BYTES, offset)):

@@ -36,9 +36,14 @@ from obelisk_ops.storage.sqlite import beside, overlooked
 _TIMEOUT_S = 45.0
 
 
-def find_overlooked_commit(database: Path) -> bool:
+def find_overlooked_commit(database: Path, *, leaves_note: bool = True) -> bool:
     """
     Let the next connection see what a killed owner had written; call it before any opens.
+
+    Args:
+        database: The file.
+        leaves_note: Whether it is noted if Litestream may have been faster. Who compares
+            what was shipped knows better: Litestream may also have waited for a slow commit.
 
     Returns:
         Whether it was looked for; if not, opening the file says why.
@@ -48,7 +53,7 @@ def find_overlooked_commit(database: Path) -> bool:
     """
     if not all(database.with_name(database.name + end).exists() for end in ("-shm", "-wal")):
         return True
-    suspect = beside.make_folder(database) / beside.SUSPECT
+    suspect = beside.make_folder(database) / beside.SUSPECT if leaves_note else ""
     argv: list[str | Path] = [
         sys.executable, "-I", str(overlooked.__file__), database, suspect
     ]  # fmt: skip
