@@ -12,8 +12,6 @@ from threading import Event, Lock
 
 from obelisk_ops.core.clock import Clock
 
-#: Less would take longer for a single part than anybody waits for one.
-LEAST_PER_S = 16 << 10
 _PART_LEAST, _PART_MOST = 16 << 10, 1 << 20
 _never = Event()
 
