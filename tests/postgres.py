@@ -58,6 +58,15 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, and return when it answers."""
+        wait_until(self._comes_up, 60, "the server answers")
+
+    def _comes_up(self) -> bool:
+        # It ends at once while processes live that one before, which was killed, had started.
+        if self.child is None or self.child.poll() is not None:
+            self._launch()
+        return self.answers()
+
+    def _launch(self) -> None:
         options = [f"{name}={value}" for name, value in _OPTIONS.items()]
         options += [f"unix_socket_directories={self.folder}"]
         argv = [str(self.wheel / "bin/postgres"), "-D", str(self.folder / "data")]
@@ -69,7 +78,6 @@ class PostgresServer:
             **_as_nobody(),
         )  # fmt: skip
         log.close()
-        wait_until(self.answers, 60, "the server answers")
 
     def answers(self) -> bool:
         with suppress(psycopg.OperationalError), psycopg.connect(self.base_url):

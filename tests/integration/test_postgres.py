@@ -159,6 +159,20 @@ def loses_its_answer(
         monkeypatch.setattr(own, name, cutting)
 
 
+def test_what_arrived_without_an_answer_is_acknowledged_by_one_to_a_later_commit(
+    store: PostgresStore, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the server gives once a standby has both."""
+    store.commit([creation(1, "a")])
+    loses_its_answer(monkeypatch, store, postgres, arrives=True)
+    with pytest.raises(errors.StorageUnavailable):
+        store.commit(GROUPS["a lone step"])
+
+    assert store.commit(GROUPS["a lone step"]) == {}
+    assert len(store.log(1)) == 2
+    assert store._session.commits == 3
+
+
 @pytest.mark.parametrize("is_gone", [True, False], ids=["is gone", "is there"])
 def test_an_owner_that_was_succeeded_while_it_was_away_is_fenced(
     at: Place,
@@ -272,6 +286,26 @@ def test_a_server_that_is_gone_without_a_word_is_given_up(at: Place) -> None:
         assert told.info.get_parameters()["keepalives_idle"] == "99"
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_an_owner_waits_not_for_ever_for_a_server_that_says_nothing(
+    store: PostgresStore, postgres: Postgres, at: Place, size: int
+) -> None:
+    store.commit([creation(1, "a"), creation(2, "b"), creation(3, "c")])
+    own = store._session
+    own._connection.looks_most = 3
+    own.run_one("SET lock_timeout = 0", ())
+    writes = [Write(key, [event(key, 1)]) for key in range(1, size + 1)]
+
+    with psycopg.connect(at.url) as other:
+        other.execute(f"LOCK TABLE {at.schema}.log".encode())
+        with pytest.raises(errors.StorageUnavailable, match="does not answer"):
+            store.commit(writes)
+        assert own.is_lost
+
+    assert store.commit(writes) == {}
+    assert [len(store.log(key)) for key in range(1, size + 1)] == [2] * size
+
+
 def test_a_letter_is_heard_also_in_a_schema_of_the_longest_name(postgres: Postgres) -> None:
     fresh = place.read(postgres.fresh_url())
     letters = channel(replace(fresh, schema="s" * 63))
@@ -285,7 +319,7 @@ def test_the_ghost_of_a_lost_connection_is_ended(at: Place) -> None:
     """The server believes it alive, as after a cut cable, and would keep the lock for it."""
     ghost = Ownership(at)
     mine = ghost._connection
-    ghost._connection = psycopg.connect(at.url)
+    ghost._connection = session.connect(at)
     ghost._connection.close()
 
     ghost.ensure()
@@ -294,47 +328,6 @@ def test_the_ghost_of_a_lost_connection_is_ended(at: Place) -> None:
     with pytest.raises(psycopg.OperationalError):
         mine.execute("SELECT 1")
     ghost.close()
-
-
-def test_many_make_the_tables_at_the_same_time(postgres: Postgres) -> None:
-    at = place.read(postgres.fresh_url())
-    with ExitStack() as stack:
-        lines = [stack.enter_context(closing(session.connect(at))) for _ in range(3)]
-        assert all(session.is_missing(psycopg.RawCursor(line), at) for line in lines)
-        assert [making._make(psycopg.RawCursor(line), at) for line in lines] == [
-            True, False, False,
-        ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("statement", "match"),
-    [
-        ("UPDATE {}.meta SET value = 2 WHERE key = 'schema_version'", "schema version 2"),
-        ("DELETE FROM {}.meta", "belongs to another program"),
-        ("DROP TABLE {}.meta", "belongs to another program"),
-    ],
-)
-def test_what_is_not_ours_is_refused_and_left_alone(
-    postgres: Postgres, statement: str, match: str
-) -> None:
-    at = place.read(postgres.fresh_url())
-    making.make_if_missing(at)
-    postgres.psql(statement.format(at.schema))
-
-    for opener in (PostgresStore, PostgresReader, PostgresMailbox, making.is_made):
-        with pytest.raises(errors.ConfigError, match=match):
-            opener(at)
-
-
-def test_nothing_is_found_where_nothing_was_made(postgres: Postgres) -> None:
-    at = place.read(postgres.fresh_url())
-
-    assert not making.is_made(at)
-    for opener in (PostgresReader, PostgresMailbox):
-        with pytest.raises(errors.DatabaseNotFound):
-            opener(at)
-    assert making.make_if_missing(at)
-    assert not making.make_if_missing(at)
 
 
 def test_a_server_that_is_away_is_named_without_the_password(tmp_path: Any) -> None:

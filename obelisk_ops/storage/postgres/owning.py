@@ -54,6 +54,9 @@ class Ownership(Session):
         last_owner_closed: Whether the one before gave it up by itself.
     """
 
+    #: a minute: its statements are short, and an engine that waits hears no signal
+    _looks_most = 600
+
     def __init__(self, place: Place) -> None:
         """
         Become the owner.

@@ -6,9 +6,9 @@ Reading is repeated on a new connection; what writes knows better what to do, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import psycopg
 from psycopg.types.numeric import Int8Dumper
@@ -39,8 +39,40 @@ _DEFAULTS: Final[dict[str, Any]] = {
 _PATIENCE_MS = "10000"
 
 
+#: what the driver does between waiting and waiting
+_Steps: TypeAlias = Generator[Any, Any, Any]
+
+
+class Line(psycopg.Connection[Any]):
+    """A connection whose end does not depend on a server that says nothing any more."""
+
+    #: how often it is looked for an answer in vain; None for ever
+    looks_most: int | None = None
+
+    def wait(self, gen: _Steps, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as it has it
+        """See the driver: whatever waits for the server comes by here."""
+        is_bounded = self.looks_most is not None
+        return super().wait(self._bounded(gen) if is_bounded else gen, *args, **options)
+
+    def _bounded(self, gen: _Steps) -> _Steps:
+        looks = 0
+        try:
+            wanted = next(gen)
+            while True:
+                is_ready = yield wanted
+                looks = 0 if is_ready else looks + 1
+                if looks > (self.looks_most or 0):
+                    self.close()
+                    gen.throw(psycopg.OperationalError("the server does not answer"))
+                wanted = gen.send(is_ready)
+        except StopIteration as done:
+            return done.value
+
+
 class Session:
     """A connection that reads, and asks; one thread at a time."""
+
+    _looks_most: int | None = None
 
     def __init__(self, place: Place) -> None:
         """
@@ -163,8 +195,9 @@ class Session:
         self._cursor.execute(QUERIES[name], values)
         return self._cursor.fetchall() if self._cursor.description else []
 
-    def _connect(self) -> psycopg.Connection[Any]:
+    def _connect(self) -> Line:
         connection = connect(self.place)
+        connection.looks_most = self._looks_most
         try:
             self._cursor = psycopg.RawCursor(connection)
             self._arrange()
@@ -180,7 +213,7 @@ class Session:
         refuse_foreign(self._cursor, self.place)
 
 
-def connect(place: Place) -> psycopg.Connection[Any]:
+def connect(place: Place) -> Line:
     """
     Open a connection whose statements are transactions by themselves.
 
@@ -192,7 +225,7 @@ def connect(place: Place) -> psycopg.Connection[Any]:
     try:
         given = psycopg.conninfo.conninfo_to_dict(place.url)
         conninfo = psycopg.conninfo.make_conninfo(**(_DEFAULTS | given))
-        connection = psycopg.connect(conninfo, autocommit=True)
+        connection = Line.connect(conninfo, autocommit=True)
     except psycopg.ProgrammingError:  # its text may quote the URL
         raise ConfigError(
             f"{place.label} has an option that PostgreSQL's library does not know",

@@ -175,7 +175,9 @@ class PostgresStore(PostgresReader, OwnerReader):
         arrived = [sent for sent in self._unheard if sent.number <= self._session.commits]
         self._unheard = arrived
         refused, begin = _told_again(arrived, writes)
-        if begin < len(writes):
+        if arrived or begin < len(writes):
+            # Also with nothing left: that a commit is to be seen does not say that a standby
+            # has it, which the server may have been waiting for. The next answer does.
             guilty = {e: refused[at] for at in refused for e in writes[at].executions}
             rest = self._commit(writes[begin:], guilty)
             refused |= {begin + at: error for at, error in rest.items()}
