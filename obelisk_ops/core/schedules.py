@@ -113,7 +113,7 @@ def _put(
     if not request.replace:
         raise ScheduleExists(
             f"schedule {schedule_id!r} exists and {difference}",
-            hint="use another id, or replace=True to change it",
+            hint="use another id, or say --replace (in Python: replace=True) to change it",
         )
     return replace(_from(row, spec, now_ms), paused=row.paused, spec=text)
 
