@@ -12,7 +12,7 @@ import asyncio
 from pathlib import Path
 
 from obelisk_ops.durable.mailroom import wake_owner
-from obelisk_ops.errors import Fenced, Unavailable
+from obelisk_ops.errors import Fenced, OpsError, Unavailable
 from obelisk_ops.litestream.config import Database
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.supervise.child import Litestream
@@ -159,8 +159,8 @@ class Keeper:
             try:
                 await self.tick()
                 self._problem = None
-            except Exception as bug:  # noqa: BLE001 - one database's bug must not stop the others
-                self._fail(bug)
+            except Exception as error:  # noqa: BLE001 - one database's must not stop the others
+                self._fail(error)
             now_ms = self.looked_ms = self._ticked_ms = self._fleet.clock.elapsed_ms()
             self.due_ms = now_ms + (BUSY_TICK_MS if self._is_busy else TICK_MS)
             self._seen = self._sight()
@@ -266,15 +266,17 @@ class Keeper:
             return
         meta = self._sidecar.meta(owner.epoch)
         found = self._surgery.look(meta, pid=process.pid, txid=tracker.local.txid)
-        if found is not None:
-            self._fleet.log.warning("file_changed", database=self.name, what=found.value)
-            self._surgery.forget()
+        if found is None:
+            return
         if found is Found.FORGOTTEN:
             # Started anew, it takes its position from the bucket and begins with a snapshot.
             self._seat.runner.halt()
             self._sidecar.mark_meta(owner)
-        elif found is not None:
+        else:
             self._sidecar.write_suspect(self._surgery.trusted_txid)
+        # Not before the note is written: what a full disk refuses is found again.
+        self._surgery.forget()
+        self._fleet.log.warning("file_changed", database=self.name, what=found.value)
 
     def _look_at_doubts(self) -> None:
         owner = self.owner
@@ -336,11 +338,19 @@ class Keeper:
         self._seat.runner.answered()
         return txid
 
-    def _fail(self, bug: Exception) -> None:
-        text = f"this is a bug: {type(bug).__name__}: {bug}"
+    def _fail(self, error: Exception) -> None:
+        """Say why a look did not come to its end: of an error of ours, and of a bug."""
+        if isinstance(error, OpsError):
+            event, code, text = "look_failed", error.code, error.message
+        else:
+            event, code = "bug", "internal"
+            text = f"this is a bug: {type(error).__name__}: {error}"
         now_ms = self._fleet.clock.elapsed_ms()
-        self._problem = Problem(code="internal", text=text, since_ms=now_ms)
-        self._fleet.log.warning("bug", database=self.name, error=text)
+        known = self._problem
+        if known is None or known.text != text:
+            self._fleet.log.warning(event, database=self.name, error=text)
+            known = Problem(code=code, text=text, since_ms=now_ms)
+        self._problem = known
 
     def _drop_tracker(self) -> None:
         if self.tracker:

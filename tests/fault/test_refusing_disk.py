@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -155,6 +156,32 @@ def test_a_supervisor_on_a_disk_that_refuses_says_so_and_ships_nothing_it_cannot
     assert behind < (after.replica_txid or 0)
     assert "Input/output error" in supervised.logged("ledger")[0]["error"]
     assert not supervised.logged("bug")
+
+
+@pytest.mark.fault(28)
+def test_a_doubt_that_cannot_be_noted_is_not_forgotten(
+    tmp_path: Path, replica: ReplicaSettings
+) -> None:
+    flag = tmp_path / "refused"
+    flag.touch()
+    with Supervised(tmp_path, replica) as supervised:
+        database = supervised.database("a")
+        database.write()
+        supervised.start(program=[sys.executable, REFUSING, flag])
+        supervised.until_safe("a")
+        older = shutil.copyfile(database.path, tmp_path / "older")
+        database.write()
+        supervised.until("a", lambda row: (row.replica_txid or 0) > 1, 20, "shipped")
+
+        flag.write_text("suspect")
+        shutil.copyfile(older, database.path)
+        row = supervised.until(
+            "a", lambda row: "Input/output error" in row.detail, 20, "no note of a doubt"
+        )
+        assert (row.state, row.reason) == ("unknown", "storage_unavailable")
+        flag.write_text("")
+        supervised.until("a", lambda row: row.epoch == 2, 30, "an epoch of its own")
+        assert not supervised.logged("bug")
 
 
 def ledger_txid(database: Path) -> int:
