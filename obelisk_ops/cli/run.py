@@ -6,6 +6,9 @@ import asyncio
 import re
 import shlex
 import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 import click
 import msgspec
@@ -35,6 +38,7 @@ durability_option = click.option(
 )  # fmt: skip
 
 
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 _NEGATIVE_NUMBER = re.compile(r"-[0-9][0-9.eE+-]*")
 
 
@@ -98,6 +102,25 @@ def _interrupted(begun: list[str]) -> Interrupted:
     )
 
 
+@asynccontextmanager
+async def _told_to_stop(stop: Callable[[], object]) -> AsyncIterator[None]:
+    """
+    Call *stop* at SIGTERM and SIGINT; who is told again while it ends is told nothing new.
+
+    Not by the loop: that would let a signal kill the process from its closing on.
+    """
+    loop = asyncio.get_running_loop()
+    after: list[Any] = [signal.getsignal(number) for number in _STOPS]
+    for number in _STOPS:
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+    try:
+        yield
+        after = [signal.SIG_IGN] * len(_STOPS)  # it ends as it was to
+    finally:
+        for number, handler in zip(_STOPS, after, strict=True):
+            signal.signal(number, handler)
+
+
 def _queue(text: str) -> Queue:
     try:
         return parse_queue(text)
@@ -140,12 +163,12 @@ def worker(
 
     async def serve() -> None:
         stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        async with Engine(
-            database, workflows=served, queues=limits, durability=durability, grace=grace
-        ) as engine:
+        async with (
+            _told_to_stop(stop.set),
+            Engine(
+                database, workflows=served, queues=limits, durability=durability, grace=grace
+            ) as engine,
+        ):
             note(f"serving {', '.join(targets)} from {engine.path}")
             failing = asyncio.create_task(engine.failed())
             told = asyncio.create_task(stop.wait())

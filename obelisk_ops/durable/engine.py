@@ -24,7 +24,7 @@ from obelisk_ops.durable.commits import closed_error
 from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.durable.flow.loader import refuse_while_loading
 from obelisk_ops.durable.flow.machine import watches_for
-from obelisk_ops.durable.flow.registry import Registry, Served
+from obelisk_ops.durable.flow.registry import Registry, Served, replicated_in
 from obelisk_ops.durable.flow.registry import created as created_event
 from obelisk_ops.durable.handle import Handle, ending
 from obelisk_ops.durable.housekeeping import Housekeeping
@@ -108,9 +108,9 @@ class Engine(Scheduling, Housekeeping, Looking):
             WorkflowMisuse: What is to be served is no workflow, or two have one name.
         """
         replication = read_replication(durability, replication_timeout, on_replication_timeout)
-        self.path = checked(as_address(database), replicated=replication.is_replicated)
         self._clock: Clock = clock or SystemClock()
         self._registry = Registry(workflows or (), watches_for(strict))
+        self.path = checked(as_address(database), self._registry.replicated(replication))
         self._serve = serve
         self._limits = Limits(
             bench=Bench(threads, read_queues(queues), output_limit, max_crashes),
@@ -182,7 +182,7 @@ class Engine(Scheduling, Housekeeping, Looking):
         paused: bool = False,
     ) -> Handle[R]:
         """Do the same as ``submit`` with the arguments as a JSON array."""
-        checked(self.path, replicated=function.replicated)
+        checked(self.path, replicated_in(function))
         is_fresh = execution_id is None
         execution_id = (
             ids.generated(self._clock.now_ms())

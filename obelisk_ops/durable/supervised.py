@@ -9,7 +9,7 @@ says what it waits for, as often as that changes; the last one is ``{}`` or ``{"
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -120,22 +120,25 @@ def barrier_of(database: Address) -> Barrier:
     return SupervisedBarrier(database) if isinstance(database, Path) else NoBarrier()
 
 
-def checked(database: Address, *, replicated: bool | None) -> Address:
+def checked(database: Address, replicated: Iterable[str]) -> Address:
     """
-    Return a database of which that durability can be had.
+    Return a database of which the durability can be had that these functions want.
 
     Raises:
         ConfigError: Only a bucket could give it, and it is on a server.
     """
-    if replicated and not isinstance(database, Path):
-        raise not_replicated()
+    if not isinstance(database, Path):
+        for name in replicated:
+            raise not_replicated(name)
     return database
 
 
-def not_replicated() -> ConfigError:
+def not_replicated(who: str = "") -> ConfigError:
     """Return what those are told who want a database on a server in a bucket."""
+    wanted = f"{who} says " if who else ""
     return ConfigError(
-        "durability='replicated' is of SQLite files: no bucket holds a PostgreSQL database",
+        f"{wanted}durability='replicated', which is of SQLite files: no bucket holds a "
+        "PostgreSQL database",
         hint="leave it out; what is acknowledged is on the server, whose own replication and "
         "backups (synchronous_standby_names, PITR) go further",
     )

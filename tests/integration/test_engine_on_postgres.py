@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from obelisk_ops.errors import ConfigError, DatabaseLocked
 from tests import command
 from tests.commands import run_here
 from tests.postgres import Postgres
+from tests.support import PATIENCE_S
 
 CODE = """
 from datetime import timedelta
@@ -57,6 +60,18 @@ async def answer() -> int:
 async def safe() -> int:
     """Want a bucket."""
     return 1
+
+
+@activity(durability="replicated")
+async def keep() -> int:
+    """Want a bucket, too."""
+    return 1
+
+
+@workflow
+async def keeps() -> int:
+    """Reach it."""
+    return await keep()
 
 
 @pytest.fixture
@@ -117,6 +132,23 @@ def test_no_bucket_holds_it(url: str) -> None:
         Engine(url, durability="replicated")
     with pytest.raises(ConfigError, match="no bucket holds"):
         run(safe, db=url)
+    with pytest.raises(ConfigError, match=r"safe says durability='replicated'"):
+        Engine(url, workflows=[safe])
+
+
+def test_an_activity_that_wants_a_bucket_is_refused_before_anything_runs(url: str) -> None:
+    """And not when it is reached, which would end the engine and all else in it."""
+    with pytest.raises(ConfigError, match=r"keep says durability='replicated'"):
+        Engine(url, workflows=[keeps])
+    with pytest.raises(ConfigError, match=r"keep says durability='replicated'"):
+        run(keeps, db=url)
+
+    async def submit() -> None:
+        async with Engine(url, serve=False) as client:
+            await client.submit(keeps, id="k")
+
+    with pytest.raises(ConfigError, match=r"keep says durability='replicated'"):
+        asyncio.run(submit())
 
 
 def test_commands(url: str, flows: Path) -> None:
@@ -184,6 +216,23 @@ def test_a_worker_serves_drains_and_keeps_others_out(url: str, flows: Path) -> N
     finally:
         worker.send_signal(signal.SIGTERM)
         assert command.outcome(worker, 60).status == 0
+
+
+def test_a_worker_that_is_told_twice_to_stop_ends_as_it_was_to(url: str, flows: Path) -> None:
+    worker = command.start("worker", f"{flows}", "--db", url)
+    assert worker.stderr is not None
+    while "serving" not in worker.stderr.readline():
+        assert worker.poll() is None
+
+    worker.send_signal(signal.SIGTERM)
+    for _ in range(int(PATIENCE_S) * 1000):  # at whatever moment of its end
+        with suppress(subprocess.TimeoutExpired):
+            worker.wait(0.001)
+            break
+        worker.send_signal(signal.SIGTERM)
+
+    ended = command.outcome(worker)
+    assert (ended.status, ended.err) == (0, "stopping\n")
 
 
 def test_tables_are_made_beforehand(postgres: Postgres) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec import Raw
 
 from obelisk_ops import errors
+from obelisk_ops.core import requests
 from obelisk_ops.core.ports import LogRow, State, StateRow, Write
 from obelisk_ops.storage.postgres import making, owning, place, session
 from obelisk_ops.storage.postgres.owning import Ownership
@@ -96,10 +98,28 @@ def test_who_reads_connects_again(at: Place, store: PostgresStore, postgres: Pos
         cut(mailbox, postgres)
         assert mailbox.get(1).id == "a"
         cut(mailbox, postgres)
-        with pytest.raises(errors.StorageUnavailable):
-            mailbox.ask("cancel", "a", "{}", now_ms=5)
         assert mailbox.ask("cancel", "a", "{}", now_ms=5)
     assert len(store.letters(9)) == 1
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_letter_whose_commit_had_no_answer_is_posted_once(
+    at: Place,
+    store: PostgresStore,
+    postgres: Postgres,
+    monkeypatch: pytest.MonkeyPatch,
+    arrives: bool,  # noqa: FBT001
+) -> None:
+    store.commit([creation(1, "a")])
+    signal = requests.encode(requests.Signal(name="go", value=Raw(b"1")))
+    with closing(PostgresMailbox(at)) as mailbox:
+        loses_its_answer(monkeypatch, mailbox, postgres, arrives=arrives)
+        assert mailbox.ask("signal", "a", signal, now_ms=5)
+
+        [letter] = store.letters(9)
+        assert letter.id == mailbox.last_letter
+        assert mailbox.ask("signal", "a", signal, now_ms=6)
+        assert len(store.letters(9)) == 2
 
 
 GROUPS: dict[str, list[Write]] = {
@@ -137,7 +157,7 @@ def test_a_commit_without_an_answer_is_done_once(
 
 
 def loses_its_answer(
-    monkeypatch: pytest.MonkeyPatch, store: PostgresStore, server: Postgres, *, arrives: bool
+    monkeypatch: pytest.MonkeyPatch, store: PostgresReader, server: Postgres, *, arrives: bool
 ) -> None:
     """Cut the line of the next commit, before it reaches the server or after it did."""
     own = store._session

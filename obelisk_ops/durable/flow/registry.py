@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, cast
 from msgspec import Raw
 
 from obelisk_ops.core import events
+from obelisk_ops.core.barrier import Replication
 from obelisk_ops.durable.flow.digests import is_full, names_in
 from obelisk_ops.durable.flow.functions import Activity, Stub, Workflow
 from obelisk_ops.durable.flow.signals import Signal
@@ -69,6 +70,13 @@ class Registry:
         doors = self._doors_of(workflow)
         found = (one for one in doors if isinstance(one, Stub) and one.name == name)
         return next(found, None)
+
+    def replicated(self, engine: Replication) -> Iterator[str]:
+        """Yield who says it is to be replicated: engine, functions served, what they call."""
+        if engine.is_replicated:
+            yield "this engine"
+        for known in self._known.values():
+            yield from replicated_in(known)
 
     def _doors_of(self, workflow: Workflow[Any, Any]) -> list[Door]:
         size = len(_globals(workflow))
@@ -130,6 +138,14 @@ def created(function: Workflow[Any, Any], given: Raw, **more: Any) -> events.Cre
         digest=function.digest,
         **more,
     )
+
+
+def replicated_in(item: Workflow[Any, Any] | Activity[Any, Any]) -> Iterator[str]:
+    """Yield the names of what says durability='replicated': it, and what its code names."""
+    named = _named(item) if isinstance(item, Workflow) else ()
+    for found in (item, *named):
+        if isinstance(found, Workflow | Activity) and found.replicated:
+            yield found.name
 
 
 def _children(item: Workflow[Any, Any] | Activity[Any, Any]) -> Iterator[Workflow[Any, Any]]:

@@ -180,7 +180,11 @@ LOCK TABLE meta IN SHARE UPDATE EXCLUSIVE MODE;
 INSERT INTO mailbox (id, at, kind, target, body, signal)
 SELECT 1 + greatest((SELECT coalesce(max(id), 0) FROM mailbox),
                     (SELECT coalesce(max(letter), 0) FROM refusal)), $1, $2, $3, $4, $5
-RETURNING id, pg_notify($6, '');
+RETURNING id, pg_current_xact_id()::text, pg_notify($6, '');
+
+-- name: fate_of
+-- What became of a transaction: committed, aborted, in progress; NULL if that is long ago.
+SELECT pg_xact_status($1::xid8);
 
 -- name: letters
 -- What waits in the mailbox, oldest first.

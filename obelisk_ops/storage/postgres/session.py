@@ -6,6 +6,7 @@ Reading is repeated on a new connection; what writes knows better what to do, an
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeAlias
@@ -37,6 +38,8 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000,
 }  # fmt: skip
 _PATIENCE_MS = "10000"
+_LOOKS, _LOOK_S = 100, 0.1
+_pause = threading.Event()
 
 
 #: what the driver does between waiting and waiting
@@ -149,6 +152,23 @@ class Session:
         finally:
             self._in_transaction = False
             self.roll_back()
+
+    def is_committed(self, transaction: str) -> bool:
+        """
+        Tell what became of a transaction to whose end no answer was heard.
+
+        Raises:
+            StorageUnavailable: The server does not know it yet, or does not answer.
+        """
+        for _ in range(_LOOKS):
+            [(fate,)] = self.rows("fate_of", (transaction,))
+            if fate != "in progress":
+                return bool(fate == "committed")
+            _pause.wait(_LOOK_S)  # its process has not noticed yet that we are gone
+        raise StorageUnavailable(
+            f"{self.place.label}: whether what was asked has arrived is not known yet",
+            hint="see whether it has, before it is asked again",
+        )
 
     def take_back(self, savepoint: str) -> None:
         """Undo what was done since a savepoint."""

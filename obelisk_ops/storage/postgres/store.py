@@ -20,7 +20,7 @@ from obelisk_ops.core.ports import (
     StateRow,
     Write,
 )
-from obelisk_ops.errors import OpsError
+from obelisk_ops.errors import OpsError, StorageUnavailable
 from obelisk_ops.storage.postgres import making
 from obelisk_ops.storage.postgres.errors import is_guilty, is_loss, translate
 from obelisk_ops.storage.postgres.owning import Ownership
@@ -100,10 +100,24 @@ class PostgresMailbox(PostgresReader):
         super().__init__(place)
         self._channel = channel(place)
         self.last_letter = 0
+        self._posted: tuple[int, str] | None = None  # what no answer was heard to yet
 
     def ask(self, kind: str, target: str, body: str, *, now_ms: int) -> bool:
-        """See Mailbox.ask."""
-        posted = 0
+        """
+        See Mailbox.ask. A line that is cut is no reason to ask twice, nor to give up.
+
+        Raises:
+            StorageUnavailable: Nothing was asked; or, as it says, it is not known.
+        """
+        try:
+            return self._ask(kind, target, body, now_ms)
+        except StorageUnavailable:
+            if not self._session.is_lost:
+                raise
+        return self._has_arrived() or self._ask(kind, target, body, now_ms)
+
+    def _ask(self, kind: str, target: str, body: str, now_ms: int) -> bool:
+        self._posted = None
         # What is looked at is one moment, after all that others have asked: the lock is
         # waited for before the first look.
         with self._session.transaction((QUERIES["wait_for_others"], ())):
@@ -111,10 +125,21 @@ class PostgresMailbox(PostgresReader):
             if wanted:
                 name = _signal(body) if kind == "signal" else None
                 letter = (now_ms, kind, target, body, name, self._channel)
-                [(posted, _)] = self._rows("post_letter", letter)
-        if wanted:
-            self.last_letter = posted
+                [(posted, transaction, _)] = self._rows("post_letter", letter)
+                self._posted = posted, transaction
+        if self._posted is not None:
+            self.last_letter, _ = self._posted
         return wanted
+
+    def _has_arrived(self) -> bool:
+        """Tell whether the letter is there to whose commit no answer was heard."""
+        if self._posted is None:
+            return False
+        letter, transaction = self._posted
+        if not self._session.is_committed(transaction):
+            return False
+        self.last_letter = letter
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
