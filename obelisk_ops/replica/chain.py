@@ -9,7 +9,9 @@ taken out of a level meanwhile is in the next.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from array import array
+from bisect import bisect_left
+from dataclasses import dataclass, field
 from itertools import islice
 
 from obelisk_ops.litestream import ltx
@@ -31,7 +33,8 @@ class Chain:
         reached: The last transaction that a restore of the newest state gets to; 0 if none.
         resumes: The first transaction behind a gap there; 0 if there is none.
         has_snapshot: Whether a full copy is among the files.
-        level0: The files of level 0 that are compacted too.
+        compacted_ms: When each of the files of level 0 arrived that are compacted too, rising;
+            there may be a thousand for each of a hundred databases, so nothing else is kept.
         is_small: Whether the whole epoch was listed, with one request.
         oldest: Its oldest restore point; None if there is none, or not all was listed.
     """
@@ -40,13 +43,13 @@ class Chain:
     reached: int = 0
     resumes: int = 0
     has_snapshot: bool = False
-    level0: tuple[LtxFile, ...] = ()
+    compacted_ms: array[int] = field(default_factory=lambda: array("q"))
     is_small: bool = True
     oldest: Point | None = None
 
-    def superfluous(self, before_ms: int) -> tuple[LtxFile, ...]:
-        """Return what is compacted and arrived before a moment of the bucket's clock."""
-        return tuple(file for file in self.level0 if file.modified_ms < before_ms)
+    def superfluous(self, before_ms: int) -> int:
+        """Return how many are compacted and arrived before a moment of the bucket's clock."""
+        return bisect_left(self.compacted_ms, before_ms)
 
 
 def read_files(store: ObjectStore, keys: ReplicaKeys, epoch: int) -> tuple[list[LtxFile], bool]:
@@ -73,13 +76,14 @@ def examine(files: list[LtxFile], *, is_small: bool = True) -> Chain:
     reached = plan[-1].max_txid if plan else 0
     # The last one that is compacted is kept: what follows begins there.
     compacted = max((f.max_txid for f in files if 0 < f.level < SNAPSHOT_LEVEL), default=0)
+    twice = (f.modified_ms for f in files if f.level == 0 and f.max_txid < compacted)
     behind = (file.min_txid for file in files if file.min_txid > reached)
     return Chain(
         newest=newest,
         reached=reached,
         resumes=min(behind, default=0) if reached < newest.max_txid else 0,
         has_snapshot=any(file.level == SNAPSHOT_LEVEL for file in files),
-        level0=tuple(f for f in files if f.level == 0 and f.max_txid < compacted),
+        compacted_ms=array("q", sorted(twice)),
         is_small=is_small,
         oldest=next(iter(restore_points(files)), None) if is_small else None,
     )

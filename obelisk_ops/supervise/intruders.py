@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -73,13 +75,44 @@ def overlapping(files: Iterable[LtxFile]) -> Foreign | None:
     return None
 
 
+class _Compared:
+    """
+    Files of level 0 that were compared, by transaction; as many as are not deleted yet.
+
+    There may be a thousand of each of a hundred databases. So of an ETag its hash is kept,
+    which nobody can aim at: it differs from process to process. 16 bytes a file, not 200.
+    """
+
+    def __init__(self, files: Iterable[LtxFile] = ()) -> None:
+        self._txids, self._hashes = array("Q"), array("q")
+        for file in files:
+            self.add(file)
+
+    def __contains__(self, file: LtxFile) -> bool:
+        place = self._place(file)
+        return self._is_at(place, file) and self._hashes[place] == hash(file.etag)
+
+    def add(self, file: LtxFile) -> None:
+        """Note a file; of one that is known the ETag counts that it has now."""
+        place = self._place(file)
+        if not self._is_at(place, file):
+            self._txids.insert(place, file.max_txid)
+            self._hashes.insert(place, 0)
+        self._hashes[place] = hash(file.etag)
+
+    def _place(self, file: LtxFile) -> int:
+        return bisect_left(self._txids, file.max_txid)
+
+    def _is_at(self, place: int, file: LtxFile) -> bool:
+        return place < len(self._txids) and self._txids[place] == file.max_txid
+
+
 class Sentry:
     """Compares what is listed of one epoch with Litestream's own files on this disk."""
 
     def __init__(self, meta: Path) -> None:
         self._meta = meta
-        #: the ETags of files of level 0 that were compared, by transaction
-        self._compared: dict[int, str] = {}
+        self._compared = _Compared()
         self._tells_content = True
 
     def look(
@@ -112,14 +145,14 @@ class Sentry:
         self, shipped: list[LtxFile], store: ObjectStore, *, is_whole: bool
     ) -> Foreign | None:
         for file in shipped:
-            if self._compared.get(file.max_txid) == file.etag:
+            if file in self._compared:
                 continue
             if not self._is_ours(file, store):
                 why = f"{file.key} is not what was shipped from here"
                 return Foreign(first=file.min_txid, why=why)
-            self._compared[file.max_txid] = file.etag
+            self._compared.add(file)
         if is_whole:
-            self._compared = {file.max_txid: file.etag for file in shipped}
+            self._compared = _Compared(shipped)
         return None
 
     def _is_ours(self, file: LtxFile, store: ObjectStore) -> bool:

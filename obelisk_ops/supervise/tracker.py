@@ -140,7 +140,7 @@ class Tracker:
         litestream = self._fleet.litestream
         # It looks for them now and then; by the bucket's clock, which may differ from ours.
         patience_s = litestream.l0_retention_s + 3 * litestream.l0_check_s
-        return len(self.chain.superfluous(self._clock.now_ms() - round(patience_s * 1000)))
+        return self.chain.superfluous(self._clock.now_ms() - round(patience_s * 1000))
 
     @property
     def arriving(self) -> int | None:
