@@ -148,7 +148,7 @@ def _empty(url: str) -> None:
     with psycopg.connect(at.url) as connection:
         tables = connection.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(%s)"
-            " AND relkind = 'r' AND relname NOT IN ('meta', 'owner')",
+            " AND relkind = 'r' AND relname <> 'meta'",
             (at.schema,),
         ).fetchall()
         for (table,) in tables:

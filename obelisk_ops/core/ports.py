@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -365,8 +365,8 @@ class LogStore(LogReader, Protocol):
         """Return how many events one execution's log has, and its last inbox seq."""
         ...
 
-    def last_key(self) -> int:
-        """Return the largest key in use, by a state or by a log alone; 0 when there is none."""
+    def draw_keys(self) -> Iterable[int]:
+        """Return keys for new executions, ascending; larger than all that are in use here."""
         ...
 
     def set_epoch(self, epoch: int) -> None:

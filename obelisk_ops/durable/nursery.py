@@ -36,7 +36,7 @@ class Nursery:
         self._roster = scheduler.roster
         self._cold = scheduler.cold
         self._unserved: dict[str, set[int]] = {}
-        self._last_key = self._store.last_key()
+        self._keys = iter(self._store.draw_keys())
 
     # -- made --------------------------------------------------------------------------
 
@@ -44,13 +44,14 @@ class Nursery:
         self, execution_id: str, created: events.Created, *, asked_at: int | None = None
     ) -> Turn:
         """Create an execution; return the turn, for what must be atomic with it."""
-        turn = self._engine.open(self._last_key + 1)
-        self._engine.do(turn, self.create, execution_id, created, turn, None, asked_at)
+        key = self._draw_key()
+        turn = self._engine.open(key)
+        self._engine.do(turn, self.create, execution_id, created, turn, None, asked_at, key)
         return turn
 
     def create(
         self, execution_id: str, created: events.Created, turn: Turn,
-        parent: tuple[int, int] | None, asked_at: int | None = None,
+        parent: tuple[int, int] | None, asked_at: int | None = None, key: int = 0,
     ) -> None:  # fmt: skip
         """
         Create an execution in a turn; its code begins in it too, if it may.
@@ -61,11 +62,11 @@ class Nursery:
             turn: Where it is written.
             parent: Key of its parent, and number of the call there.
             asked_at: When it was asked for, UTC milliseconds; now by default.
+            key: Its key; drawn if left out.
         """
-        self._last_key += 1
         now_ms = self._engine.now_ms()
         row = StateRow(
-            key=self._last_key, id=execution_id, function=created.fn,
+            key=key or self._draw_key(), id=execution_id, function=created.fn,
             state=State.PAUSED if created.paused else State.PENDING,
             parent=parent[0] if parent else None, parent_n=parent[1] if parent else None,
             created_at=now_ms if asked_at is None else asked_at,
@@ -90,13 +91,12 @@ class Nursery:
 
     def plant(self, histories: Sequence[History], *, created_at: int | None) -> Turn:
         """Create executions that come from elsewhere; they go on as after a restart."""
-        turn = self._engine.open(self._last_key + 1)
-        keys: dict[str, int] = {}
+        keys = {history.execution_id: self._draw_key() for history in histories}
+        turn = self._engine.open(min(keys.values()))
         for history in histories:
-            self._last_key += 1
-            keys[history.execution_id] = self._last_key
+            key = keys[history.execution_id]
             rows = rows_of(
-                history, self._last_key, parent=keys.get(history.parent_id),
+                history, key, parent=keys.get(history.parent_id),
                 created_at=created_at,
             )  # fmt: skip
             self._cold.plant(turn, rows)
@@ -107,6 +107,12 @@ class Nursery:
             if row.state not in (State.PAUSED, State.FINISHED) and not is_early:
                 turn.effects.append((self._note_unserved, (row.function, row.key)))
         return turn
+
+    def _draw_key(self) -> int:
+        for key in self._keys:
+            return key
+        self._keys = iter(self._store.draw_keys())
+        return next(self._keys)
 
     # -- taken up ----------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TypeVar
 
 from msgspec import structs
@@ -327,6 +328,10 @@ class MemoryStore(Archive):
     def last_key(self) -> int:
         """See LogStore.last_key."""
         return max([*self._tables.states, *(key for key, _ in self._tables.log)], default=0)
+
+    def draw_keys(self) -> Iterable[int]:
+        """See LogStore.draw_keys."""
+        return count(self.last_key() + 1)
 
     def changes(self) -> int:
         """See LogReader.changes."""

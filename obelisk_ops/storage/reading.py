@@ -7,8 +7,8 @@ statements, by the same names, and runs them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from itertools import starmap
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import count, starmap
 from typing import Any
 
 import msgspec
@@ -171,6 +171,10 @@ class OwnerReader(TableReader):
         """See LogStore.ends."""
         events, seq = self._rows("ends", (key,))[0]
         return int(events), int(seq)
+
+    def draw_keys(self) -> Iterable[int]:
+        """See LogStore.draw_keys."""
+        return count(self.last_key() + 1)
 
     def set_epoch(self, epoch: int) -> None:
         """See LogStore.set_epoch."""

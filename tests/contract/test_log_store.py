@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import pytest
 
+from obelisk_ops.core.archive import ArchiveStore
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import (
     ExecutionFilter,
@@ -42,7 +44,7 @@ def names(store: LogStore, **wanted: Any) -> list[str]:
     return [found.id for found in store.executions(ExecutionFilter(**wanted))]
 
 
-def test_an_empty_store_knows_nothing(store: LogStore) -> None:
+def test_an_empty_store_knows_nothing(store: ArchiveStore) -> None:
     assert store.find("e1") is None
     assert store.unfinished() == []
     assert store.executions(ExecutionFilter()) == []
@@ -67,7 +69,7 @@ def test_a_database_says_what_it_is(store: LogStore) -> None:
     assert store.meta()["epoch"] == "3"
 
 
-def test_what_is_committed_is_read_back(store: LogStore) -> None:
+def test_what_is_committed_is_read_back(store: ArchiveStore) -> None:
     whole = row(
         7, "a", parent=3, parent_n=2, state=State.FINISHED, result=Result.ERROR,
         finished_at=9, error="E: no",
@@ -120,7 +122,7 @@ def test_the_version_is_the_optimistic_lock(store: LogStore, count: int) -> None
     assert [found.body for found in store.log(1)] == ["{}", '"first"']
 
 
-def test_an_id_is_created_once(store: LogStore) -> None:
+def test_an_id_is_created_once(store: ArchiveStore) -> None:
     store.commit([creation(1, "a")])
 
     refused = store.commit([creation(2, "a")])
@@ -347,3 +349,12 @@ def test_the_first_and_the_last_event_are_read_alone(store: LogStore) -> None:
     assert store.first(1) == Event(0, 5, "returned", "0")
     assert store.last(1) == Event(2, 5, "returned", "2")
     assert store.first(2) == store.last(2) == Event(0, 5, "created", "{}")
+
+
+def test_keys_that_are_drawn_are_new(store: ArchiveStore) -> None:
+    first = list(islice(store.draw_keys(), 3))
+    store.commit([creation(first[-1])])
+    after = list(islice(store.draw_keys(), 3))
+
+    assert first == sorted(set(first))
+    assert min(after) > first[-1]

@@ -225,7 +225,7 @@ def test_where_locks_mean_nothing_the_term_still_does(
 ) -> None:
     """As behind a pooler that gives each transaction another connection."""
     store.commit([creation(1, "a"), creation(2, "b"), creation(3, "c")])
-    postgres.psql(f"UPDATE {at.schema}.owner SET (term, writer) = (99, 99)")  # noqa: S608
+    postgres.psql(f"UPDATE {at.schema}.worker SET (term, writer) = (99, 99)")  # noqa: S608
 
     with pytest.raises(errors.Fenced):
         store.commit([Write(key, [event(key, 1)]) for key in range(1, size + 1)])
@@ -239,7 +239,7 @@ def test_a_server_that_has_lost_commits_is_not_written_to(
     """As when a standby that lagged has taken its place."""
     store.commit([creation(1, "a")])
     store.commit([Write(1, [event(1, 1)])])
-    postgres.psql(f"UPDATE {at.schema}.owner SET commits = 1")  # noqa: S608
+    postgres.psql(f"UPDATE {at.schema}.worker SET commits = 1")  # noqa: S608
     postgres.psql(f"DELETE FROM {at.schema}.log WHERE key = (1::bigint << 32) + 1")  # noqa: S608
     cut(store, postgres)
     next_step = [Write(1, [event(1, 2)])]

@@ -1,12 +1,12 @@
 """
-The right to be the one owner of a schema, and what becomes of it when a connection is lost.
+A worker's row of a schema, and what becomes of it when a connection is lost.
 
-An advisory lock belongs to a connection, and the connection to the owner: as long as it
-lives nobody else can become the owner, and what is committed on it is committed by the
-owner. When it is lost the server lets go of the lock, soon or late. So each owner begins a
-*term*, a number in the table ``owner``: who connects again and finds its own number
-there is still the owner; who finds another one was succeeded, and is refused. Every commit
-asserts the number, also where a pooler between here and the server makes nothing of locks.
+A worker has a row in the table ``worker``, and its connection an advisory lock for that. Who
+takes a row begins a new *term* in it, a number: every commit asserts the number, so that a
+worker whose row was taken is refused, also where a pooler between here and the server makes
+nothing of locks. The lock only tells that a connection has ended, and the worker with it, it
+may be; and the lease in the row, which every commit renews, that nothing is heard of it. See
+``core.workers`` for what follows from that.
 
 The same row counts the commits of a term. Whoever heard no answer to a commit reads
 there whether it arrived: never before the lock is held again, for until then the server may
@@ -18,14 +18,16 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 
 from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.core.words import counted
+from obelisk_ops.core.workers import GRACE_MS, Sighting, living, to_take
 from obelisk_ops.errors import (
     DatabaseLocked,
     OpsError,
@@ -36,7 +38,7 @@ from obelisk_ops.storage.postgres.errors import fenced, translate
 from obelisk_ops.storage.postgres.place import Place
 from obelisk_ops.storage.postgres.session import QUERIES, Session, connect
 
-_TRIES = 100  # the server needs a moment to see that a killed owner is dead
+_TRIES = 100  # the server needs a moment to see that a killed worker is dead
 _PAUSE_S = 0.03
 _READ_PATIENCE_MS = 20_000
 _READ_PAUSE_S = 0.2
@@ -44,14 +46,20 @@ _pause = threading.Event()
 _clock = SystemClock()
 
 
+#: rows of workers in this process that have not let go
+_mine: set[tuple[int, int]] = set()
+
+
 class Ownership(Session):
     """
-    The owner's connection.
+    A worker's connection.
 
     Attributes:
-        term: Which owner this is, since the tables were made.
+        id: Of its row.
+        term: How often that was taken.
         commits: How many commits of this term have arrived.
-        last_owner_closed: Whether the one before gave it up by itself.
+        is_keeper: Whether it was the one to look after schedules when it joined.
+        last_owner_closed: Whether the one who had the row before gave it up by itself.
     """
 
     #: a minute: its statements are short, and an engine that waits hears no signal
@@ -59,20 +67,25 @@ class Ownership(Session):
 
     def __init__(self, place: Place) -> None:
         """
-        Become the owner.
+        Join.
 
         Raises:
-            DatabaseLocked: Another process is.
+            DatabaseLocked: Another process serves the schema.
             StorageUnavailable: The server does not answer.
         """
-        self.term = self.commits = 0
+        self.id = self.term = self.commits = 0
+        self.is_keeper = False
         self.last_owner_closed = True
         self._known_as: tuple[int, str] | None = None
         super().__init__(place)
 
-    def asserted(self) -> tuple[int, int]:
-        """Return what the next commit asserts: its term, and its own number."""
-        return self.term, self.commits + 1
+    def asserted(self) -> tuple[int, int, int]:
+        """Return what the next commit asserts: its row and term, and its own number."""
+        return self.id, self.term, self.commits + 1
+
+    def sightings(self) -> list[Sighting]:
+        """Return all rows, as they are now; see ``core.workers``."""
+        return _sightings(self._fetch("read_workers", (self.place.lock_class(),)))
 
     def rows_patiently(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
         """
@@ -94,38 +107,88 @@ class Ownership(Session):
         """Give it up, and say so. Twice is allowed."""
         if not self._connection.closed:
             try:
-                self._cursor.execute(QUERIES["let_go"], (self.term,))
+                self._cursor.execute(QUERIES["let_go"], (self.id, self.term))
                 self._cursor.execute(QUERIES["unlock"])
             except psycopg.Error:
                 self._connection.close()  # the server notices by itself
-        super().close()
+        self.abandon()
 
     def abandon(self) -> None:
         """Give it up as if the process had been killed."""
+        _mine.discard(self._name)
         super().close()
+
+    @property
+    def _name(self) -> tuple[int, int]:
+        return self.place.lock_class(), self.id
 
     def _arrange(self) -> None:
         super()._arrange()
         if self._known_as is not None:
             self._fetch("end_session", self._known_as)
-        self._lock()
-        [self._known_as] = self._fetch("this_session", ())
         if self.term:
+            self._lock()
             self._resume()
         else:
-            self._succeed()
+            self._join()
+        [self._known_as] = self._fetch("this_session", ())
 
-    def _succeed(self) -> None:
-        holder = f"pid {os.getpid()} on {socket.gethostname()}"
-        [(self.term, self.last_owner_closed)] = self._fetch("take_over", (holder,))
+    def _join(self) -> None:
+        before = self._looked_at_twice()
+        for _ in range(_TRIES):
+            if not living(before):
+                break
+            _pause.wait(_PAUSE_S)
+            before = self._looked_at_twice()
+        with self._alone():
+            seen = self.sightings()
+            if others := living(seen):
+                raise self._locked(others[0])
+            row = to_take(seen, before)
+            if row is None:
+                found = self._fetch("make_row", (socket.gethostname(), os.getpid()))
+            else:
+                taken = (row.id, row.term, socket.gethostname(), os.getpid())
+                found = self._fetch("take_row", taken)
+            [(self.id, self.term, self.is_keeper, self.last_owner_closed)] = found
+            self._lock()
+        _mine.add(self._name)
+
+    def _looked_at_twice(self) -> list[Sighting]:
+        """Return how all were a moment ago; one whose process is known to be gone, long ago."""
+        seen = self.sightings()
+        gone = [one for one in seen if one.is_gone and not one.is_closed]
+        if all(map(self._has_ended, gone)):
+            return [replace(one, seen_ms=one.seen_ms - GRACE_MS) for one in seen]
+        _pause.wait(GRACE_MS / 1000)
+        return seen
+
+    def _has_ended(self, seen: Sighting) -> bool:
+        if seen.host != socket.gethostname():
+            return False
+        if seen.pid == os.getpid():
+            return (self.place.lock_class(), seen.id) not in _mine
+        return not _is_alive(seen.pid)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Do what is in the block in a transaction of which there is one at a time."""
+        self._cursor.execute("BEGIN")
+        self._fetch("lock_until_commit", (self.place.lock_key("joining"),))
+        yield
+        self._cursor.execute("COMMIT")  # else the connection is closed
 
     def _resume(self) -> None:
-        [(term, commits, _)] = self._fetch("read_owner", ())
+        term, commits, *_ = self._row()
         if term != self.term:
             raise fenced(self.place.label)
         if commits < self.commits:
             raise self._forgetful(self.commits - commits)
         self.commits = commits
+
+    def _row(self) -> Sequence[Any]:
+        found: list[Sequence[Any]] = self._fetch("read_worker", (self.id,))
+        return found[0] if found else (0, 0)
 
     def _forgetful(self, count: int) -> OpsError:
         # What is in memory here goes on from them: it must not be written down behind a hole.
@@ -136,39 +199,55 @@ class Ownership(Session):
         )
 
     def _lock(self) -> None:
-        for _ in range(_TRIES):
-            [(is_held,)] = self._fetch("lock", (self.place.lock_key("owner"),))
-            if is_held:
-                return
-            if self.term:
-                raise self._still_locked()  # asked again later: the loop is not to stand still
-            _pause.wait(_PAUSE_S)
-        raise self._locked()
+        [(is_held,)] = self._fetch("lock", (self.place.lock_class(), self.id))
+        if not is_held:
+            raise self._still_locked()  # asked again later: the loop is not to stand still
 
     def _still_locked(self) -> OpsError:
-        [(term, _, _)] = self._fetch("read_owner", ())
         label = self.place.label
-        if term != self.term:
+        if self._row()[0] != self.term:
             return fenced(label)
         return StorageUnavailable(
             f"{label}: the server has not let go of the lost connection yet"
         )
 
-    def _locked(self) -> OpsError:
-        [(_, _, holder)] = self._fetch("read_owner", ())
-        label = self.place.label
+    def _locked(self, other: Sighting) -> OpsError:
         return DatabaseLocked(
-            f"{label} belongs to another process ({holder})",
+            f"{self.place.label} belongs to another process ({other.holder})",
             hint="stop it, or send requests to it: obelisk-ops execution submit TARGET --db DB",
         )
 
 
 def is_owned(place: Place) -> bool:
-    """Tell whether a process owns a database now; it is not disturbed by the question."""
+    """Tell whether a process serves a schema now; it is not disturbed by the question."""
     with closing(connect(place)) as connection:
         try:
             cursor = psycopg.RawCursor(connection)
-            found = cursor.execute(QUERIES["find_lock"], (place.lock_key("owner"),)).fetchall()
+            cursor.execute(QUERIES["read_workers"], (place.lock_class(),))
+            return bool(living(_sightings(cursor.fetchall())))
         except psycopg.Error as error:
             raise translate(error, place.label) from error
-    return bool(found)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sightings(rows: Sequence[Sequence[Any]]) -> list[Sighting]:
+    now_ms = _clock.elapsed_ms()
+    return [
+        Sighting(
+            id=number, term=term, is_closed=closed, is_empty=empty, is_keeper=keeper, host=host,
+            pid=pid, lease=lease, left_ms=left, up_ms=up, has_renewed=renewed,
+            is_connected=connected, seen_ms=now_ms,
+        )
+        for (
+            number, term, closed, empty, keeper, host, pid, lease, left, up, renewed, connected,
+        ) in rows
+    ]  # fmt: skip

@@ -37,6 +37,10 @@ class Place:
         digest = hashlib.sha256(f"obelisk-ops {purpose} {self.schema}".encode()).digest()
         return int.from_bytes(digest[:8], signed=True)
 
+    def lock_class(self) -> int:
+        """Return the first half of the numbers for the locks of its workers: 32 bits."""
+        return self.lock_key("worker") & 0x7FFF_FFFF
+
     def __str__(self) -> str:
         return self.label
 

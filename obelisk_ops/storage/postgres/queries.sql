@@ -5,42 +5,67 @@ SELECT ((value->>0)::bigint << 32) + (value->>1)::bigint, (value->>2)::bigint, v
 FROM jsonb_array_elements($1::jsonb);
 
 -- name: append_alone
--- The same, if the owner is still the owner, in one statement that is a transaction by itself.
-WITH asserted AS (UPDATE owner SET writer = $2, commits = $3)
+-- The same, if the worker is not fenced, in one statement that is a transaction by itself.
+WITH asserted AS (
+    UPDATE worker SET writer = $3, commits = $4, lease_until = clock_timestamp() + '10 s'
+    WHERE id = $2)
 INSERT INTO log (key, at, kind, body)
 SELECT ((value->>0)::bigint << 32) + (value->>1)::bigint, (value->>2)::bigint, value->>3, value->>4
 FROM jsonb_array_elements($1::jsonb);
 
--- name: assert_owner
--- Refused by a constraint where another owner has succeeded.
-UPDATE owner SET writer = $1, commits = $2;
+-- name: assert_worker
+-- Renew the lease. Refused by a constraint where another one has taken the row.
+UPDATE worker SET writer = $2, commits = $3, lease_until = clock_timestamp() + '10 s'
+WHERE id = $1;
 
--- name: take_over
--- Begin a new term; how the one before ended.
-UPDATE owner
-SET term = owner.term + 1, writer = owner.term + 1, commits = 0,
-    is_closed = FALSE, holder = $1
-FROM (SELECT is_closed FROM owner) AS before
-RETURNING owner.term, before.is_closed;
+-- name: read_workers
+-- All workers that are there, or have left something: who they are, and how they are.
+SELECT id, term, is_closed, is_empty, is_keeper, host, pid, lease_until::text,
+       (extract(epoch FROM lease_until - clock_timestamp()) * 1000)::bigint,
+       (extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()) * 1000)::bigint,
+       lease_until - interval '10 s' > pg_postmaster_start_time(),
+       EXISTS (SELECT FROM pg_locks
+               WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND classid = $1::oid
+                 AND objid = worker.id::oid
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+FROM worker ORDER BY NOT is_keeper, is_empty, id;
+
+-- name: take_row
+-- Begin a new term in a row that is free; how the one before ended.
+UPDATE worker
+SET term = worker.term + 1, writer = worker.term + 1, commits = 0, is_closed = FALSE,
+    is_empty = FALSE, lease_until = clock_timestamp() + '10 s', functions = '{}',
+    host = $3, pid = $4,
+    is_keeper = worker.is_keeper OR NOT EXISTS (SELECT FROM worker WHERE is_keeper)
+FROM (SELECT is_closed FROM worker WHERE id = $1 AND term = $2) AS before
+WHERE worker.id = $1 AND worker.term = $2
+RETURNING worker.id, worker.term, worker.is_keeper, before.is_closed;
+
+-- name: make_row
+-- Begin where no row is free.
+INSERT INTO worker (id, term, writer, commits, lease_until, is_closed, is_empty, is_keeper,
+                    functions, host, pid)
+SELECT coalesce(max(id), 0) + 1, 1, 1, 0, clock_timestamp() + '10 s', FALSE, FALSE,
+       coalesce(NOT bool_or(is_keeper), TRUE), '{}', $1, $2
+FROM worker
+RETURNING id, term, is_keeper, TRUE;
 
 -- name: let_go
--- Note that this term ends by itself, if it is still the owner.
-UPDATE owner SET is_closed = TRUE WHERE term = $1;
+-- Note that a worker ends by itself, if it is not fenced.
+UPDATE worker
+SET is_closed = TRUE, lease_until = clock_timestamp(),
+    is_empty = NOT is_keeper
+        AND NOT EXISTS (SELECT FROM state WHERE worker = $1 AND state <> 'finished')
+        AND NOT EXISTS (SELECT FROM mailbox WHERE worker = $1)
+WHERE id = $1 AND term = $2;
 
--- name: read_owner
--- Which term it is, how many commits it did, and who that is.
-SELECT term, commits, holder FROM owner;
+-- name: read_worker
+-- Which term a row is in, how many commits it did, and who that is.
+SELECT term, commits, host, pid FROM worker WHERE id = $1;
 
 -- name: lock
 -- Be the one who may; for as long as the connection lives.
-SELECT pg_try_advisory_lock($1);
-
--- name: find_lock
--- Whether somebody is the one.
-SELECT 1 FROM pg_locks
-WHERE locktype = 'advisory' AND objsubid = 1 AND granted
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND (classid::bigint << 32) | objid::bigint = $1;
+SELECT pg_try_advisory_lock($1::int, $2::int);
 
 -- name: unlock
 -- Let others be it.
@@ -78,9 +103,10 @@ SELECT set_config('idle_in_transaction_session_timeout', $1, FALSE),
 -- name: create_state
 -- New executions.
 INSERT INTO state (key, id, parent, parent_n, function, state, result, created_at, finished_at,
-                   error, folded)
+                   error, folded, worker)
 SELECT (value->>0)::bigint, value->>1, (value->>2)::bigint, (value->>3)::bigint, value->>4,
-       value->>5, value->>6, (value->>7)::bigint, (value->>8)::bigint, value->>9, value->>10
+       value->>5, value->>6, (value->>7)::bigint, (value->>8)::bigint, value->>9, value->>10,
+       $2::bigint
 FROM jsonb_array_elements($1::jsonb);
 
 -- name: change_states
@@ -216,9 +242,9 @@ SELECT key, id, parent, parent_n, function, state, result, created_at, finished_
 FROM state WHERE key = $1;
 
 -- name: unfinished
--- Executions to go on with, oldest first.
+-- Executions that a worker is to go on with, oldest first.
 SELECT key, id, parent, parent_n, function, state, result, created_at, finished_at, error
-FROM state WHERE state <> 'finished' ORDER BY key;
+FROM state WHERE worker = $1 AND state <> 'finished' ORDER BY key;
 
 -- name: list_states
 -- Executions in the order of their creation; a NULL filter means any; that of the error is casefolded.
@@ -270,8 +296,9 @@ WHERE execution = $1 AND ref = $2 AND kind = 'stub' LIMIT 1;
 SELECT n, attempt, at, body FROM beat WHERE execution = $1;
 
 -- name: last_beats
--- The last heartbeat of every call that has one.
-SELECT execution, n, attempt, at, body FROM beat ORDER BY execution, n;
+-- The last heartbeat of every call of a worker that has one.
+SELECT execution, n, attempt, beat.at, beat.body FROM beat LEFT JOIN state ON state.key = execution
+WHERE coalesce(worker, $1) = $1 ORDER BY execution, n;
 
 -- name: read_outputs
 -- What one execution's activities printed and logged.
@@ -282,8 +309,13 @@ SELECT n, attempt, stream, at, body FROM output WHERE execution = $1 ORDER BY n,
 SELECT n, due FROM timer WHERE execution = $1;
 
 -- name: armed_timers
--- Every armed timer, by due time.
-SELECT execution, n, due FROM timer ORDER BY due;
+-- Every armed timer of a worker, by due time.
+SELECT execution, n, due FROM timer LEFT JOIN state ON state.key = execution
+WHERE coalesce(worker, $1) = $1 ORDER BY due;
+
+-- name: draw_keys
+-- The first of a hundred keys that nobody else draws.
+SELECT nextval('execution_key');
 
 -- name: ends
 -- How many events a log has, and the last number in the inbox.
@@ -339,7 +371,7 @@ FROM state WHERE id > $1 AND id < $2 AND parent IS NOT NULL AND state <> 'finish
 -- The last of those that went on in place of an execution; not what is below them.
 SELECT key, id, parent, parent_n, function, state, result, created_at, finished_at, error
 FROM state WHERE id > $1 AND id < $2 AND strpos(substr(id, $3::integer), '/') = 0
-ORDER BY key DESC LIMIT 1;
+ORDER BY length(id) DESC, id DESC LIMIT 1;
 
 -- name: newest_roots
 -- For each function the key of the n-th newest that is over and has no parent, or of the oldest.
@@ -416,4 +448,11 @@ WHERE relnamespace = to_regnamespace(current_schema()) AND relkind = 'r';
 
 -- name: changes
 -- What can be seen now: it is another thing after every commit.
+SELECT pg_current_snapshot()::text;
+
+-- name: beat
+-- The same; and renew the lease of a worker at rest, if a third of it is over.
+WITH mine AS (
+    UPDATE worker SET writer = $2, lease_until = clock_timestamp() + '10 s'
+    WHERE id = $1 AND lease_until < clock_timestamp() + '6.7 s')
 SELECT pg_current_snapshot()::text;

@@ -7,16 +7,28 @@ CREATE TABLE meta (
     value text NOT NULL
 );
 
--- One row. Every commit changes it, so that an owner that was succeeded is refused, and one
--- that heard no answer can see whether its last commit arrived.
-CREATE TABLE owner (
-    term      bigint  NOT NULL,                    -- how many owners there were
-    writer    bigint  NOT NULL,                    -- the term that committed last
-    commits   bigint  NOT NULL,                    -- how many commits the term did
-    is_closed boolean NOT NULL,                    -- whether it has let go by itself
-    holder    text    NOT NULL,                    -- process and host, for people
+-- Workers: those that serve the schema, and those that did; one who joins takes a row that is
+-- free. Every commit changes the row of its worker, so that one whose row was taken is refused,
+-- and one that heard no answer can see whether its last commit arrived.
+CREATE TABLE worker (
+    id          bigint  PRIMARY KEY,
+    term        bigint  NOT NULL,                  -- how often the row was taken
+    writer      bigint  NOT NULL,                  -- the term that committed last
+    commits     bigint  NOT NULL,                  -- how many commits the term did
+    lease_until timestamptz NOT NULL,              -- by the clock of the server
+    is_closed   boolean NOT NULL,                  -- whether it has let go by itself
+    is_empty    boolean NOT NULL,                  -- whether it has left nothing
+    is_keeper   boolean NOT NULL,                  -- whether schedules and retention are its own
+    functions   text[]  NOT NULL,                  -- the workflows that it serves
+    host        text    NOT NULL,
+    pid         bigint  NOT NULL,
     CONSTRAINT one_owner_at_a_time CHECK (writer = term)
 );
+
+CREATE UNIQUE INDEX worker_keeper ON worker (is_keeper) WHERE is_keeper;
+
+-- Keys of executions: each worker draws a hundred at once.
+CREATE SEQUENCE execution_key INCREMENT 100;
 
 CREATE TABLE state (
     key         bigint PRIMARY KEY,
@@ -29,10 +41,11 @@ CREATE TABLE state (
     created_at  bigint NOT NULL,
     finished_at bigint,
     error       text,                              -- a JSON string: it may hold U+0000
-    folded      text                               -- the error casefolded, to search in
+    folded      text,                              -- the error casefolded, to search in
+    worker      bigint NOT NULL                    -- whose it is, until it is finished
 );
 
-CREATE INDEX state_unfinished ON state (key) WHERE state <> 'finished';
+CREATE INDEX state_unfinished ON state (worker, key) WHERE state <> 'finished';
 
 CREATE TABLE log (
     key  bigint PRIMARY KEY,                       -- execution * 2^32 + version
@@ -63,15 +76,24 @@ CREATE TABLE timer (
     PRIMARY KEY (execution, n)
 );
 
--- The only table that a process other than the owner writes to.
+-- The only table that a process other than a worker writes to.
 CREATE TABLE mailbox (
     id     bigint PRIMARY KEY,
     at     bigint NOT NULL,
     kind   text COLLATE "C" NOT NULL,              -- create, cancel, pause, unpause, signal, …
     target text COLLATE "C" NOT NULL,
     body   text NOT NULL,
-    signal text COLLATE "C"
+    signal text COLLATE "C",
+    chain    text COLLATE "C",                     -- the first link of the execution it is for
+    function text COLLATE "C",                     -- of what it makes, or empty
+    worker   bigint                                -- who makes it
 );
+
+CREATE INDEX mailbox_free ON mailbox (id) WHERE function IS NOT NULL AND worker IS NULL;
+
+CREATE INDEX mailbox_claimed ON mailbox (worker, id) WHERE worker IS NOT NULL;
+
+CREATE INDEX mailbox_others ON mailbox (id) WHERE function IS NULL;
 
 CREATE INDEX mailbox_target ON mailbox (target, kind, signal);
 
@@ -128,5 +150,3 @@ CREATE TABLE refusal (
     at     bigint NOT NULL,
     error  text   NOT NULL                         -- class, message and hint, JSON
 );
-
-INSERT INTO owner (term, writer, commits, is_closed, holder) VALUES (0, 0, 0, TRUE, '');

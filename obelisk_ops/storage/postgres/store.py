@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -13,11 +13,13 @@ import psycopg
 
 from obelisk_ops.core.letters import is_wanted
 from obelisk_ops.core.ports import (
+    BeatRow,
     ExecutionFilter,
     InboxItem,
     Letter,
     Output,
     StateRow,
+    TimerRow,
     Write,
 )
 from obelisk_ops.errors import OpsError, StorageUnavailable
@@ -32,6 +34,8 @@ from obelisk_ops.storage.writing import id_of_signal, steps
 _encode = msgspec.json.Encoder().encode
 #: schemas that share one then are woken for each other's letters, too
 _NAME_BYTES: Final = 63
+#: so many are drawn at once; the sequence counts by that
+_KEYS: Final = 100
 _BEGIN: Final[Step] = ("BEGIN", ())
 _COMMIT: Final[Step] = ("COMMIT", ())
 
@@ -176,9 +180,26 @@ class PostgresStore(PostgresReader, OwnerReader):
         super().__init__(place, Ownership(place))
         self._unheard: list[_Sent] = []
 
+    def unfinished(self) -> list[StateRow]:
+        """See LogStore.unfinished."""
+        return [self._state(row) for row in self._rows("unfinished", (self._session.id,))]
+
+    def armed(self) -> list[TimerRow]:
+        """See LogStore.armed."""
+        return list(self._rows("armed_timers", (self._session.id,)))
+
+    def last_beats(self) -> list[BeatRow]:
+        """See LogStore.last_beats."""
+        return list(self._rows("last_beats", (self._session.id,)))
+
+    def draw_keys(self) -> Iterable[int]:
+        """See LogStore.draw_keys."""
+        [(first,)] = self._rows("draw_keys")
+        return range(first, first + _KEYS)
+
     def changes(self) -> int:
         """See LogReader.changes. Asked once a second: it waits for nobody."""
-        [(snapshot,)] = self._session.rows("changes")
+        [(snapshot,)] = self._session.rows("beat", self._session.asserted()[:2])
         return hash(snapshot)
 
     def _rows(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -194,7 +215,7 @@ class PostgresStore(PostgresReader, OwnerReader):
         See LogStore.commit.
 
         Raises:
-            Fenced: Another process has become the owner.
+            Fenced: Another worker has taken its row.
         """
         self._session.ensure()
         arrived = [sent for sent in self._unheard if sent.number <= self._session.commits]
@@ -247,7 +268,7 @@ class PostgresStore(PostgresReader, OwnerReader):
                 values = (_text(writes[0].log), *self._session.asserted())
                 self._session.run_one(QUERIES["append_alone"], values)
             else:
-                self._session.run([_BEGIN, self._assertion(), *_steps(writes), _COMMIT])
+                self._session.run([_BEGIN, self._assertion(), *self._steps(writes), _COMMIT])
         except psycopg.Error as error:
             if not is_guilty(error):
                 raise
@@ -269,7 +290,9 @@ class PostgresStore(PostgresReader, OwnerReader):
 
     def _try(self, write: Write) -> OpsError | None:
         try:
-            self._session.run([("SAVEPOINT one", ()), *_steps([write]), ("RELEASE one", ())])
+            self._session.run(
+                [("SAVEPOINT one", ()), *self._steps([write]), ("RELEASE one", ())]
+            )
         except psycopg.Error as error:
             if not is_guilty(error):
                 raise
@@ -278,7 +301,18 @@ class PostgresStore(PostgresReader, OwnerReader):
         return None
 
     def _assertion(self) -> Step:
-        return QUERIES["assert_owner"], self._session.asserted()
+        return QUERIES["assert_worker"], self._session.asserted()
+
+    def _steps(self, writes: Sequence[Write]) -> list[Step]:
+        """Return the statements for the rows of all writes, one for each table touched."""
+        log = list(chain.from_iterable(write.log for write in writes))
+        found = [("append", log)] if log else []
+        found += steps(writes)
+        whose = {"create_state": (self._session.id,)}
+        return [
+            (QUERIES[name], (_text(_shaped(name, rows)), *whose.get(name, ())))
+            for name, rows in found
+        ]
 
 
 def channel(place: Place) -> str:
@@ -299,14 +333,6 @@ def _told_again(
         refused |= {begin + at: error for at, error in sent.refused.items()}
         begin = end
     return refused, begin
-
-
-def _steps(writes: Sequence[Write]) -> list[Step]:
-    """Return the statements for the rows of all writes, one for each table that is touched."""
-    log = list(chain.from_iterable(write.log for write in writes))
-    found = [("append", log)] if log else []
-    found += steps(writes)
-    return [(QUERIES[name], (_text(_shaped(name, rows)),)) for name, rows in found]
 
 
 def _shaped(name: str, rows: list[Any]) -> list[Any]:
