@@ -16,13 +16,15 @@ from urllib.parse import quote
 
 import msgspec
 
+from obelisk_ops.core import http
+from obelisk_ops.core.http import Reply
 from obelisk_ops.errors import Unavailable
+from obelisk_ops.litestream.line import Line
 
 T = TypeVar("T")
 
 #: What asks this answers from memory, also while S3 is down.
 _QUICK_S = 2.0
-_ANSWER_BYTES_MAX = 4 * 1024 * 1024
 _OK = 200
 
 
@@ -58,10 +60,22 @@ class Synced:
 
 
 class ControlSocket:
-    """Asks one Litestream process; every call opens a connection of its own."""
+    """
+    Asks one Litestream process.
+
+    A connection is kept open for syncs, which somebody may be waiting for. Any other call
+    opens one of its own: what answers then is what listens now.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._kept: Line | None = None
+
+    def close(self) -> None:
+        """Let go of the connection that is kept; call it when the process has ended."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     async def info(self) -> Info:
         """Return who answers."""
@@ -75,7 +89,9 @@ class ControlSocket:
     async def sync(self, database: Path, *, timeout_s: float) -> Synced:
         """Ship what is there now, and wait for it up to *timeout_s*."""
         wish = {"path": str(database), "wait": True, "timeout": max(1, round(timeout_s))}
-        return await self._ask("POST", "/sync", Synced, body=wish, timeout_s=timeout_s + 1)
+        return await self._ask(
+            "POST", "/sync", Synced, body=wish, timeout_s=timeout_s + 1, keeps=True
+        )
 
     async def _ask(
         self,
@@ -85,31 +101,44 @@ class ControlSocket:
         *,
         body: object = None,
         timeout_s: float = _QUICK_S,
+        keeps: bool = False,
     ) -> T:
         try:
             async with asyncio.timeout(timeout_s):
-                status, content = await self._exchange(method, target, body)
-            if status == _OK:
-                return msgspec.json.decode(content, type=answer)
+                reply = await self._exchange(_request(method, target, body), keeps=keeps)
+            if reply.status == _OK:
+                return msgspec.json.decode(reply.body, type=answer)
         except TimeoutError:
             raise Unavailable(
                 f"Litestream did not answer {target} in {timeout_s:g} s"
             ) from None
         except (OSError, EOFError, ValueError) as error:
             raise Unavailable(f"Litestream does not answer {target}: {error}") from None
-        said = content.decode(errors="replace").strip()
-        raise Unavailable(f"Litestream answers {target} with {status}: {said[:300]}")
+        said = reply.body.decode(errors="replace").strip()
+        raise Unavailable(f"Litestream answers {target} with {reply.status}: {said[:300]}")
 
-    async def _exchange(self, method: str, target: str, body: object) -> tuple[int, bytes]:
-        reader, writer = await asyncio.open_unix_connection(self._path, limit=_ANSWER_BYTES_MAX)
+    async def _exchange(self, request: bytes, *, keeps: bool) -> Reply:
+        line, reply = await self._line(keeps=keeps), None
         try:
-            # HTTP/1.0: the end of the answer is the end of the stream, and it is never chunked.
-            content = b"" if body is None else msgspec.json.encode(body)
-            head = f"{method} {target} HTTP/1.0\r\nContent-Length: {len(content)}\r\n\r\n"
-            writer.write(head.encode() + content)
-            await writer.drain()
-            head_read = await reader.readuntil(b"\r\n\r\n")
-            status = int(head_read.split(b" ", 2)[1])
-            return status, await reader.read(_ANSWER_BYTES_MAX)
+            reply = await line.ask(request)
+            return reply
         finally:
-            writer.close()
+            is_good = reply is not None and not reply.closes
+            if keeps and is_good and self._kept is None:
+                self._kept = line
+            else:
+                line.close()
+
+    async def _line(self, *, keeps: bool) -> Line:
+        line = self._kept if keeps else None
+        if line is None or not line.is_open:
+            return await Line.open(self._path)
+        self._kept = None  # whoever asks meanwhile opens another one
+        return line
+
+
+def _request(method: str, target: str, body: object) -> bytes:
+    content = b"" if body is None else msgspec.json.encode(body)
+    # HTTP/1.0: an answer is never chunked. Its end is that of the connection if it is long.
+    headers = {"Connection": "keep-alive", "Content-Length": str(len(content))}
+    return http.request(method, target, headers, content, version="HTTP/1.0")

@@ -56,7 +56,8 @@ class S3Store:
         with self._translated():
             self._session = open_session(replica)
             self._client = open_client(self._session, replica, timeout_s, attempts)
-            self._lean = Lean(self._client, replica.bucket, self._session.get_credentials())
+            found = self._session.get_credentials()
+            self._lean = Lean(self._client, replica.bucket, found, timeout_s)
 
     def __repr__(self) -> str:
         return f"S3Store({self._endpoint}, {self._bucket})"
@@ -112,7 +113,7 @@ class S3Store:
             answer = self._lean.ask("GET", key)
             if answer is None:
                 return self.get(key)
-            heads, body = answer.headers, answer.content
+            heads, body = answer.headers, answer.body
             info = ObjectInfo(
                 key=key,
                 size=len(body),

@@ -30,6 +30,8 @@ from obelisk_ops.supervise.sharing import Shared
 _SYNC_S = 5.0
 _TRIES = 5
 _AGAIN_S = 0.25
+#: So long after an answer it is looked for what was shipped, if nobody asks again before.
+_LOOK_S = 0.01
 #: For so long it may turn out that nobody else has taken it over.
 _DECIDED_MS = 3_000
 
@@ -127,7 +129,8 @@ class Barrier:
                     told(why)
                     said = why
             else:
-                self._follow(shipment)
+                # Not now: whoever asked waits until this thread has told the answer.
+                asyncio.get_running_loop().call_later(_LOOK_S, self._follow, shipment)
                 return
             await asyncio.sleep(_AGAIN_S)
 
@@ -231,5 +234,9 @@ class Barrier:
         keeper, owner = self._keeper, shipment.owner
         await asyncio.gather(
             keeper.fleet.lease.confirm(keeper.name, owner.epoch),
-            keeper.doubts.vouch(keeper.meta(owner), shipment.txid),
+            self._vouched(shipment),
         )
+
+    async def _vouched(self, shipment: Shipment) -> None:
+        await asyncio.sleep(0)  # the request to the bucket goes out first
+        await self._keeper.doubts.vouch(self._keeper.meta(shipment.owner), shipment.txid)

@@ -122,6 +122,7 @@ class Litestream:
                 self._heard(hide(line.decode(errors="replace").strip()))
         finally:
             transport.close()
+            self.control.close()
             # The pipe closes a moment before the exit code can be collected.
             await asyncio.to_thread(self._process.wait)
             self._on_end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,6 +147,63 @@ def test_a_sync_tells_what_it_reached(tmp_path: Path) -> None:
 def test_nonsense_is_no_answer(tmp_path: Path, answer: bytes, said: str) -> None:
     with pytest.raises(Unavailable, match=said):
         asked(tmp_path, saying(answer), lambda s: s.txid(Path("/a")))
+
+
+SYNCED = b'{"status":"synced","txid":9}'
+
+
+def count_lines(
+    folder: Path, ask: Callable[[ControlSocket], Awaitable[None]], answers: int
+) -> int:
+    """Return how many connections *ask* opens; each is closed after so many answers."""
+
+    async def count() -> int:
+        lines, ended = 0, asyncio.Semaphore(0)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal lines
+            lines += 1
+            with suppress(asyncio.IncompleteReadError):
+                for _ in range(answers):
+                    await reader.readuntil(b"}")
+                    head = f"HTTP/1.0 200 OK\r\nContent-Length: {len(SYNCED)}\r\n\r\n"
+                    writer.write(head.encode() + SYNCED)
+            writer.close()
+            await writer.wait_closed()
+            ended.release()
+
+        async with await asyncio.start_unix_server(serve, folder / "s"):
+            control = ControlSocket(folder / "s")
+            await ask(control)
+            control.close()
+            for _ in range(lines):
+                await ended.acquire()
+        return lines
+
+    return asyncio.run(count())
+
+
+def test_syncs_share_a_connection_and_those_at_once_do_not(tmp_path: Path) -> None:
+    async def sync(control: ControlSocket) -> None:
+        for _ in range(3):
+            await control.sync(Path("/a"), timeout_s=30)
+        both = [control.sync(Path(path), timeout_s=30) for path in ("/a", "/b")]
+        await asyncio.gather(*both)
+        await control.sync(Path("/a"), timeout_s=30)
+
+    assert count_lines(tmp_path, sync, answers=9) == 2
+
+
+def test_a_connection_that_was_hung_up_is_not_used_again(tmp_path: Path) -> None:
+    async def sync(control: ControlSocket) -> None:
+        await control.sync(Path("/a"), timeout_s=30)
+        with suppress(Unavailable):  # nobody may have heard of it yet
+            await control.sync(Path("/a"), timeout_s=30)
+        await asyncio.sleep(0)
+        with suppress(Unavailable):
+            await control.sync(Path("/a"), timeout_s=30)
+
+    assert count_lines(tmp_path, sync, answers=1) >= 2
 
 
 def test_nobody_there_is_no_answer(tmp_path: Path) -> None:
