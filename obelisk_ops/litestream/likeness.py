@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -34,6 +34,8 @@ from obelisk_ops.litestream.local import (
 #: A larger one is a copy of a whole database, or a load of data; its pages are not compared.
 #: Nor are they if its part of the log is larger: a page may pack into a few bytes.
 _BYTES_MAX = 64 << 20
+#: So much of a file is read at once: many databases are compared side by side.
+_PART_BYTES = 128 << 10
 _WAL_HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
 _PGNO = struct.Struct(">I")
@@ -63,7 +65,8 @@ def compare(database: Path, meta: Path, txid: int) -> Likeness | None:
     if published is None:
         return None
     try:
-        found = _compare(_Level0(level0_file(meta, txid)), database, meta, published)
+        with _opened(meta, txid) as file:
+            found = _compare(file, database, meta, published)
     except FileNotFoundError:
         return Likeness.SAME
     except (OSError, DamagedObject):
@@ -96,19 +99,16 @@ def _compare_with_file(
 
 
 class _Level0:
-    """A file of level 0, and the pages in it: none if it is too large to be read."""
+    """An open file of level 0, and the pages in it: none if it is too large to be compared."""
 
-    def __init__(self, path: Path) -> None:
-        self._key = str(path)
-        with path.open("rb") as file:
-            self.header = ltx.parse_header(file.read(ltx.HEADER_BYTES), self._key)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            self._data = memoryview(file.read() if size <= _BYTES_MAX else b"")
-        self.is_read = bool(self._data)
-        tail = bytes(self._data[-INDEX_TAIL_BYTES:])
-        start, end = find_index(tail, size, self._key) if self.is_read else (0, 0)
-        self._span = parse_index(bytes(self._data[start:end]), start, self._key)
+    def __init__(self, file: int, key: str) -> None:
+        self._file, self._key = file, key
+        size = os.fstat(file).st_size
+        self._beginning = os.pread(file, min(size, _PART_BYTES), 0)  # of most files that is all
+        self.header = ltx.parse_header(self._beginning[: ltx.HEADER_BYTES], key)
+        self.is_read = size <= _BYTES_MAX
+        start, end = self._find_index(size) if self.is_read else (0, 0)
+        self._span = parse_index(self._read(start, end), start, key)
         self.pages = self._span.pages
 
     def page(self, pgno: int) -> bytes | None:
@@ -116,16 +116,31 @@ class _Level0:
         frame = self._span.find(pgno)
         if frame is None:
             return None
-        packed = self._data[frame.offset : frame.offset + frame.size]
+        packed = self._read(frame.offset, frame.offset + frame.size)
         return decode_page(packed, frame, self.header.page_size, self._key)
+
+    def _find_index(self, size: int) -> tuple[int, int]:
+        tail = self._read(max(size - INDEX_TAIL_BYTES, 0), size)
+        return find_index(tail, size, self._key)
+
+    def _read(self, start: int, end: int) -> bytes:
+        if end <= len(self._beginning):
+            return self._beginning[start:end]
+        return os.pread(self._file, end - start, start)
+
+
+@contextmanager
+def _opened(meta: Path, txid: int) -> Iterator[_Level0]:
+    path = level0_file(meta, txid)
+    with path.open("rb", buffering=0) as file:
+        yield _Level0(file.fileno(), str(path))
 
 
 def _pages_of(meta: Path, txids: Iterable[int]) -> set[int] | None:
     """Return which pages some files hold; None if one is too large to tell: any of them."""
     found = set[int]()
     for txid in txids:
-        with suppress(FileNotFoundError):  # it is kept no longer
-            file = _Level0(level0_file(meta, txid))
+        with suppress(FileNotFoundError), _opened(meta, txid) as file:  # or kept no longer
             if not file.is_read:
                 return None
             found.update(file.pages)
@@ -135,20 +150,29 @@ def _pages_of(meta: Path, txids: Iterable[int]) -> set[int] | None:
 def _is_in_log(file: _Level0, database: Path) -> bool:
     """Tell whether every page that its part of the log holds is in it as it is there."""
     header = file.header
-    frame_bytes = _FRAME_HEADER_BYTES + header.page_size
     begin = max(header.wal_offset, _WAL_HEADER_BYTES)
     size = header.wal_end - begin
     if not file.is_read or not 0 < size <= _BYTES_MAX:
         return True
+    seen = set[int]()
     with database.with_name(f"{database.name}-wal").open("rb", buffering=0) as wal:
-        part = os.pread(wal.fileno(), size, begin)
-    # Of a page that is there several times the last one counts.
-    places = {_PGNO.unpack_from(part, at)[0]: at for at in range(0, len(part), frame_bytes)}
-    return all(
-        part[at + _FRAME_HEADER_BYTES : at + frame_bytes] == file.page(pgno)
-        for pgno, at in places.items()
-        if pgno <= header.commit
-    )
+        for pgno, page in _backwards(wal.fileno(), begin, size, header.page_size):
+            # Of a page that is there several times the last one counts.
+            if pgno <= header.commit and pgno not in seen and page != file.page(pgno):
+                return False
+            seen.add(pgno)
+    return True
+
+
+def _backwards(wal: int, begin: int, size: int, page_size: int) -> Iterator[tuple[int, bytes]]:
+    """Yield number and content of the pages in a part of the log, the last one first."""
+    frame_bytes = _FRAME_HEADER_BYTES + page_size
+    step = max(_PART_BYTES // frame_bytes, 1) * frame_bytes
+    for start in reversed(range(0, size, step)):
+        part = os.pread(wal, min(step, size - start), begin + start)
+        for at in reversed(range(0, len(part) - _FRAME_HEADER_BYTES, frame_bytes)):
+            page = part[at + _FRAME_HEADER_BYTES : at + frame_bytes]
+            yield _PGNO.unpack_from(part, at)[0], page
 
 
 def _is_in_file(file: _Level0, database: Path, later: Iterable[int]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import tracemalloc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def log_of(path: Path) -> tuple[bytes, int]:
     """Return the log up to its last frame that has its salts, and how many frames that is."""
     log = path.with_name("db-wal").read_bytes()
     frames = 0
-    while log[32 + frames * FRAME :][8:16] == log[16:24]:
+    while log[(at := 32 + frames * FRAME) + 8 : at + 16] == log[16:24]:
         frames += 1
     return log[: 32 + frames * FRAME], frames
 
@@ -60,7 +61,7 @@ def write(path: Path, txid: int, pages: Mapping[int, bytes], log: bytes, begin: 
     file = level0_file(path.parent, txid)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(
-        encode(pages, commit=99, first=txid, log=(begin, len(log) - begin, *salts))
+        encode(pages, commit=max(99, *pages), first=txid, log=(begin, len(log) - begin, *salts))
     )
 
 
@@ -213,3 +214,25 @@ def test_of_a_large_file_only_its_end_counts(
     ship(path, 3)
 
     assert compare(path, tmp_path, 3) is Likeness.UNFINISHED
+
+
+def test_a_large_commit_is_not_held_in_memory_as_a_whole(
+    database: apsw.Connection, tmp_path: Path
+) -> None:
+    """A fleet compares eight at once."""
+    path, size = tmp_path / "db", 4 << 20
+    _, since = log_of(path)
+    database.execute("INSERT INTO t VALUES (randomblob(?))", (size,))
+    database.execute("UPDATE u SET a = 3")
+    ship(path, 2, since=since)
+    tracemalloc.start()
+    try:
+        found, (_, most) = compare(path, tmp_path, 2), tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert found is Likeness.SAME
+    assert level0_file(tmp_path, 2).stat().st_size > size, "it cannot be packed"
+    assert most < size // 2
+    ship(path, 2, since=since, bent=True)
+    assert compare(path, tmp_path, 2) is Likeness.DIFFERENT
