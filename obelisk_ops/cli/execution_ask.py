@@ -9,7 +9,7 @@ import click
 import msgspec
 from msgspec import Raw
 
-from obelisk_ops.cli import stdout
+from obelisk_ops.cli import execution_move, stdout
 from obelisk_ops.cli.output import json_option, note, print_json
 from obelisk_ops.cli.reading import id_argument
 from obelisk_ops.cli.run import TakesJson, database_option, target_argument
@@ -93,10 +93,17 @@ def pause(execution_id: str, database: str, *, as_json: bool) -> None:
 @click.command()
 @id_argument
 @database_option
+@click.option(
+    "--take-back", is_flag=True,
+    help="Also if it was moved ('execution export --move'). What was imported goes on, too.",
+)  # fmt: skip
 @json_option
-def unpause(execution_id: str, database: str, *, as_json: bool) -> None:
+def unpause(execution_id: str, database: str, *, take_back: bool, as_json: bool) -> None:
     """Let a paused execution go on."""
-    _ask(database, "unpause", execution_id, as_json=as_json)
+    if take_back:
+        execution_move.take_back(database, execution_id)
+    body = requests.encode(requests.Unpause(take_back=take_back))
+    _ask(database, "unpause", execution_id, body, as_json=as_json)
 
 
 @click.command(cls=TakesJson)

@@ -252,8 +252,14 @@ class Cancelled(Struct):
     n: int
 
 
-class Paused(Struct):
-    """``paused``: nothing is started, and no code runs, until ``unpaused``."""
+class Paused(Struct, omit_defaults=True):
+    """
+    ``paused``: nothing is started, and no code runs, until ``unpaused``.
+
+    ``moved`` when it goes on in another database, and so never again here.
+    """
+
+    moved: bool = False
 
 
 class Unpaused(Struct):

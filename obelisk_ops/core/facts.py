@@ -10,7 +10,7 @@ import msgspec
 
 from obelisk_ops.core import events, ids
 from obelisk_ops.core.events import Event
-from obelisk_ops.core.ports import InboxItem, Letter, LogReader, State
+from obelisk_ops.core.ports import InboxItem, Letter, LogReader, State, StateRow
 from obelisk_ops.core.requests import (
     MAKING,
     REQUESTS,
@@ -55,13 +55,20 @@ def facts_of(
     if row is None:
         made = [letter for letter in letters if letter.kind in MAKING]
         return _to_be_made(made[0], letters) if made else Facts(letters=letters)
-    log = [] if kind == "signal" else reader.events_of(row.key, TELLING)
+    log = _telling(reader, kind, row)
     arrived: InboxItem | None = None
     if kind == "stub":
         arrived = _answer_to(reader, row.key, split_call(target)[1])
     elif kind == "signal" and (wanted := signal_id(body)):
         arrived = _same_signal(reader, execution_id, wanted)
     return facts_from(row.state, log, [] if arrived is None else [arrived], letters)
+
+
+def _telling(reader: LogReader, kind: str, row: StateRow) -> list[Event]:
+    """Return the events that matter; of one that gets a signal, only where it may be moved."""
+    if kind != "signal":
+        return reader.events_of(row.key, TELLING)
+    return reader.events_of(row.key, {"paused"}) if row.state is State.PAUSED else []
 
 
 def _letters(
@@ -115,7 +122,8 @@ def facts_from(
     state: State, log: Iterable[Event], inbox: Iterable[InboxItem], letters: Sequence[Letter]
 ) -> Facts:
     """Take the facts from a log (of which TELLING is enough) and an inbox."""
-    created, is_paused, is_cancelling, is_cancellable = "", False, False, True
+    created, is_cancelling, is_cancellable = "", False, True
+    is_paused = is_moved = False
     numbers: dict[str, set[int]] = {"stub_requested": set(), "cancelled": set()}
     for event in log:
         match event.kind:
@@ -123,8 +131,10 @@ def facts_from(
                 body = events.decode(event)
                 created, is_paused = event.body, body.paused
                 is_cancellable = body.cancellable
-            case "paused" | "unpaused":
-                is_paused = event.kind == "paused"
+            case "paused":
+                is_paused, is_moved = True, events.decode(event).moved
+            case "unpaused":
+                is_paused = is_moved = False
             case "cancel_requested":
                 is_cancelling = True
             case "stub_requested" | "cancelled":
@@ -136,6 +146,7 @@ def facts_from(
         state=state,
         created=created,
         is_paused=is_paused,
+        is_moved=is_moved,
         is_cancelling=is_cancelling,
         is_cancellable=is_cancellable,
         stubs=frozenset(numbers["stub_requested"]),

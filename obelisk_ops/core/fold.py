@@ -75,6 +75,7 @@ class Story:
         start_at: When its code begins; UTC milliseconds, 0 for at once.
         has_begun: Whether its code has run.
         paused_at: Since when it is paused; UTC milliseconds.
+        is_moved: Whether that is because it goes on in another database.
         cancelled_at: When it was asked to cancel; UTC milliseconds.
         is_late: Whether that was because it took too long.
         parked: Why it is parked, if that is the last thing known.
@@ -93,6 +94,7 @@ class Story:
     start_at: int = 0
     has_begun: bool = False
     paused_at: int | None = None
+    is_moved: bool = False
     cancelled_at: int | None = None
     is_late: bool = False
     parked: dict[str, Any] | None = None
@@ -247,12 +249,12 @@ def _cancel_requested(story: Story, body: dict[str, Any], at: int) -> None:
         story.cancelled_at, story.is_late = at, body.get("reason") == "timeout"
 
 
-def _paused(story: Story, _body: dict[str, Any], at: int) -> None:
-    story.paused_at = at
+def _paused(story: Story, body: dict[str, Any], at: int) -> None:
+    story.paused_at, story.is_moved = at, body.get("moved", False)
 
 
 def _unpaused(story: Story, _body: dict[str, Any], _at: int) -> None:
-    story.paused_at = None
+    story.paused_at, story.is_moved = None, False
 
 
 def _parked(story: Story, body: dict[str, Any], _at: int) -> None:

@@ -1,26 +1,30 @@
 """
-One execution as one JSON document: its log, and the part of the inbox that it refers to.
+One execution as one JSON document: its log, its inbox, and what else there is of it.
 
 What is in it is enough to replay the code, and to make the execution again in another
-database: state and timers follow from the log. Bodies are kept as they are on disk, one
-event on a line, so that two documents can be compared by any tool.
+database: state and timers follow from the log. Fields that say nothing are left out. Bodies
+are kept as they are on disk, one event on a line, so that two documents can be compared by
+any tool.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import field as default
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 from obelisk_ops.core.clock import iso
 from obelisk_ops.core.events import BODIES, Created, Event
-from obelisk_ops.core.ports import InboxItem
+from obelisk_ops.core.ports import Beat, InboxItem, Output
 from obelisk_ops.errors import InvalidInput
 
 FORMAT = "obelisk-ops-history/1"
+#: see History.source
+LIVE, MOVED = "live", "moved"
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,13 +39,22 @@ class History:
         parent_id: Id of the execution whose child it is; empty if of none.
         events: Its log, from version 0 on.
         inbox: What arrived for it, by seq.
+        created_at: When it was asked for, UTC milliseconds, if not with its first event.
+        beats: The last heartbeats of its open calls, by n.
+        outputs: What its activities printed and logged, attempt by attempt.
+        source: What becomes of an unfinished one where it was exported: LIVE when it goes on
+            there, MOVED when it never will; empty when it may.
     """
 
     execution_id: str
     function: str
     parent_id: str = ""
     events: Sequence[Event]
-    inbox: Mapping[int, InboxItem] = field(default_factory=dict)
+    inbox: Mapping[int, InboxItem] = default(default_factory=dict)
+    created_at: int | None = None
+    beats: Mapping[int, Beat] = default(default_factory=dict)
+    outputs: Sequence[Output] = ()
+    source: str = ""
 
     @property
     def created(self) -> Created:
@@ -64,6 +77,21 @@ class _InboxRow(Struct):
     body: Raw
 
 
+class _Beat(Struct):
+    n: int
+    attempt: int = field(name="try")
+    at: str
+    body: Raw
+
+
+class _Output(Struct):
+    n: int
+    attempt: int = field(name="try")
+    stream: str
+    at: str
+    text: str
+
+
 class _Document(Struct):
     format: str
     execution_id: str
@@ -71,6 +99,10 @@ class _Document(Struct):
     events: list[_Event]
     inbox: list[_InboxRow]
     parent_id: str | None = None
+    created_at: str | None = None
+    beats: list[_Beat] = []
+    output: list[_Output] = []
+    source: str = ""
 
 
 _decoder = msgspec.json.Decoder(_Document)
@@ -101,16 +133,36 @@ def to_json(history: History) -> str:
         _InboxRow(seq=seq, at=iso(i.at), kind=i.kind, ref=i.ref, body=Raw(i.body.encode()))
         for seq, i in sorted(history.inbox.items())
     ]
-    return (
-        "{\n"
-        f' "format": {_text(FORMAT)},\n'
-        f' "execution_id": {_text(history.execution_id)},\n'
-        f' "function": {_text(history.function)},\n'
-        f' "parent_id": {_text(history.parent_id or None)},\n'
-        f' "events": {_lines(events)},\n'
-        f' "inbox": {_lines(inbox)}\n'
-        "}\n"
-    )
+    fields = [
+        ("format", _text(FORMAT)),
+        ("execution_id", _text(history.execution_id)),
+        ("function", _text(history.function)),
+        ("parent_id", _text(history.parent_id or None)),
+        ("events", _lines(events)),
+        ("inbox", _lines(inbox)),
+        *_more(history),
+    ]
+    return "{\n" + ",\n".join(f' "{name}": {text}' for name, text in fields) + "\n}\n"
+
+
+def _more(history: History) -> Iterator[tuple[str, str]]:
+    """Yield the fields that most histories have not."""
+    if history.created_at is not None:
+        yield "created_at", _text(iso(history.created_at))
+    if history.beats:
+        beats = [
+            _Beat(n=n, attempt=b.attempt, at=iso(b.at), body=Raw(b.body.encode()))
+            for n, b in sorted(history.beats.items())
+        ]
+        yield "beats", _lines(beats)
+    if history.outputs:
+        outputs = [
+            _Output(n=o.n, attempt=o.attempt, stream=o.stream, at=iso(o.at), text=o.text)
+            for o in history.outputs
+        ]
+        yield "output", _lines(outputs)
+    if history.source:
+        yield "source", _text(history.source)
 
 
 def from_json(text: str | bytes) -> History:
@@ -130,6 +182,14 @@ def from_json(text: str | bytes) -> History:
             row.seq: InboxItem(row.kind, row.ref, _milliseconds(row.at), _compact(row.body))
             for row in document.inbox
         }
+        beats = {
+            b.n: Beat(b.attempt, _milliseconds(b.at), _compact(b.body)) for b in document.beats
+        }
+        outputs = tuple(
+            Output(o.n, o.attempt, o.stream, _milliseconds(o.at), o.text)
+            for o in document.output
+        )
+        created_at = _milliseconds(document.created_at) if document.created_at else None
     except (ValueError, OverflowError) as error:
         raise InvalidInput(f"a moment in this history cannot be read: {error}") from error
     _check(document, events)
@@ -139,6 +199,10 @@ def from_json(text: str | bytes) -> History:
         parent_id=document.parent_id or "",
         events=events,
         inbox=inbox,
+        created_at=created_at,
+        beats=beats,
+        outputs=outputs,
+        source=document.source,
     )
 
 

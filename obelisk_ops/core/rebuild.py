@@ -75,7 +75,7 @@ def rebuild(
     return Projection(
         state=state,
         others=_others(state, log, inbox),
-        error=story.parked["message"] if story.parked and not story.is_closing else None,
+        error=story.parked["message"] if state is State.PARKED and story.parked else None,
         timers=timers,
         may_lack=frozenset({DEADLINE} if story.cancelled_at is not None else ()),
     )
@@ -117,11 +117,11 @@ def _ended(event: Event) -> Projection:
 
 
 def _state(story: Story, log: Sequence[Event]) -> State:
-    if story.parked is not None:
-        return State.CANCELLING if story.is_closing else State.PARKED
     latest = next((e.kind for e in reversed(log) if e.kind in _HOLDS), "")
     if latest == "paused" or (latest == "" and story.paused_at is not None):
         return State.PAUSED
+    if story.parked is not None:
+        return State.CANCELLING if story.is_closing else State.PARKED
     if story.cancelled_at is not None:
         return State.CANCELLING
     if not story.has_begun:

@@ -63,6 +63,18 @@ class Fork(Struct):
     version: int
 
 
+class Pause(Struct, omit_defaults=True):
+    """Body of a ``pause`` letter; ``moved`` when it is to go on in another database."""
+
+    moved: bool = False
+
+
+class Unpause(Struct, omit_defaults=True):
+    """Body of an ``unpause`` letter; ``take_back`` to go on also if it was moved."""
+
+    take_back: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """
@@ -73,6 +85,7 @@ class Facts:
             is pending.
         created: The body of its ``created`` event, where that matters.
         is_paused: Whether it is, by its log.
+        is_moved: Whether it goes on in another database, by its log.
         is_cancelling: Whether its log has a request to cancel.
         is_cancellable: Whether its workflow lets itself be cancelled.
         stubs: Numbers of the calls that are stubs.
@@ -85,6 +98,7 @@ class Facts:
     state: State | None = None
     created: str = ""
     is_paused: bool = False
+    is_moved: bool = False
     is_cancelling: bool = False
     is_cancellable: bool = True
     stubs: frozenset[int] = frozenset()
@@ -97,7 +111,7 @@ class Facts:
 _encode = msgspec.json.Encoder().encode
 
 
-def encode(body: Signal | Answer | Fork) -> str:
+def encode(body: Signal | Answer | Fork | Pause | Unpause) -> str:
     """Write the body of a letter."""
     return _encode(body).decode()
 
@@ -169,6 +183,7 @@ def _plant(target: str, facts: Facts, hint: str) -> bool:
 
 def _cancel(target: str, _body: str, facts: Facts) -> bool:
     _refuse_ended(target, facts)
+    _refuse_moved(target, facts)
     if not facts.is_cancellable:
         raise NotCancellable(
             f"execution {target!r} runs a workflow that does not let itself be cancelled",
@@ -179,15 +194,19 @@ def _cancel(target: str, _body: str, facts: Facts) -> bool:
     return not (facts.is_cancelling or _waiting(facts, "cancel"))
 
 
-def _pause(target: str, _body: str, facts: Facts) -> bool:
+def _pause(target: str, body: str, facts: Facts) -> bool:
     _refuse_ended(target, facts)
     if facts.is_cancelling or _waiting(facts, "cancel"):
         raise Conflict(f"execution {target!r} is being cancelled", hint="let its clean-up end")
+    if msgspec.json.decode(body, type=Pause).moved:
+        return not _will_be_moved(facts)
     return not _will_be_paused(facts)
 
 
-def _unpause(target: str, _body: str, facts: Facts) -> bool:
+def _unpause(target: str, body: str, facts: Facts) -> bool:
     _refuse_ended(target, facts)
+    if not msgspec.json.decode(body, type=Unpause).take_back:
+        _refuse_moved(target, facts)
     return _will_be_paused(facts)
 
 
@@ -197,6 +216,7 @@ def _signal(target: str, body: str, facts: Facts) -> bool:
     if name and (name in facts.signals or name in {signal_id(one.body) for one in waiting}):
         return False
     _refuse_ended(target, facts)
+    _refuse_moved(target, facts)
     return True
 
 
@@ -217,6 +237,7 @@ def _stub(target: str, body: str, facts: Facts) -> bool:
     if n in facts.cancelled:
         raise AlreadyAnswered(f"call {target!r} was cancelled; no result is wanted any more")
     _refuse_ended(execution_id, facts)
+    _refuse_moved(execution_id, facts)
     return True
 
 
@@ -249,6 +270,15 @@ def _refuse_ended(execution_id: str, facts: Facts) -> None:
         )
 
 
+def _refuse_moved(target: str, facts: Facts) -> None:
+    if _will_be_moved(facts):
+        raise Conflict(
+            f"execution {target!r} was moved: it goes on in another database",
+            hint="ask there; if it was imported nowhere it is taken back with: "
+            f"obelisk-ops execution unpause {target} --take-back --db DB",
+        )
+
+
 def _refuse_other_answer(target: str, known: str, asked: str) -> None:
     if _gist(known) != _gist(asked):
         raise AlreadyAnswered(
@@ -277,6 +307,13 @@ def _waiting(facts: Facts, kind: str) -> list[Letter]:
 def _will_be_paused(facts: Facts) -> bool:
     last = [one.kind for one in facts.letters if one.kind in ("pause", "unpause")]
     return last[-1] == "pause" if last else facts.is_paused
+
+
+def _will_be_moved(facts: Facts) -> bool:
+    held = [one for one in facts.letters if one.kind in ("pause", "unpause")]
+    if not held:
+        return facts.is_moved
+    return held[-1].kind == "pause" and msgspec.json.decode(held[-1].body, type=Pause).moved
 
 
 def signal_id(body: str) -> str:

@@ -242,6 +242,10 @@ class _Telling:
     def _paused(self, since: int) -> Reason:
         count = sum(one.at >= since for one in self._arrived)
         waits = f"; {count} arrived meanwhile" if count else ""
+        if self._story.is_moved:
+            return self._reason(
+                "paused", f"moved on {iso(since)}: it goes on in another database", since=since
+            )
         return self._reason(
             "paused",
             f"paused since {iso(since)}{waits}",

@@ -37,6 +37,8 @@ class Cold:
         write.created = [*write.created, *rows.created]
         write.inbox = [*write.inbox, *rows.inbox]
         write.timers = [*write.timers, *rows.timers]
+        write.beats = [*write.beats, *rows.beats]
+        write.outputs = [*write.outputs, *rows.outputs]
         seq = max((row[1] for row in rows.inbox), default=0)
         self._ends[rows.execution] = _Ends(len(rows.log), seq, rows.log[-1][2])
         self._made.update(row.id for row in rows.created)

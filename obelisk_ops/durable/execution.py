@@ -89,13 +89,13 @@ class Execution:
         self._limit(deadline)
         self._go_on()
 
-    def pause(self, turn: Turn, now_ms: int) -> None:
+    def pause(self, turn: Turn, now_ms: int, how: events.Paused) -> None:
         """Let no code run, and nothing start; what runs may end."""
         self._enter(turn, now_ms)
         self.is_paused = True
         for pending in self.machine.pending.values():
             pending.is_new = False  # to be taken up again
-        self._append(events.Paused())
+        self._append(how)
         self._change(State.PAUSED)
 
     def unpause(self, turn: Turn, now_ms: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 
 import msgspec
@@ -127,17 +128,16 @@ class Letters:
         return self._scheduler.open()
 
     def _plant(self, letter: Letter) -> Turn:
-        made_at: int | None = None
         if letter.kind == "fork":
             asked = msgspec.json.decode(letter.body, type=Fork)
-            histories = [fork(self._history(asked.id), asked.version, letter.target)]
-            made_at = self._scheduler.now_ms()
+            forked = fork(self._history(asked.id), asked.version, letter.target)
+            histories = [replace(forked, created_at=self._scheduler.now_ms())]
         else:
             histories = bundle.from_json(letter.body)
         for one in histories:
             if self.how_created(one.execution_id) is not None:
                 raise ExecutionExists(f"execution {one.execution_id!r} exists")
-        return self._scheduler.nursery.plant(histories, created_at=made_at)
+        return self._scheduler.nursery.plant(histories)
 
     def _history(self, execution_id: str) -> History:
         row = self._store.find(execution_id)

@@ -11,7 +11,7 @@ from obelisk_ops.core import events, ids
 from obelisk_ops.core.events import Body, Event, Failure
 from obelisk_ops.core.fold import is_closing
 from obelisk_ops.core.history import History
-from obelisk_ops.core.ports import State, StateRow
+from obelisk_ops.core.ports import State, StateRow, Write
 from obelisk_ops.core.projection import rows_of
 from obelisk_ops.durable.execution import DEADLINE, START, Execution
 from obelisk_ops.durable.flow.digests import digest_on_record
@@ -89,24 +89,27 @@ class Nursery:
         self._roster.add(execution)
         turn.follow.append((execution.begin, (turn, now_ms)))
 
-    def plant(self, histories: Sequence[History], *, created_at: int | None) -> Turn:
+    def plant(self, histories: Sequence[History]) -> Turn:
         """Create executions that come from elsewhere; they go on as after a restart."""
         keys = {history.execution_id: self._draw_key() for history in histories}
         turn = self._engine.open(min(keys.values()))
         for history in histories:
-            key = keys[history.execution_id]
-            rows = rows_of(
-                history, key, parent=keys.get(history.parent_id),
-                created_at=created_at,
-            )  # fmt: skip
+            key, parent = keys[history.execution_id], keys.get(history.parent_id)
+            rows = rows_of(history, key, parent=parent)
             self._cold.plant(turn, rows)
-            [row] = rows.created
-            is_early = any(n == START for _, n, _ in rows.timers)
-            for timer in rows.timers:
-                turn.effects.append((self._engine.set_alarm, timer))
-            if row.state not in (State.PAUSED, State.FINISHED) and not is_early:
-                turn.effects.append((self._note_unserved, (row.function, row.key)))
+            turn.effects.append((self._planted, (rows,)))
         return turn
+
+    def _planted(self, rows: Write) -> None:
+        [row] = rows.created
+        self._engine.workshop.learn(rows.beats)
+        for timer in rows.timers:
+            self._engine.set_alarm(*timer)
+        if row.state is State.CANCELLING:
+            self._engine.post(self._engine.requests.closing.look, row.key)
+        is_early = any(n == START for _, n, _ in rows.timers)
+        if row.state not in (State.PAUSED, State.FINISHED) and not is_early:
+            self._note_unserved(row.function, row.key)
 
     def _draw_key(self) -> int:
         for key in self._keys:

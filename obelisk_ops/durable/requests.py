@@ -10,6 +10,7 @@ from obelisk_ops.core import events
 from obelisk_ops.core.events import COMMANDS
 from obelisk_ops.core.facts import facts_of
 from obelisk_ops.core.ports import State, StateRow
+from obelisk_ops.core.requests import Pause as PauseBody
 from obelisk_ops.core.requests import Signal as SignalBody
 from obelisk_ops.core.requests import execution_of, is_news, split_call
 from obelisk_ops.durable import outside
@@ -107,8 +108,8 @@ class Requests:
     def _do_live(self, kind: str, target: str, body: str, live: Execution, turn: Turn) -> None:
         now_ms = self._engine.now_ms()
         match kind:
-            case "pause" if not live.is_paused:
-                live.pause(turn, now_ms)
+            case "pause" if not live.is_paused or pause_of(body).moved:
+                live.pause(turn, now_ms, pause_of(body))
             case "unpause" if live.is_paused:
                 live.unpause(turn, now_ms)
             case "cancel":
@@ -180,7 +181,7 @@ class Requests:
         turn.waits = engine.waits(served)
         match kind:
             case "pause":
-                cold.append(turn, row.key, events.Paused(), now_ms)
+                cold.append(turn, row.key, pause_of(body), now_ms)
                 cold.change(turn, row.key, State.PAUSED)
             case "unpause":
                 cold.append(turn, row.key, events.Unpaused(), now_ms)
@@ -218,3 +219,8 @@ class Requests:
             if asked.n == n:
                 return asked.fn
         return ""
+
+
+def pause_of(body: str) -> events.Paused:
+    """Return the event that a ``pause`` letter asks for."""
+    return events.Paused(moved=msgspec.json.decode(body, type=PauseBody).moved)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from obelisk_ops.core import ids
 from obelisk_ops.core.fold import fold
@@ -16,14 +17,30 @@ def history_in(reader: LogReader, row: StateRow) -> History:
 
 
 def family_in(reader: LogReader, row: StateRow) -> list[History]:
-    """Return the histories of an execution and of the child workflows below it."""
-    history = history_in(reader, row)
-    found = [history]
-    for call in fold(history.events).calls.values():
-        if call.kind == "child":
-            for child in successors(reader, ids.derived(row.id, call.n)):
+    """
+    Return all that is known of an execution and of the child workflows below it.
+
+    Also of those that went on in its place, of which the last one may be unfinished.
+    """
+    found: list[History] = []
+    for link in successors(reader, row.id):
+        history = _whole(reader, link)
+        found.append(history)
+        for call in fold(history.events).calls.values():
+            child = reader.find(ids.derived(link.id, call.n)) if call.kind == "child" else None
+            if child is not None:
                 found += family_in(reader, child)
     return found
+
+
+def _whole(reader: LogReader, row: StateRow) -> History:
+    history = history_in(reader, row)
+    return replace(
+        history,
+        created_at=row.created_at if row.created_at != history.events[0].at else None,
+        beats=reader.beats(row.key),
+        outputs=reader.outputs(row.key),
+    )
 
 
 def successors(reader: LogReader, execution_id: str) -> Iterator[StateRow]:

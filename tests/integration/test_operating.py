@@ -350,7 +350,7 @@ def test_an_unfinished_family_moves_to_another_file(ops: Commands, tmp_path: Pat
     logs = [ops("events", name)["events"] for name in ("a", "a/1")]
 
     ops.db = tmp_path / "new.db"
-    assert ops("import", file) == {"executions": ["a", "a/1"]}
+    assert ops("import", file) == {"executions": ["a", "a/1"], "paused": []}
 
     assert [ops("events", name)["events"] for name in ("a", "a/1")] == logs
     assert ops("show", "a/1")["parent_id"] == "a"
@@ -370,7 +370,7 @@ def test_an_import_beside_a_worker_goes_on(beside: Commands, tmp_path: Path) -> 
     other = Commands(tmp_path / "other.db")
     file.write_text(file.read_text().replace('"execution_id": "a"', '"execution_id": "b"'))
 
-    beside("import", file)
+    beside("import", file, "--resume")
 
     until_it_waits(beside, "b", "stub")
     beside("stub", "b/1", '"milk"')

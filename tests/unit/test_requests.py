@@ -39,6 +39,8 @@ NOBODY = Facts()
 RUNS = Facts(state=State.RUNNING, created=CREATED)
 ENDED = Facts(state=State.FINISHED, created=CREATED)
 PAUSED = Facts(state=State.PAUSED, is_paused=True)
+MOVED = Facts(state=State.PAUSED, is_paused=True, is_moved=True, stubs=frozenset({3}))
+SEAL, TAKE_BACK = '{"moved":true}', '{"take_back":true}'
 UNBEGUN = Facts(state=State.PENDING, created=CREATED, letters=[letter("create", body=CREATED)])
 STUB = Facts(state=State.BLOCKED, stubs=frozenset({3}))
 ANSWERED = Facts(state=State.FINISHED, stubs=frozenset({3}), answers={3: ANSWER})
@@ -133,6 +135,17 @@ def asked(facts: Facts, *letters: Letter) -> Facts:
         ),
         ("stub", "e/3", ANSWER, Facts(state=State.FINISHED, stubs=frozenset({3})),
          ExecutionEnded),
+        ("pause", "e", SEAL, RUNS, True),
+        ("pause", "e", SEAL, PAUSED, True),
+        ("pause", "e", SEAL, MOVED, False),
+        ("pause", "e", SEAL, asked(RUNS, letter("pause", body=SEAL)), False),
+        ("unpause", "e", "{}", MOVED, Conflict),
+        ("unpause", "e", "{}", asked(RUNS, letter("pause", body=SEAL)), Conflict),
+        ("unpause", "e", TAKE_BACK, MOVED, True),
+        ("unpause", "e", "{}", asked(MOVED, letter("unpause", body=TAKE_BACK)), False),
+        ("cancel", "e", "{}", MOVED, Conflict),
+        ("signal", "e", SIGNAL, MOVED, Conflict),
+        ("stub", "e/3", ANSWER, MOVED, Conflict),
         ("of a later version", "e", "{}", NOBODY, True),
     ],
 )  # fmt: skip

@@ -102,6 +102,8 @@ ASIDE = events.SetAside(n=1, seq=1, error="no bool")
          "begins in 1s (1970-01-01T00:16:41.000Z)"),
         (situation(events.Created(fn="m.f", input=NONE, paused=True)), "paused",
          "paused since 1970-01-01T00:16:39.000Z"),
+        (situation(CREATED, events.Paused(moved=True)), "paused",
+         "moved on 1970-01-01T00:16:39.000Z: it goes on in another database"),
         (situation(events.Created(fn="m.f", input=NONE, paused=True),
                    arrived=there(("signal", "a"), at=1) + there(("signal", "b"), at=NOW)),
          "paused", "paused since 1970-01-01T00:16:39.000Z; 1 arrived meanwhile"),

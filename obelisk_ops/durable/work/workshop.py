@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from obelisk_ops.core.clock import Clock
-from obelisk_ops.core.ports import LogStore, Write
+from obelisk_ops.core.ports import BeatRow, LogStore, Write
 from obelisk_ops.core.words import counted
 from obelisk_ops.durable.alarms import Alarms
 from obelisk_ops.durable.flow.attempt import Attempt, Key
@@ -105,6 +105,10 @@ class Workshop:
         beats = store.last_beats()
         if beats:
             self._beats.load(beats, [row.key for row in store.unfinished()])
+
+    def learn(self, beats: Sequence[BeatRow]) -> None:
+        """Take over heartbeats that came with their executions from elsewhere."""
+        self._beats.load(beats, [row[0] for row in beats])
 
     async def close(self, grace_s: float) -> None:
         """Start nothing new; give what runs *grace_s* seconds to end."""
