@@ -21,6 +21,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -164,17 +165,24 @@ class Sentry:
             told = _MD5.fullmatch(file.etag) if is_as_long and self._tells_content else None
             if told is None:
                 return is_as_long
-            content = here.read_bytes()
+            digest, end = _digest_and_end(here)
         except OSError:
             return True  # it is not kept for ever, and proves nothing any more
-        is_same = told[1] == hashlib.md5(content, usedforsecurity=False).hexdigest()
-        return is_same or self._has_same_end(file, content, store)
+        return told[1] == digest or self._has_same_end(file, end, store)
 
-    def _has_same_end(self, file: LtxFile, content: bytes, store: ObjectStore) -> bool:
+    def _has_same_end(self, file: LtxFile, end: bytes, store: ObjectStore) -> bool:
         try:
             found = store.get(file.key, first=max(file.size - ltx.TRAILER_BYTES, 0))
         except ObjectNotFound:
             return True
-        is_same = found.body == content[-ltx.TRAILER_BYTES :]
+        is_same = found.body == end
         self._tells_content = not is_same  # its ETags are no hashes: from now on sizes count
         return is_same
+
+
+def _digest_and_end(path: Path) -> tuple[str, bytes]:
+    """Return the MD5 and the trailer of a file, which is read in parts: it may be large."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False))
+        file.seek(max(file.tell() - ltx.TRAILER_BYTES, 0))
+        return digest.hexdigest(), file.read()

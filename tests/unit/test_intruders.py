@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -151,3 +152,19 @@ def test_what_is_not_here_any_more_proves_nothing(tmp_path: Path) -> None:
 
 def test_of_what_is_shipped_each_transaction_has_its_file(tmp_path: Path) -> None:
     assert look(keep(tmp_path, 1, 2), Objects(None), listed(0, 1, 2)) == 1
+
+
+def test_a_large_file_is_not_read_as_a_whole(tmp_path: Path) -> None:
+    """A copy of a whole database is one, and eight threads read at once."""
+    sentry, store = keep(tmp_path, 1), Objects(None)
+    content = bytes(4 << 20)
+    level0_file(tmp_path, 1).write_bytes(content)
+    file = listed(0, 1, 1, content)
+    tracemalloc.start()
+    try:
+        found, (_, most) = look(sentry, store, file), tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert (found, store.asked) == (None, 0)
+    assert most < len(content) // 4
