@@ -12,11 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
+import psycopg
 import pytest
 
 from obelisk_ops.objectstore import ObjectStore, open_store
 from obelisk_ops.objectstore.embedded import READ_ONLY, S3Server
 from obelisk_ops.settings import ReplicaSettings
+from tests.databases import (
+    FILES,
+    SERVER,
+    Databases,
+    Files,
+    Schemas,
+    is_to_be_multiplied,
+    left_for_chaos,
+)
 from tests.matrix import Matrix
 from tests.postgres import EXTERNAL, Postgres, Versions, running, version_of
 
@@ -146,10 +156,34 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[Postgres]:
         url = EXTERNAL or stack.enter_context(running()).base_url
         version = version_of(url)
         pytestconfig.stash[Versions.key].add(version)
-        server = Postgres(url, version)
+        hand = stack.enter_context(psycopg.connect(url, autocommit=True))
+        server = Postgres(url, version, hand)
         yield server
         if EXTERNAL:
             server.drop()
+
+
+@pytest.fixture
+def databases(request: pytest.FixtureRequest) -> Iterator[Databases]:
+    """Where executions are kept: its parameter says whether in files, or on a server."""
+    if request.param == FILES:
+        yield Files()
+        return
+    with contextlib.ExitStack() as stack:
+        yield Schemas(request.getfixturevalue("postgres"), stack)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what asks for databases on each kind of them."""
+    if "databases" in metafunc.fixturenames and is_to_be_multiplied(metafunc.definition):
+        metafunc.parametrize("databases", [FILES, SERVER], indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to `make test-chaos` what the default run has no time for on a server."""
+    for item in left_for_chaos(items):
+        item.add_marker(pytest.mark.chaos)
 
 
 def _external(endpoint: str, folder: Path) -> S3:

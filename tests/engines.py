@@ -21,7 +21,7 @@ from obelisk_ops.core.causes import unfounded, unhappened
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import ExecutionFilter, LogStore, State, StateRow
 from obelisk_ops.core.rebuild import differences
-from obelisk_ops.storage import open_reader
+from obelisk_ops.storage import Address, open_reader
 from tests.support import PATIENCE_S
 
 P = ParamSpec("P")
@@ -92,7 +92,7 @@ def bodies(log: Iterable[Event], kind: str) -> list[dict[str, Any]]:
     return [msgspec.json.decode(event.body) for event in log if event.kind == kind]
 
 
-def read_log(database: Path, execution_id: str) -> list[Event]:
+def read_log(database: Address, execution_id: str) -> list[Event]:
     with closing(open_reader(database)) as reader:
         row = reader.find(execution_id)
         assert row is not None, execution_id

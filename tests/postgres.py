@@ -25,6 +25,8 @@ import pytest
 
 from obelisk_ops.process.nature import die_with_parent
 from obelisk_ops.storage.postgres import place
+from obelisk_ops.storage.postgres.place import Place
+from tests.schemas import Schema
 from tests.support import wait_until
 
 if TYPE_CHECKING:
@@ -99,18 +101,27 @@ class PostgresServer:
 
 @dataclass(frozen=True, slots=True)
 class Postgres:
-    """A running server that tests share."""
+    """
+    A running server that tests share.
+
+    Attributes:
+        base_url: Where it is, without a schema.
+        version: Which it is.
+        hand: By which schemas are looked after.
+    """
 
     base_url: str
     version: str
+    hand: psycopg.Connection[Any]
     _used: list[str] = field(default_factory=list)
     _free: list[str] = field(default_factory=list)
+    _watched: list[Schema] = field(default_factory=list)
 
     def fresh_url(self) -> str:
         """Return the URL of a schema that is not there yet."""
-        mark = "&" if "?" in self.base_url else "?"
-        self._used.append(f"t_{uuid.uuid4().hex[:12]}")
-        return f"{self.base_url}{mark}schema={self._used[-1]}"
+        url = fresh_url(self.base_url)
+        self._used.append(place.read(url).schema)
+        return url
 
     @contextmanager
     def lent(self) -> Iterator[str]:
@@ -119,19 +130,44 @@ class Postgres:
         try:
             yield url
         finally:
-            _empty(url)
+            self.schema(place.read(url)).empty()
             self._free.append(url)
+
+    @contextmanager
+    def watched(self) -> Iterator[Schema]:
+        """Lend a schema whose tables are empty, and whose every change is witnessed."""
+        schema = self._watched.pop() if self._watched else self._made()
+        schema.begin()
+        try:
+            yield schema
+        finally:
+            schema.empty()
+            self._watched.append(schema)
+
+    def schema(self, at: Place) -> Schema:
+        """Return what looks after a schema."""
+        return Schema(at, self.hand)
 
     def psql(self, statement: str) -> list[tuple[object, ...]]:
         """Run a statement as the one who looks after the server."""
-        with psycopg.connect(self.base_url, autocommit=True) as connection:
-            cursor = connection.execute(statement.encode())
-            return cursor.fetchall() if cursor.description else []
+        cursor = self.hand.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
 
     def drop(self) -> None:
         """Leave nothing on a server that others use."""
         for schema in self._used:
             self.psql(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+
+    def _made(self) -> Schema:
+        schema = self.schema(place.read(self.fresh_url()))
+        schema.make()
+        return schema
+
+
+def fresh_url(base_url: str) -> str:
+    """Return the URL of a schema that is not there yet."""
+    mark = "&" if "?" in base_url else "?"
+    return f"{base_url}{mark}schema=t_{uuid.uuid4().hex[:12]}"
 
 
 def cut(server: PostgresServer) -> None:
@@ -141,22 +177,6 @@ def cut(server: PostgresServer) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
-
-
-def _empty(url: str) -> None:
-    at = place.read(url)
-    with psycopg.connect(at.url) as connection:
-        tables = connection.execute(
-            "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(%s)"
-            " AND relkind = 'r' AND relname <> 'meta'",
-            (at.schema,),
-        ).fetchall()
-        for (table,) in tables:
-            connection.execute(f"DELETE FROM {at.schema}.{table}".encode())  # noqa: S608
-        if tables:
-            connection.execute(
-                f"UPDATE {at.schema}.meta SET value = 1 WHERE key = 'epoch'".encode()  # noqa: S608
-            )
 
 
 @contextmanager

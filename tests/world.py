@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-import shutil
 from collections.abc import Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,25 +22,27 @@ from obelisk_ops.core.events import Event
 from obelisk_ops.core.ports import ExecutionFilter
 from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.errors import ConfigError, DatabaseNotFound
-from obelisk_ops.storage import open_reader
-from obelisk_ops.storage.sqlite.store import SqliteStore
-from tests.engines import crash, the_tables_fit_the_logs
+from obelisk_ops.storage import open_reader, open_store
+from tests.databases import Database, Databases, Files
+from tests.engines import the_tables_fit_the_logs
 
 T = TypeVar("T")
 
 #: when every world begins; 2026-11-22T10:00:00Z
 BEGINNING_MS = 1_795_341_600_000
-_LOG_HEADER, _FRAME_HEADER = 32, 24
 _PATIENCE_S = 30 * 3600  # of the clock of a test; a minute of ours
 
 
 class World:
-    """A folder, a database in it, and the time. Pass it as the clock of an engine."""
+    """A folder, a database, and the time. Pass it as the clock of an engine."""
 
-    def __init__(self, folder: Path, *, keep_loaded: int = 1000) -> None:
+    def __init__(
+        self, folder: Path, databases: Databases | None = None, *, keep_loaded: int = 1000
+    ) -> None:
         self.folder = folder
+        self.databases: Databases = databases or Files()
         self.keep_loaded = keep_loaded
-        self.db = folder / "runs.db"
+        self.db: Any = self.databases.fresh(folder)
         self.passed_s = 0.0
         self.set_by_ms = 0
         self._crashes = 0
@@ -60,7 +61,9 @@ class World:
 
     # -- engines
 
-    def engine(self, *flows: Workflow[..., Any], db: Path | None = None, **how: Any) -> Engine:
+    def engine(
+        self, *flows: Workflow[..., Any], db: Database | None = None, **how: Any
+    ) -> Engine:
         """Return an engine that serves *flows*, and lets nothing end when it is left."""
         options: dict[str, Any] = {"workflows": flows, "clock": self, "grace": 0}
         options |= {"keep_loaded": self.keep_loaded} | how
@@ -76,7 +79,9 @@ class World:
         with asyncio.Runner(loop_factory=lambda: _Loop(self)) as runner:
             return runner.run(limited())
 
-    def finish(self, db: Path, *flows: Workflow[..., Any], name: str = "f", **how: Any) -> Any:
+    def finish(
+        self, db: Database, *flows: Workflow[..., Any], name: str = "f", **how: Any
+    ) -> Any:
         """Return what an execution ends with, on another engine."""
 
         async def main() -> Any:
@@ -87,29 +92,24 @@ class World:
 
     # -- disks
 
-    def crash(self, db: Path | None = None) -> Path:
+    def another(self, name: str) -> Database:
+        """Return a database in which there is nothing yet."""
+        return self.databases.fresh(self.folder / name)
+
+    def crash(self, db: Database | None = None) -> Database:
         """Return the database as the death of its owner would leave it now."""
+        return self.databases.crash(db or self.db, self._next_folder())
+
+    def every_crash(self, db: Database | None = None) -> Iterator[Database]:
+        """Yield the database as a kill would have left it, at each moment so far."""
+        yield from self.databases.every_crash(db or self.db, self._next_folder())
+
+    def _next_folder(self) -> Path:
         self._crashes += 1
-        return crash(db or self.db, self.folder / f"crash-{self._crashes}")
-
-    def every_crash(self, db: Path | None = None) -> Iterator[Path]:
-        """
-        Yield the database as a kill would have left it, at each moment so far.
-
-        That is after every commit, and in the middle of writing every commit.
-        """
-        whole = self.crash(db)
-        log = whole.with_name(whole.name + "-wal")
-        written = log.read_bytes()
-        for end in _cuts(written):
-            self._crashes += 1
-            folder = self.folder / f"crash-{self._crashes}"
-            folder.mkdir()
-            (folder / log.name).write_bytes(written[:end])
-            yield Path(shutil.copy(whole, folder / whole.name))
+        return self.folder / f"crash-{self._crashes}"
 
 
-def story(db: Path, *, without: tuple[str, ...] = ("attempt_started",)) -> dict[str, Any]:
+def story(db: Database, *, without: tuple[str, ...] = ("attempt_started",)) -> dict[str, Any]:
     """Return all logs by execution, without instants and without what a crash adds."""
     with closing(open_reader(db)) as reader:
         rows = reader.executions(ExecutionFilter(limit=100_000))
@@ -125,7 +125,7 @@ def unordered(logs: dict[str, Any]) -> dict[str, list[str]]:
     return {name: sorted(map(repr, log)) for name, log in logs.items()}
 
 
-def knows(db: Path, name: str) -> bool:
+def knows(db: Database, name: str) -> bool:
     """Return whether a database has this execution; none before its first commit."""
     try:
         with closing(open_reader(db)) as reader:
@@ -134,9 +134,9 @@ def knows(db: Path, name: str) -> bool:
         return False
 
 
-def check_tables(db: Path) -> None:
+def check_tables(db: Database) -> None:
     """The states, inboxes and timers on disk are those that the logs tell of."""
-    with closing(SqliteStore(db)) as store:
+    with closing(open_store(db)) as store:
         the_tables_fit_the_logs(store)
 
 
@@ -145,16 +145,6 @@ def _timeless(event: Event) -> tuple[str, dict[str, Any]]:
     for moment in ("until", "retry_at", "start_at", "try", "seq"):
         body.pop(moment, None)
     return event.kind, body
-
-
-def _cuts(log: bytes) -> Iterator[int]:
-    """Where each commit ends in a write-ahead log, and where its last page begins."""
-    page_size = int.from_bytes(log[8:12], "big")
-    for start in range(_LOG_HEADER, len(log), _FRAME_HEADER + page_size):
-        is_commit = any(log[start + 4 : start + 8])
-        if is_commit:
-            yield start
-            yield start + _FRAME_HEADER + page_size
 
 
 class _Loop(asyncio.SelectorEventLoop):

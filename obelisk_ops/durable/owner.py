@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from obelisk_ops.core import events
 from obelisk_ops.core.archive import ArchiveStore
@@ -50,7 +51,7 @@ class Owner:
         clock: Clock,
         registry: Registry,
         limits: Limits,
-        opening: Callable[[Path], ArchiveStore] | None = None,
+        opening: Callable[[Any], ArchiveStore] | None = None,
         barrier: Barrier | None = None,
     ) -> None:
         """
@@ -61,7 +62,7 @@ class Owner:
             clock: Where the time comes from.
             registry: The workflows that are served.
             limits: How much, and how patiently.
-            opening: How the store of a file is opened, where a test puts something before it.
+            opening: How its store is opened, where a test puts something before it.
             barrier: What is asked whether the bucket holds it; by default the supervisor.
 
         Raises:

@@ -72,13 +72,13 @@ def as_path(database: str | Path) -> Path:
     return Path(database).absolute()
 
 
-def own(address: Address, opening: Callable[[Path], ArchiveStore] | None = None) -> Held:
+def own(address: Address, opening: Callable[[Any], ArchiveStore] | None = None) -> Held:
     """
     Become the one owner of a database; it is made if there is none.
 
     Args:
         address: Which one.
-        opening: How the store of a file is opened, where a test puts something before it.
+        opening: How its store is opened, where a test puts something before it.
 
     Raises:
         DatabaseLocked: Another process owns it.
@@ -86,7 +86,7 @@ def own(address: Address, opening: Callable[[Path], ArchiveStore] | None = None)
         StorageUnavailable: It cannot be opened.
     """
     if isinstance(address, Place):
-        return postgres.own(address)
+        return postgres.own(address, opening or open_store)
     from obelisk_ops.storage.sqlite.owning import own as own_file  # noqa: PLC0415 - only when used
 
     return own_file(address, opening or open_store)
@@ -101,11 +101,13 @@ def is_owned(address: Address) -> bool:
     return beside.is_owned(address)
 
 
-def open_store(path: Path) -> ArchiveStore:
-    """Open a file as its owner."""
+def open_store(address: Address) -> ArchiveStore:
+    """Open a database as its owner."""
+    if isinstance(address, Place):
+        return postgres.open_store(address)
     from obelisk_ops.storage.sqlite.store import SqliteStore  # noqa: PLC0415 - only when used
 
-    return SqliteStore(path)
+    return SqliteStore(address)
 
 
 def open_reader(address: Address, connection: Any = None) -> LogReader:  # noqa: ANN401

@@ -1,5 +1,5 @@
 """
-An engine for tests: on a file of its own, on a clock that is moved, and it can die.
+An engine for tests: on a database of its own, on a clock that is moved, and it can die.
 
 It is the real engine on the real store. The file lies in memory (/dev/shm) where the
 system has that, so that syncs cost nothing: what is tested is what runs in production,
@@ -28,7 +28,7 @@ from obelisk_ops.durable.engine import Engine
 from obelisk_ops.durable.flow.functions import Activity, Workflow
 from obelisk_ops.durable.handle import Handle
 from obelisk_ops.durable.owner import Owner
-from obelisk_ops.storage import open_reader, open_store
+from obelisk_ops.storage import Address, Place, open_reader, open_store
 from obelisk_ops.testing.clock import MovableClock
 from obelisk_ops.testing.crashing import Crashed, Deaths, MortalStore, any_commit, commit_of
 from obelisk_ops.testing.showing import show_engine, waits_for
@@ -53,7 +53,7 @@ class EngineForTests(Engine):
 
     def __init__(
         self,
-        database: str | Path,
+        database: str | Path | Place,
         *,
         clock: MovableClock | None = None,
         workflows: Iterable[Workflow[Any, Any] | ModuleType] | None = None,
@@ -279,8 +279,8 @@ class EngineForTests(Engine):
         opening, barrier = self._open, NoBarrier()
         return Owner(self.path, self._clock, self._registry, self._limits, opening, barrier)
 
-    def _open(self, path: Path) -> ArchiveStore:
-        self._mortal = MortalStore(open_store(path), self._deaths)
+    def _open(self, address: Address) -> ArchiveStore:
+        self._mortal = MortalStore(open_store(address), self._deaths)
         return cast("ArchiveStore", self._mortal)
 
     async def _revive_when_dead(self) -> None:

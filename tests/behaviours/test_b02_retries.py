@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from obelisk_ops import (
     sleep,
     workflow,
 )
+from tests.databases import Database
 from tests.engines import bodies, kinds, read_log
 from tests.world import World, check_tables
 
@@ -115,7 +115,7 @@ def test_o38_the_wait_on_record_is_the_one_that_counts(world: World) -> None:
 
         return flow
 
-    async def main() -> Path:
+    async def main() -> Database:
         async with world.engine() as engine:
             await engine.submit(version(30), id="f")
             await asyncio.sleep(1)
@@ -140,7 +140,7 @@ def test_p23_a_crash_in_a_backoff_leaves_the_rest_of_it(world: World, down_s: fl
     async def flow() -> int:
         return await flaky()
 
-    async def main() -> Path:
+    async def main() -> Database:
         async with world.engine() as engine:
             await engine.submit(flow, id="f")
             await asyncio.sleep(20)
@@ -204,7 +204,7 @@ def test_p24_an_attempt_that_takes_too_long_ends_and_its_late_result_is_dropped(
         await sleep(100)
         return "went on"
 
-    async def main() -> Path:
+    async def main() -> Database:
         async with world.engine() as engine:
             await engine.submit(flow, id="f")
             await asyncio.sleep(150)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from obelisk_ops import (
 )
 from obelisk_ops.core.ports import State
 from obelisk_ops.durable.flow.functions import Workflow
+from tests.databases import Database
 from tests.engines import kinds, read_log
 from tests.world import World, check_tables, knows, story, unordered
 
@@ -167,27 +167,26 @@ def test_o45_stopped_after_every_step_it_ends_as_a_free_run(world: World) -> Non
         async with world.engine(child) as engine:
             await (await engine.submit(flow_of(original), id="f")).result()
 
-    async def lives(db: Path) -> list[Path]:
+    async def lives(db: Database, known: int) -> Database:
         async with world.engine(child, db=db) as engine:
             await (await engine.submit(flow_of(original), id="f")).result()
-            return list(world.every_crash(db))
+            return next(cut for cut in world.every_crash(db) if progress(cut) > known)
 
     world.run(free())
     wanted = story(world.db)
-    steps, db = 0, world.folder / "steps" / "runs.db"
-    db.parent.mkdir()
+    steps, db = 0, world.another("steps")
     while not ended(db):
         steps, known = steps + 1, progress(db)
-        db = next(cut for cut in world.run(lives(db)) if progress(cut) > known)
+        db = world.run(lives(db, known))
     assert unordered(story(db)) == unordered(wanted)
     assert steps >= 5
 
 
-def progress(db: Path) -> int:
+def progress(db: Database) -> int:
     return sum(map(len, story(db).values())) if knows(db, "f") else 0
 
 
-def ended(db: Path) -> bool:
+def ended(db: Database) -> bool:
     return knows(db, "f") and story(db)["f"][-1][0] == "finished"
 
 
@@ -201,11 +200,11 @@ def test_o47_the_same_id_draws_the_same_everywhere(world: World) -> None:
         await sleep(1)
         return [*first, random().choice("abcdef"), execution_id(), (now()).year]
 
-    async def on(db: Path) -> list[Any]:
+    async def on(db: Database) -> list[Any]:
         async with world.engine(db=db) as engine:
             return await (await engine.submit(draws, id="pinned")).result()
 
-    one, two = (world.run(on(world.folder / name)) for name in ("one.db", "two.db"))
+    one, two = (world.run(on(world.another(name))) for name in ("one", "two"))
 
     assert one == two
     assert one == PINNED
@@ -216,6 +215,7 @@ PINNED: list[Any] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow_on_a_server
 def test_p10_ten_thousand_steps_are_replayed_in_bounded_time(world: World) -> None:
     """A history of ten thousand steps is taken up again within seconds."""
 
@@ -265,7 +265,7 @@ def test_o17_answers_come_in_the_order_of_their_ends_also_on_replay(world: World
         await sleep(100)
         return ",".join(seen[-1])
 
-    async def main() -> Path:
+    async def main() -> Database:
         async with world.engine(runner) as engine:
             await engine.submit(race, id="f")
             await asyncio.sleep(50)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import sqlite3
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +11,7 @@ from obelisk_ops import Engine, activity, sleep, storage, workflow
 from obelisk_ops.core.ports import State, Write
 from obelisk_ops.errors import ExecutionExists, Nondeterminism, StorageUnavailable
 from obelisk_ops.storage import open_reader, open_store
+from tests.databases import Database
 from tests.engines import bodies, read_log
 from tests.world import World, check_tables
 
@@ -34,6 +32,11 @@ async def quick(n: int) -> int:
     return await act(n)
 
 
+UNREADABLE = """
+UPDATE log SET body = '{' WHERE key = (SELECT key * 4294967296 + 1 FROM state WHERE id = 'e0')
+"""
+
+
 def test_o49_one_unreadable_log_stops_nobody_else(world: World) -> None:
     """Damage in the log of the oldest execution of a workflow parks that one alone."""
 
@@ -50,9 +53,7 @@ def test_o49_one_unreadable_log_stops_nobody_else(world: World) -> None:
             return [await engine.handle(f"e{n}").result() for n in range(1, 5)]
 
     world.run(begin())
-    with closing(sqlite3.connect(world.db)) as connection:
-        connection.execute("UPDATE log SET body = '{' WHERE execution = 1 AND version = 1")
-        connection.commit()
+    world.databases.change(world.db, UNREADABLE)
 
     assert world.run(go_on()) == [1, 2, 3, 4]
 
@@ -147,30 +148,21 @@ def test_o54_the_same_request_attaches_and_another_is_refused(world: World) -> N
 def test_o55_reading_a_database_leaves_every_byte(world: World) -> None:
     """Nothing is executed, nothing migrated, and no file is written beside it."""
 
-    async def main() -> Path:
+    async def main() -> Database:
         async with world.engine() as engine:
             await engine.submit(naps, 1, id="f")
             return world.crash()
 
     left = world.run(main())
     world.passed_s += 3600
-    before = digest(left.parent)
+    before = world.databases.contents(left)
 
     with closing(open_reader(left)) as reader:
         row = reader.find("f")
         assert row is not None
         assert row.state is State.BLOCKED
         assert len(reader.log(row.key)) == 2
-    assert digest(left.parent) == before
-
-
-def digest(folder: Path) -> dict[str, str]:
-    """Return what is in a folder; not SQLite's index, which is memory that is shared."""
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.iterdir()
-        if not path.name.endswith("-shm")
-    }
+    assert world.databases.contents(left) == before
 
 
 def test_p55_a_restart_strands_nobody(world: World) -> None:
@@ -206,10 +198,10 @@ class Flaky:
     engines = 0
     world: World
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, db: Database) -> None:
         Flaky.engines += 1
         self._fails_until = Flaky.world.passed_s + (2 if Flaky.engines > 1 else 0)
-        self._store = open_store(path)
+        self._store = open_store(db)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
@@ -32,6 +31,7 @@ from obelisk_ops.errors import (
     StubNotFound,
 )
 from obelisk_ops.testing import replay
+from tests.databases import Database
 from tests.engines import bodies, kinds, read_log
 from tests.world import World, check_tables
 
@@ -57,7 +57,7 @@ async def works_first() -> int | None:
 def test_p29_a_signal_is_kept_until_it_is_waited_for(world: World, flow: Any) -> None:
     """Sent before the wait or within it, and with a crash in between: received once."""
 
-    async def main() -> Path:
+    async def main() -> Database:
         async with world.engine() as engine:
             handle = await engine.submit(flow, id="f")
             await asyncio.sleep(1)
@@ -115,7 +115,7 @@ async def knows_late() -> list[int | None]:
 def test_p29_a_signal_that_turns_out_not_to_fit_is_set_aside(world: World) -> None:
     """Its sender has gone: it is on record, the code goes on waiting, whatever crashes."""
 
-    async def main() -> tuple[Path, list[int | None]]:
+    async def main() -> tuple[Database, list[int | None]]:
         async with world.engine() as engine:
             handle = await engine.submit(knows_late, id="f")
             await handle.signal("odd", "one", id="s")
@@ -185,7 +185,7 @@ def test_p32_a_signal_at_the_limit_has_one_outcome(world: World, sent_at_s: floa
         await sleep(100)
         return [first, await number.receive(timeout=0)]
 
-    async def main() -> tuple[Path, list[int | None]]:
+    async def main() -> tuple[Database, list[int | None]]:
         async with world.engine() as engine:
             handle = await engine.submit(flow, id="f")
             await asyncio.sleep(sent_at_s)
@@ -214,7 +214,7 @@ def test_p33_signals_are_delivered_in_order_and_to_one_waiter_each(world: World)
         pair = await gather(number.receive(), number.receive())
         return [queue, yes, pair]
 
-    async def main() -> Path:
+    async def main() -> Database:
         async with world.engine() as engine:
             handle = await engine.submit(flow, id="f")
             for n in range(5):
@@ -238,7 +238,7 @@ def test_p34_what_nobody_took_goes_along_when_it_continues_as_new(world: World) 
         await sleep(1)
         return continue_as_new(total + value, left - 1)
 
-    async def main() -> tuple[Path, int]:
+    async def main() -> tuple[Database, int]:
         async with world.engine() as engine:
             handle = await engine.submit(counts, 0, 5, id="f")
             for n in range(5):
@@ -266,7 +266,7 @@ async def asks() -> str:
 def test_o05_a_result_from_outside_is_idempotent_by_its_value(world: World) -> None:
     """The same again is accepted, before and after a crash; another one is refused."""
 
-    async def answer(db: Path) -> Path:
+    async def answer(db: Database) -> Database:
         async with world.engine(asks, db=db) as engine:
             handle = await engine.submit(asks, id="f")
             await engine.stub("f/1", "yes")
@@ -326,19 +326,19 @@ def test_p35_a_result_that_does_not_fit_is_refused(world: World) -> None:
 def test_p35_a_result_that_turns_out_not_to_fit_is_set_aside(world: World) -> None:
     """Given while nobody had the code: the call waits for another one, also after a crash."""
 
-    async def begin() -> Path:
+    async def begin() -> Database:
         async with world.engine() as engine:
             await engine.submit(asks, id="f")
             return world.crash()
 
-    async def answer(db: Path) -> Path:
+    async def answer(db: Database) -> Database:
         async with world.engine(db=db) as engine:  # it serves nothing
             await engine.stub("f/1", 7)
             with pytest.raises(AlreadyAnswered):
                 await engine.stub("f/1", "no")
             return world.crash(db)
 
-    async def again(db: Path) -> Path:
+    async def again(db: Database) -> Database:
         async with world.engine(asks, db=db) as engine:
             handle = engine.handle("f")
             await asyncio.sleep(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from obelisk_ops import (
     workflow,
 )
 from obelisk_ops.core.fold import fold
+from tests.databases import Database
 from tests.engines import NEVER, bodies, kinds, read_log
 from tests.world import World, check_tables, story
 
@@ -61,7 +61,7 @@ async def result(world: World, flow: Any, *args: Any) -> Any:
         return await (await engine.submit(flow, *args, id="f")).result()
 
 
-async def crashed_at(world: World, seconds: float, flow: Any) -> Path:
+async def crashed_at(world: World, seconds: float, flow: Any) -> Database:
     async with world.engine(child, cancellable) as engine:
         await engine.submit(flow, id="f")
         await asyncio.sleep(seconds)
@@ -336,7 +336,7 @@ def test_o17_three_generations_end_in_their_order(world: World) -> None:
         await sleep(100)
         return [*answers, execution_id()]
 
-    async def main() -> Path:
+    async def main() -> Database:
         async with world.engine(child, middle) as engine:
             await engine.submit(top, id="f")
             await asyncio.sleep(60)

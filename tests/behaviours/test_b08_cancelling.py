@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +24,7 @@ from obelisk_ops import (
 )
 from obelisk_ops.core.ports import Result, State
 from obelisk_ops.errors import ExecutionEnded, NotCancellable
+from tests.databases import Database
 from tests.engines import kinds, read_log
 from tests.world import World, check_tables, knows, story
 
@@ -168,7 +168,7 @@ def test_o28_a_crash_while_cancelling_cleans_up_once_in_the_log(
 ) -> None:
     """Killed at any moment of a cancelling, the next engine brings it to the same end."""
 
-    async def main() -> list[Path]:
+    async def main() -> list[Database]:
         async with world.engine(*children) as engine:
             handle = await engine.submit(cleaning_up(where), id="f")
             await asyncio.sleep(1)
@@ -176,7 +176,7 @@ def test_o28_a_crash_while_cancelling_cleans_up_once_in_the_log(
             await is_cancelled(handle)
             return [db for db in world.every_crash() if knows(db, "f")]
 
-    async def go_on(db: Path) -> None:
+    async def go_on(db: Database) -> None:
         async with world.engine(cleaning_up(where), *children, db=db) as engine:
             handle = engine.handle("f")
             if handle.status().state is not State.FINISHED:

@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -21,6 +20,7 @@ from obelisk_ops import (
     workflow,
 )
 from obelisk_ops.storage import open_reader
+from tests.databases import Database
 from tests.engines import NEVER
 from tests.world import World, knows, story
 
@@ -64,7 +64,7 @@ def test_o36_a_child_that_takes_too_long_tells_its_parent(world: World) -> None:
             return "the child was too slow"
         return ""
 
-    async def main() -> tuple[str, list[Path]]:
+    async def main() -> tuple[str, list[Database]]:
         async with world.engine(slow) as engine:
             value = await (await engine.submit(parent, id="f")).result()
             return value, [db for db in world.every_crash() if knows(db, "f")]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from obelisk_ops import (
 )
 from obelisk_ops.core.ports import State
 from obelisk_ops.errors import ExecutionEnded, OpsError
+from tests.databases import Database
 from tests.engines import kinds, read_log
 from tests.world import World, check_tables, knows
 
@@ -244,7 +244,7 @@ def test_o31_a_cancel_ends_a_pause_and_no_pause_ends_a_cancel(world: World) -> N
 def test_o24_a_crash_around_a_pause_loses_nothing(world: World) -> None:
     """Killed at any moment of pausing and going on, the rest ends with the same value."""
 
-    async def main() -> list[Path]:
+    async def main() -> list[Database]:
         async with world.engine() as engine:
             handle = await engine.submit(steps, id="f")
             await asyncio.sleep(1)
@@ -257,7 +257,7 @@ def test_o24_a_crash_around_a_pause_loses_nothing(world: World) -> None:
             await handle.result()
             return [db for db in world.every_crash() if knows(db, "f")]
 
-    async def go_on(db: Path) -> list[int]:
+    async def go_on(db: Database) -> list[int]:
         async with world.engine(steps, db=db) as engine:
             handle: Handle[list[int]] = engine.handle("f")
             with suppress(ExecutionEnded):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -21,6 +20,7 @@ from obelisk_ops import (
     workflow,
 )
 from obelisk_ops.core.ports import State
+from tests.databases import Database
 from tests.world import World, check_tables, knows
 
 #: in memory while it waits, and on disk alone
@@ -68,13 +68,13 @@ async def all_of(engine: Engine) -> list[int]:
 def test_o04_what_is_scheduled_is_scheduled_once(world: World) -> None:
     """At once, after a while, at a moment; killed at any of these, each target is made once."""
 
-    async def main() -> list[Path]:
+    async def main() -> list[Database]:
         async with world.engine(target) as engine:
             await engine.submit(schedules, id="f")
             assert await all_of(engine) == [1, 2, 3]
             return [db for db in world.every_crash() if knows(db, "f")]
 
-    async def again(db: Path) -> list[int]:
+    async def again(db: Database) -> list[int]:
         async with world.engine(target, schedules, db=db) as engine:
             return await all_of(engine)
 
@@ -96,7 +96,7 @@ async def loops(left: int) -> str:
 def test_p34_an_execution_that_goes_on_as_new_is_one_to_its_callers(world: World) -> None:
     """Result, attaching and signals follow it; its history does not grow; a crash is no end."""
 
-    async def main() -> Path:
+    async def main() -> Database:
         async with world.engine() as engine:
             handle = await engine.submit(loops, 40, id="f")
             await asyncio.sleep(20.5)
@@ -141,7 +141,7 @@ def test_p34_a_child_may_go_on_as_new(world: World) -> None:
     async def parent() -> str:
         return await loops(5)
 
-    async def main() -> tuple[Path, str]:
+    async def main() -> tuple[Database, str]:
         async with world.engine(loops) as engine:
             handle = await engine.submit(parent, id="f")
             await asyncio.sleep(2.5)

@@ -7,7 +7,6 @@ import itertools
 from collections import Counter
 from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from obelisk_ops import (
 )
 from obelisk_ops.errors import HeartbeatTimedOut, OutcomeUnknown
 from obelisk_ops.storage import open_reader
+from tests.databases import Database
 from tests.engines import NEVER, bodies, read_log
 from tests.world import World, check_tables
 
@@ -68,7 +68,7 @@ def test_p48_a_queue_with_one_place_is_never_over_it(world: World) -> None:
     def gpu() -> dict[str, Any]:
         return {"queues": ("default", Queue("gpu", concurrency=1))}
 
-    async def main() -> Path:
+    async def main() -> Database:
         async with world.engine(**gpu()) as engine:
             await engine.submit(sweep, 4, id="f")
             for n in range(3):
@@ -76,7 +76,7 @@ def test_p48_a_queue_with_one_place_is_never_over_it(world: World) -> None:
             await asyncio.sleep(25)
             return world.crash()
 
-    async def go_on(db: Path) -> list[int]:
+    async def go_on(db: Database) -> list[int]:
         async with world.engine(sweep, train, db=db, **gpu()) as engine:
             names = ("f", "t0", "t1", "t2")
             return [await engine.handle(name).result() for name in names]
@@ -120,7 +120,7 @@ def test_p51_the_higher_priority_goes_first_and_then_the_older(world: World) -> 
 
     wanted = [(1, 0), (2, 5), (3, 0), (4, 9), (5, 5)]
 
-    async def main() -> Path:
+    async def main() -> Database:
         async with world.engine(**gpu()) as engine:
             await engine.submit(asks, 0, 0, id="e0")
             for n, priority in wanted:
@@ -131,7 +131,7 @@ def test_p51_the_higher_priority_goes_first_and_then_the_older(world: World) -> 
                 await engine.handle(f"e{n}").result()
             return left
 
-    async def go_on(db: Path) -> None:
+    async def go_on(db: Database) -> None:
         async with world.engine(asks, db=db, **gpu()) as engine:
             for n in range(6):
                 await engine.handle(f"e{n}").result()
@@ -191,7 +191,7 @@ def test_p03_an_outcome_that_nobody_knows_is_told_and_not_tried(world: World) ->
             await sleep(10)
             return f"asked the bank: {type(error).__name__}"
 
-    async def main() -> Path:
+    async def main() -> Database:
         async with world.engine() as engine:
             handle = await engine.submit(flow, id="f")
             await asyncio.sleep(5)
@@ -226,14 +226,14 @@ def test_p03_what_did_not_start_is_not_unknown(world: World) -> None:
     def one() -> dict[str, Any]:
         return {"queues": ("default", Queue("gpu", concurrency=1))}
 
-    async def main() -> Path:
+    async def main() -> Database:
         async with world.engine(**one()) as engine:
             for n in range(3):
                 await engine.submit(flow, n, id=f"e{n}")
             await asyncio.sleep(5)
             return world.crash()
 
-    async def go_on(db: Path) -> list[int]:
+    async def go_on(db: Database) -> list[int]:
         async with world.engine(flow, db=db, **one()) as engine:
             return [await engine.handle(f"e{n}").result() for n in range(3)]
 
@@ -287,7 +287,7 @@ def test_o58_what_an_activity_printed_is_there_after_a_crash(world: World) -> No
     async def flow() -> None:
         await talks()
 
-    async def main() -> Path:
+    async def main() -> Database:
         async with world.engine() as engine:
             await (await engine.submit(flow, id="f")).result()
             return world.crash()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +11,7 @@ import pytest
 
 from obelisk_ops import Signal, activity, join_set, random, sleep, uuid4, workflow
 from obelisk_ops.errors import Conflict, ExecutionExists, ExecutionNotFound, InvalidInput
+from tests.databases import Database
 from tests.engines import kinds, read_log
 from tests.world import World, check_tables, knows, story
 
@@ -111,7 +111,7 @@ def test_p46_a_fork_is_there_wholly_or_not_at_all(world: World) -> None:
     """Killed at any moment of forking: its prefix is whole, or there is no fork yet."""
     world.run(original(world))
 
-    async def main() -> list[Path]:
+    async def main() -> list[Database]:
         async with world.engine(steps) as engine:
             fork = await engine.fork("f", from_version=6, id="g")
             await fork.signal(number, 8)

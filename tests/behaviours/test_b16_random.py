@@ -40,6 +40,7 @@ from obelisk_ops import (
 from obelisk_ops.core.ports import ExecutionFilter, State, StateRow
 from obelisk_ops.errors import Conflict, NotFound, OutcomeUnknown
 from obelisk_ops.storage import open_reader
+from tests.databases import Database, Databases
 from tests.engines import bodies
 from tests.world import World, check_tables
 
@@ -239,8 +240,8 @@ class Chance:
 
 
 async def a_life(
-    world: World, chance: Chance, db: Path, program: Program, *, last: bool
-) -> Path:
+    world: World, chance: Chance, db: Database, program: Program, *, last: bool
+) -> Database:
     """Let it run for a while, and kill it; the *last* one is let run to the end."""
     queues = ("default", Queue("narrow", concurrency=1))
     async with world.engine(top, child, cancellable_child, db=db, queues=queues) as engine:
@@ -262,7 +263,7 @@ async def a_life(
         return db if last else world.crash(db)
 
 
-def check_the_end(db: Path) -> None:
+def check_the_end(db: Database) -> None:
     check_tables(db)
     with closing(open_reader(db)) as reader:
         rows = {row.key: row for row in reader.executions(ExecutionFilter(limit=10_000))}
@@ -275,10 +276,10 @@ def check_the_end(db: Path) -> None:
             assert (rows[row.parent].finished_at or 0) >= (row.finished_at or 0), row
 
 
-def run_one(folder: Path, seed: int) -> None:
+def run_one(databases: Databases, folder: Path, seed: int) -> None:
     print(f"OBELISK_OPS_TEST_SEED={seed}")  # noqa: T201 - to repeat a failure
     chance = Chance(seed)
-    world = World(folder, keep_loaded=chance.draw.choice([0, 0, 2, 1000]))
+    world = World(folder, databases, keep_loaded=chance.draw.choice([0, 0, 2, 1000]))
     program, db = chance.program(), world.db
     for _ in range(chance.draw.randint(1, 4)):
         db = world.run(a_life(world, chance, db, program, last=False))
@@ -294,18 +295,20 @@ def seeds(count: int) -> list[int]:
 @pytest.mark.behaviour("P12")
 @pytest.mark.parametrize("seed", seeds(12))
 def test_o61_whatever_is_asked_and_whenever_it_dies_it_ends_well(
-    tmp_path: Path, seed: int
+    databases: Databases, tmp_path: Path, seed: int
 ) -> None:
     """A few fixed seeds; the count of a long run is drawn anew each time."""
-    run_one(tmp_path, seed)
+    run_one(databases, tmp_path, seed)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(1800)
-def test_o61_whatever_is_asked_three_hundred_times(tmp_path: Path) -> None:
+def test_o61_whatever_is_asked_three_hundred_times(
+    databases: Databases, tmp_path: Path
+) -> None:
     """The same with seeds that nobody has chosen."""
     draw = random.SystemRandom()
     for n in range(300):
         folder = tmp_path / str(n)
         folder.mkdir()
-        run_one(folder, draw.randrange(2**32))
+        run_one(databases, folder, draw.randrange(2**32))

@@ -16,7 +16,7 @@ from obelisk_ops import Engine
 from tests.programs import FLOWS, answer_stubs, interpret, send_signals
 
 
-async def live(database: Path, programs: dict[str, list[Any]]) -> None:
+async def live(database: str, programs: dict[str, list[Any]]) -> None:
     """Ask for all programs, do what they want from outside, and wait for all ends."""
     async with Engine(database, workflows=FLOWS) as engine:
         for name, program in programs.items():
@@ -30,4 +30,4 @@ async def live(database: Path, programs: dict[str, list[Any]]) -> None:
 if __name__ == "__main__":
     sys.stdout.write("up\n")
     sys.stdout.flush()
-    asyncio.run(live(Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())))
+    asyncio.run(live(sys.argv[1], json.loads(Path(sys.argv[2]).read_text())))

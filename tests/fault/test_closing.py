@@ -15,6 +15,7 @@ from obelisk_ops.core.why import Surroundings, explain
 from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.inspect.situation import situation_of
 from obelisk_ops.storage import open_reader
+from tests.databases import Database
 from tests.engines import kinds, read_log, until
 from tests.world import World, check_tables
 
@@ -104,7 +105,7 @@ def ends_well(rows: dict[str, StateRow]) -> None:
     ) <= (rows[P].finished_at or 0)
 
 
-async def to_the_end(world: World, db: Path) -> dict[str, StateRow]:
+async def to_the_end(world: World, db: Database) -> dict[str, StateRow]:
     async with world.engine(*SERVED, db=db) as engine:
         if engine.row(P).state == "parked":
             await engine.handle(P).cancel()
@@ -141,7 +142,7 @@ def test_the_end_comes_after_that_of_the_children(world: World) -> None:
 def test_at_whatever_moment_the_process_dies(world: World) -> None:
     parked(world)
 
-    async def cancel() -> list[Path]:
+    async def cancel() -> list[Database]:
         async with world.engine(*SERVED) as engine:
             await engine.handle(P).cancel()
             await engine.handle("f").result()

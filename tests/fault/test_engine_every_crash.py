@@ -42,6 +42,7 @@ from obelisk_ops.durable.flow.machine import Machine
 from obelisk_ops.durable.flow.pending import Pending
 from obelisk_ops.errors import Conflict, ExecutionError, NotFound
 from obelisk_ops.storage import open_reader
+from tests.databases import Database
 from tests.world import BEGINNING_MS, World, check_tables, knows
 
 Ask = Callable[[Engine], Awaitable[object]]
@@ -319,7 +320,7 @@ class Nothing:
         raise AssertionError(body)
 
 
-def replay_all(db: Path) -> None:
+def replay_all(db: Database) -> None:
     """Replays of what is finished ask for nothing that is not on record."""
     known = {flow.name: flow for flow in FLOWS}
     with closing(open_reader(db)) as reader:
@@ -333,7 +334,7 @@ def replay_all(db: Path) -> None:
             assert machine.finished is not None
 
 
-def ended_at(db: Path) -> float:
+def ended_at(db: Database) -> float:
     """Return when a database was left, in seconds since the beginning."""
     with closing(open_reader(db)) as reader:
         rows = reader.executions(ExecutionFilter(limit=10_000))
@@ -366,14 +367,14 @@ async def ask_all(world: World, engine: Engine, scenario: Scenario) -> None:
             await ask(engine)
 
 
-async def undisturbed(world: World, name: str, keep_loaded: int) -> tuple[object, list[Path]]:
-    async with world.engine(*FLOWS, keep_loaded=keep_loaded) as engine:
+async def undisturbed(world: World, name: str, loaded: int) -> tuple[object, list[Database]]:
+    async with world.engine(*FLOWS, keep_loaded=loaded) as engine:
         outcome = await play(world, engine, name)
         crashes = [db for db in world.every_crash() if knows(db, "f")]
         return outcome, crashes[::2]  # half a commit leaves what the one before it left
 
 
-async def again(world: World, db: Path, name: str, keep_loaded: int) -> object:
+async def again(world: World, db: Database, name: str, keep_loaded: int) -> object:
     async with world.engine(*FLOWS, db=db, keep_loaded=keep_loaded) as engine:
         return await play(world, engine, name)
 

@@ -10,6 +10,7 @@ import pytest
 
 from obelisk_ops import Signal, continue_as_new, join_set, sleep, stub, workflow
 from obelisk_ops.errors import AlreadyAnswered
+from tests.databases import Database
 from tests.world import World, check_tables, knows
 
 note = Signal("note", str)
@@ -44,7 +45,7 @@ def test_a_child_that_was_to_be_cancelled_is_cancelled_after_a_crash(
             await sleep(60)
         return "closed"
 
-    async def begin() -> list[Path]:
+    async def begin() -> list[Database]:
         async with world.engine(cancellable_child, keep_loaded=keep_loaded) as engine:
             assert await (await engine.submit(parent, id="f")).result() == "closed"
             return [db for db in world.every_crash() if knows(db, "f")]

@@ -22,7 +22,7 @@ from tests.fault.test_kill import (
     seed,
     the_tables_fit_the_log,
 )
-from tests.postgres import Postgres, PostgresServer, cut, running
+from tests.postgres import Postgres, PostgresServer, cut, fresh_url, running
 from tests.support import wait_until
 
 Blow = Callable[[PostgresServer], None]
@@ -66,7 +66,7 @@ def test_it_outlives_a_hundred_blows(tmp_path: Path) -> None:
 def strike(folder: Path, blows: Sequence[Blow], *, count: int) -> None:
     """Let an engine work, and strike what it stands on; after each blow it has to go on."""
     with running() as server:
-        database: Address = as_address(Postgres(server.base_url, "").fresh_url())
+        database: Address = as_address(fresh_url(server.base_url))
         account = Account(database, folder / "side")
         account.side.touch()
         failures: list[BaseException] = []

@@ -8,11 +8,9 @@ of the test's choosing, executions rest on disk alone or in memory, and are paus
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +22,8 @@ from obelisk_ops.core.fold import fold
 from obelisk_ops.core.ports import ExecutionFilter, LogStore
 from obelisk_ops.errors import ExecutionEnded
 from obelisk_ops.testing import EngineForTests, replay
-from tests.engines import in_memory, the_tables_fit_the_logs, until
+from tests.databases import SERVER, Databases
+from tests.engines import the_tables_fit_the_logs, until
 from tests.grammar import PROGRAMS
 from tests.model import check_answers, expected, possible
 from tests.programs import (
@@ -133,16 +132,16 @@ async def turn_over(engine: EngineForTests) -> None:
 
 
 async def run_program(
+    databases: Databases,
     program: Program,
     deaths: list[tuple[bool, int]],
     pauses: list[int],
     jumps: list[tuple[int, int]],
     keep_loaded: int,
 ) -> None:
-    with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
-        file = Path(folder) / "p.db"
+    with databases.lent() as db:
         async with EngineForTests(
-            file, workflows=FLOWS, keep_loaded=keep_loaded, patience=20
+            db, workflows=FLOWS, keep_loaded=keep_loaded, patience=20
         ) as engine:
             for is_before, which in deaths:
                 (engine.crash_before if is_before else engine.crash_after)(which)
@@ -160,13 +159,14 @@ def the_logs_fit_the_code(engine: EngineForTests) -> None:
 
 
 def check(
+    databases: Databases,
     program: Program,
     deaths: list[tuple[bool, int]],
     pauses: list[int],
     jumps: list[tuple[int, int]],
     keep_loaded: int,
 ) -> None:
-    asyncio.run(run_program(program, deaths, pauses, jumps, keep_loaded))
+    asyncio.run(run_program(databases, program, deaths, pauses, jumps, keep_loaded))
 
 
 programs = given(
@@ -182,18 +182,34 @@ how: dict[str, Any] = {
 
 
 @pytest.mark.behaviour("O61", "P12")
+@pytest.mark.slow_on_a_server
 @programs
 @example(program=LATE_ERROR, deaths=[(False, 1)], pauses=[], jumps=[], keep_loaded=1000)
 @example(program=[("stub", 0)], deaths=[(False, 1)], pauses=[0], jumps=[], keep_loaded=0)
 @settings(max_examples=100, derandomize=True, **how)
 def test_some_programs(
+    databases: Databases,
     program: Program,
     deaths: list[tuple[bool, int]],
     pauses: list[int],
     jumps: list[tuple[int, int]],
     keep_loaded: int,
 ) -> None:
-    check(program, deaths, pauses, jumps, keep_loaded)
+    check(databases, program, deaths, pauses, jumps, keep_loaded)
+
+
+@pytest.mark.parametrize("databases", [SERVER], indirect=True)
+@programs
+@settings(max_examples=10, derandomize=True, **how)
+def test_a_few_programs_on_a_server(
+    databases: Databases,
+    program: Program,
+    deaths: list[tuple[bool, int]],
+    pauses: list[int],
+    jumps: list[tuple[int, int]],
+    keep_loaded: int,
+) -> None:
+    check(databases, program, deaths, pauses, jumps, keep_loaded)
 
 
 def test_of_several_errors_each_may_come_first_and_no_other() -> None:
@@ -209,7 +225,9 @@ def slow(n: int) -> int:
     return VALUES["thread"] * n
 
 
-def test_activities_may_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_activities_may_take_their_time(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The limit of the last one would pass with the nap, if they were not waited for."""
     monkeypatch.setitem(CALLS, "thread", slow)
     race = ("race", "nap", [("call", 2), ("thread", 7), ("flaky", 1)])
@@ -217,7 +235,7 @@ def test_activities_may_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None
     inner = [race, ("schedule", limited), ("gather", [[("sleep", 9)], [("stub", 9)]])]
     program: Program = [("receive",), ("drop", 7), ("schedule", inner)]
     for _ in range(3):
-        check(program, [(False, 9)], [2, 4], [(4, -90)], 0)
+        check(databases, program, [(False, 9)], [2, 4], [(4, -90)], 0)
 
 
 @pytest.mark.chaos
@@ -228,10 +246,11 @@ def test_activities_may_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None
 @example(program=[("stub", 0)], deaths=[(False, 1)], pauses=[0], jumps=[], keep_loaded=0)
 @settings(max_examples=1000, **how)
 def test_many_programs(
+    databases: Databases,
     program: Program,
     deaths: list[tuple[bool, int]],
     pauses: list[int],
     jumps: list[tuple[int, int]],
     keep_loaded: int,
 ) -> None:
-    check(program, deaths, pauses, jumps, keep_loaded)
+    check(databases, program, deaths, pauses, jumps, keep_loaded)

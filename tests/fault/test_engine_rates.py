@@ -11,6 +11,7 @@ import pytest
 
 from obelisk_ops import Queue, activity, join_set, workflow
 from obelisk_ops.storage import open_store
+from tests.databases import Database
 from tests.world import World, check_tables
 
 MANY, PER_S, CALLS = 3, 60, 12
@@ -56,7 +57,7 @@ class Calls:
 def test_engines_that_are_killed_one_after_the_other(world: World, set_by_s: float) -> None:
     calls = Calls(world, takes_s=0.5)
 
-    async def live(db: Path, begin: float) -> Path | None:
+    async def live(db: Database, begin: float) -> Database | None:
         async with world.engine(calls.flow, db=db, **limited()) as engine:
             await engine.submit(calls.flow, id="f")
             await asyncio.sleep(begin)
@@ -64,7 +65,7 @@ def test_engines_that_are_killed_one_after_the_other(world: World, set_by_s: flo
             return None if done else world.crash(db)
 
     last = world.db
-    db: Path | None = last
+    db: Database | None = last
     lives = [0.2, 5, 61, 130] + 10 * [77]
     while db is not None:
         last = db

@@ -19,6 +19,7 @@ import pytest
 
 from obelisk_ops.core.archive import ArchiveStore
 from obelisk_ops.durable import commits
+from obelisk_ops.storage import Address
 from obelisk_ops.testing import EngineForTests
 from tests.engines import the_tables_fit_the_logs
 from tests.fault.test_engine_programs import play, store_of
@@ -40,8 +41,8 @@ class Traced(EngineForTests):
         super().__init__(database, workflows=FLOWS, patience=20)
         self._before = before
 
-    def _open(self, path: Path) -> ArchiveStore:
-        store: Any = super()._open(path)
+    def _open(self, address: Address) -> ArchiveStore:
+        store: Any = super()._open(address)
         store._connection.exec_trace = self._trace
         return store  # type: ignore[no-any-return]
 

@@ -24,6 +24,7 @@ from obelisk_ops.core.ports import ExecutionFilter, State, StateRow, Write
 from obelisk_ops.durable.flow.machine import Machine
 from obelisk_ops.errors import OpsError, StorageUnavailable
 from obelisk_ops.storage import open_reader, open_store
+from tests.databases import Database
 from tests.fault.test_engine_every_crash import (
     ARGS,
     FLOWS,
@@ -65,7 +66,7 @@ class Storm:
         self.keep_loaded = random.choice([0, 0, 1, 2, 1000])
         self.names = random.sample(sorted(SCENARIOS), 4)
 
-    async def live(self, db: Path) -> Path:
+    async def live(self, db: Database) -> Database:
         """Live for a while, and return what a kill leaves."""
         random, world = self.random, self.world
         served = FLOWS if random.random() < 0.7 else random.sample(FLOWS, len(FLOWS) // 2)
@@ -106,7 +107,7 @@ class Storm:
             return answer(f"{target}/{random.randint(1, 4)}", "yes")
         return to(kind, target)
 
-    async def end(self, db: Path) -> list[StateRow]:
+    async def end(self, db: Database) -> list[StateRow]:
         """Give all that they wait for to all; return those that do not end."""
         async with self.world.engine(*FLOWS, db=db, keep_loaded=self.keep_loaded) as engine:
             for place, name in enumerate(self.names):
@@ -129,7 +130,7 @@ def all_for(execution_id: str) -> list[Ask]:
     return [to("unpause", execution_id), *signals, *answers]
 
 
-def replay_all(db: Path) -> None:
+def replay_all(db: Database) -> None:
     known = {flow.name: flow for flow in FLOWS}
     with closing(open_reader(db)) as reader:
         for row in reader.executions(ExecutionFilter(limit=10_000)):

@@ -22,9 +22,10 @@ from obelisk_ops.core import failures
 from obelisk_ops.core.events import Event, Finished
 from obelisk_ops.core.history import history_of
 from obelisk_ops.core.ports import ExecutionFilter
-from obelisk_ops.storage import open_store
+from obelisk_ops.storage import is_missing, open_store
 from obelisk_ops.testing import replay
 from tests import model
+from tests.databases import Database, Databases, as_typed
 from tests.engines import the_tables_fit_the_logs
 from tests.fault.test_kill import seed
 from tests.grammar import random_program
@@ -35,24 +36,24 @@ PER_BATCH = 40
 KILLS = 5
 
 
-def run_batch(folder: Path, number: int) -> None:
+def run_batch(databases: Databases, folder: Path, number: int) -> None:
     draws = random.Random(number)
     programs = {f"p{n}": random_program(draws) for n in range(PER_BATCH)}
     for program in list(programs.values())[::4]:
         program.insert(0, ["receive"])
-    database, listed = folder / "batch.db", folder / "programs.json"
+    database, listed = databases.fresh(folder, "batch.db"), folder / "programs.json"
     listed.write_text(json.dumps(programs))
     for _ in range(KILLS):
         live(database, listed, kill_after_s=draws.uniform(0.1, 1.2))
-        if database.exists():
+        if not is_missing(database):
             check_tables(database)
     live(database, listed, kill_after_s=None)
     check_tables(database)
     check_answers(database, programs)
 
 
-def live(database: Path, listed: Path, *, kill_after_s: float | None) -> None:
-    argv = [sys.executable, "-m", "tests.fault.batch", str(database), str(listed)]
+def live(database: Database, listed: Path, *, kill_after_s: float | None) -> None:
+    argv = [sys.executable, "-m", "tests.fault.batch", as_typed(database), str(listed)]
     with subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
     ) as worker:
@@ -66,12 +67,12 @@ def live(database: Path, listed: Path, *, kill_after_s: float | None) -> None:
         pytest.fail(f"the worker ended with {worker.returncode}: {errors}")
 
 
-def check_tables(database: Path) -> None:
+def check_tables(database: Database) -> None:
     with closing(open_store(database)) as store:
         the_tables_fit_the_logs(store)
 
 
-def check_answers(database: Path, programs: dict[str, Program]) -> None:
+def check_answers(database: Database, programs: dict[str, Program]) -> None:
     known = {flow.name: flow for flow in FLOWS}
     with closing(open_store(database)) as store:
         answers = {}
@@ -91,15 +92,16 @@ def answer(log: list[Event]) -> Any:
     return msgspec.json.decode(body.ok) if body.ok else None
 
 
-def test_a_batch(tmp_path: Path) -> None:
+@pytest.mark.slow_on_a_server
+def test_a_batch(databases: Databases, tmp_path: Path) -> None:
     number = seed()
     print(f"OBELISK_OPS_TEST_SEED={number}")  # noqa: T201 - to repeat a failure
-    run_batch(tmp_path, number)
+    run_batch(databases, tmp_path, number)
 
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("batch", range(25))
-def test_a_thousand_programs(tmp_path: Path, batch: int) -> None:
+def test_a_thousand_programs(databases: Databases, tmp_path: Path, batch: int) -> None:
     number = seed() + batch
     print(f"OBELISK_OPS_TEST_SEED={number - batch}")  # noqa: T201 - to repeat a failure
-    run_batch(tmp_path, number)
+    run_batch(databases, tmp_path, number)

@@ -19,7 +19,7 @@ import pytest
 
 from obelisk_ops.storage.postgres import place
 from obelisk_ops.storage.postgres.store import PostgresReader
-from tests.postgres import Postgres, PostgresServer, cut, running
+from tests.postgres import Postgres, PostgresServer, cut, fresh_url, running
 
 SCRIPT = Path(__file__).with_name("postgres_doomed.py")
 ENDLESS = 1_000_000
@@ -119,8 +119,7 @@ def test_an_owner_outlives_two_hundred_blows() -> None:
 def _strike(blows: list[Blow]) -> None:
     dice = _dice()
     with running() as server:
-        postgres = Postgres(server.base_url, "")
-        url = postgres.fresh_url()
+        url = fresh_url(server.base_url)
         with doomed(url, ENDLESS) as owner:
             told: list[int] = []
             for blow in blows:

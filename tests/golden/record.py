@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from obelisk_ops.core.events import Event
 from obelisk_ops.core.history import History, to_json
 from obelisk_ops.core.ports import InboxItem
 from obelisk_ops.testing import EngineForTests
+from tests.databases import Databases, Files
 from tests.golden import flows
 
 FOLDER = Path(__file__).parent
@@ -188,14 +188,14 @@ async def _unfinished(engine: EngineForTests) -> None:
     await engine.clock.advance(seconds=1)
 
 
-def recorded(name: str) -> History:
-    """Play a scenario, and return the history that it is for."""
+def recorded(name: str, databases: Databases | None = None) -> History:
+    """Play a scenario, on a file unless told otherwise, and return the history it is for."""
     execution_id, play = SCENARIOS[name]
 
     async def main() -> History:
-        with tempfile.TemporaryDirectory() as folder:
+        with (databases or Files()).lent() as db:
             served = list(flows.FLOWS.values())
-            async with EngineForTests(Path(folder) / "g.db", workflows=served) as engine:
+            async with EngineForTests(db, workflows=served) as engine:
                 await play(engine)
                 return engine.history(execution_id)
 

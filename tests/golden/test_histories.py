@@ -13,6 +13,7 @@ from obelisk_ops.core import events
 from obelisk_ops.core.events import BODIES
 from obelisk_ops.core.history import from_json, to_json
 from obelisk_ops.testing import replay
+from tests.databases import Databases
 from tests.golden.flows import FLOWS
 from tests.golden.record import DIGESTS, SCENARIOS, recorded
 
@@ -70,9 +71,10 @@ def test_nothing_is_missing() -> None:
     assert listed == {file.name for file in FILES}
 
 
+@pytest.mark.whole_on_a_server
 @pytest.mark.parametrize("name", ["activities", "signals", "misfits", "cancelled", "paused"])
-def test_today_records_the_same(name: str) -> None:
+def test_today_records_the_same(name: str, databases: Databases) -> None:
     """Not for ever: an event may be added. Then record the scenario by another name."""
     old = from_json((Path(__file__).parent / f"{name}.json").read_bytes())
 
-    assert [e.kind for e in recorded(name).events] == [e.kind for e in old.events]
+    assert [e.kind for e in recorded(name, databases).events] == [e.kind for e in old.events]

@@ -11,6 +11,7 @@ import pytest
 
 from obelisk_ops import activity, gather, sleep, workflow
 from obelisk_ops.errors import CrashLoop
+from tests.databases import Database
 from tests.engines import kinds
 from tests.world import World
 
@@ -100,7 +101,7 @@ def test_a_child_that_ends_just_when_a_timer_rings_wakes_its_parent_once(
 def test_what_is_parked_for_its_crashes_is_over_before_other_code_runs(tmp_path: Path) -> None:
     world = World(tmp_path)
 
-    async def dies() -> Path:
+    async def dies() -> Database:
         async with world.engine(loops, max_crashes=1) as engine:
             await engine.submit(loops, id="f")
             await asyncio.sleep(1)

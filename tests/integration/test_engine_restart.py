@@ -31,7 +31,9 @@ from obelisk_ops import (
 from obelisk_ops.core.ports import State
 from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.errors import ExecutionNotFound, FunctionNotFound, NotFinished
+from obelisk_ops.storage import open_store
 from obelisk_ops.storage.sqlite.store import SqliteStore
+from tests.databases import Database
 from tests.engines import Gate, crash, kinds, read_log, the_tables_fit_the_logs, until
 from tests.support import PATIENCE_S
 from tests.world import World
@@ -57,8 +59,8 @@ async def finish(database: Path, *flows: Workflow[..., Any], name: str = "f") ->
         return await engine.handle(name).result()
 
 
-def check_tables(database: Path) -> None:
-    with closing(SqliteStore(database)) as store:
+def check_tables(database: Database) -> None:
+    with closing(open_store(database)) as store:
         the_tables_fit_the_logs(store)
 
 
@@ -68,7 +70,7 @@ def test_a_sleep_goes_on_with_what_is_left_of_it(world: World) -> None:
         await sleep(60)
         return "awake"
 
-    async def begin() -> Path:
+    async def begin() -> Database:
         async with world.engine() as engine:
             await engine.submit(flow, id="f")
             await asyncio.sleep(30)
@@ -114,7 +116,7 @@ def test_a_backoff_goes_on_with_what_is_left_of_it(world: World) -> None:
     async def flow() -> str:
         return await flaky()
 
-    async def begin() -> Path:
+    async def begin() -> Database:
         async with world.engine() as engine:
             await engine.submit(flow, id="f")
             await until(lambda: attempts, "the first attempt")

@@ -21,6 +21,7 @@ from obelisk_ops import (
 from obelisk_ops.core.events import Created, Event
 from obelisk_ops.durable.flow.digests import digest_on_record
 from obelisk_ops.durable.flow.functions import Workflow
+from tests.databases import Database
 from tests.engines import bodies, kinds, read_log, until
 from tests.world import World, check_tables
 
@@ -77,10 +78,10 @@ class Flow:
     PATCHED: Workflow[[], list[str]] = workflow(name="flow")(patched_code)
 
 
-def begun(world: World, flow: Workflow[..., Any] = Flow.FIRST) -> Path:
+def begun(world: World, flow: Workflow[..., Any] = Flow.FIRST) -> Database:
     """Return a database in which an execution sleeps."""
 
-    async def main() -> Path:
+    async def main() -> Database:
         async with world.engine(flow) as engine:
             await engine.submit(flow, id="f")
             await until(lambda: "timer_set" in kinds(read_log(world.db, "f")), "the sleep")
@@ -89,7 +90,7 @@ def begun(world: World, flow: Workflow[..., Any] = Flow.FIRST) -> Path:
     return world.run(main())
 
 
-async def load(world: World, db: Path, flow: Workflow[..., Any]) -> None:
+async def load(world: World, db: Database, flow: Workflow[..., Any]) -> None:
     """Serve an execution as long as it takes to replay it."""
     async with world.engine(flow, db=db):
         await asyncio.sleep(0.01)
@@ -196,7 +197,7 @@ def test_a_patch_parts_those_that_were_past_it_from_those_that_were_not(world: W
 
 
 def test_a_patch_is_the_same_after_every_crash(world: World) -> None:
-    async def main() -> tuple[Any, list[Path]]:
+    async def main() -> tuple[Any, list[Database]]:
         async with world.engine(Flow.PATCHED) as engine:
             value = await (await engine.submit(Flow.PATCHED, id="f")).result()
             return value, list(world.every_crash())
@@ -208,7 +209,7 @@ def test_a_patch_is_the_same_after_every_crash(world: World) -> None:
     assert [world.finish(copy, Flow.PATCHED) for copy in known] == [value] * len(known)
 
 
-async def knows_f(world: World, db: Path) -> bool:
+async def knows_f(world: World, db: Database) -> bool:
     async with world.engine(Flow.PATCHED, db=db) as engine:
         return bool(engine.list())
 
@@ -228,7 +229,7 @@ async def clocked() -> bool:
     return time.time() > 0
 
 
-def result_of(database: Path, flow: Workflow[..., Any], **options: Any) -> Any:
+def result_of(database: Database, flow: Workflow[..., Any], **options: Any) -> Any:
     async def main() -> Any:
         async with Engine(database, workflows=[flow], **options) as engine:
             return await (await engine.submit(flow, id="f")).result()

@@ -96,7 +96,7 @@ def test_without_the_driver_one_error_says_what_to_install(
     monkeypatch.setitem(sys.modules, "psycopg", None)
 
     with pytest.raises(errors.ProgramMissing, match="PostgreSQL") as refused:
-        postgres.own(place.read("postgresql://h/d"))
+        postgres.open_store(place.read("postgresql://h/d"))
 
     assert "obelisk-ops[postgres]" in str(refused.value.hint)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol
 
-from obelisk_ops.core.archive import Archive
+from obelisk_ops.core.archive import Archive, ArchiveStore
 from obelisk_ops.core.ports import Mailbox
 from obelisk_ops.errors import ProgramMissing
 from obelisk_ops.storage.held import Held
@@ -28,10 +29,16 @@ class Ears(Protocol):
         ...
 
 
-def own(place: Place) -> Held:
+def own(place: Place, opening: Callable[[Place], Any]) -> Held:
     """See ``storage.own``."""
-    store = _room("store").PostgresStore(place)
+    store = opening(place)
     return Held(store=store, last_owner_closed=store.last_owner_closed, release=store.close)
+
+
+def open_store(place: Place) -> ArchiveStore:
+    """Open a database as its owner."""
+    opened: ArchiveStore = _room("store").PostgresStore(place)
+    return opened
 
 
 def is_owned(place: Place) -> bool:
