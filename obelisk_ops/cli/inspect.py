@@ -20,8 +20,10 @@ from obelisk_ops.core.clock import iso
 from obelisk_ops.core.when import Txid, show
 from obelisk_ops.core.words import harmless
 from obelisk_ops.errors import UsageError
+from obelisk_ops.inspect.served import summarise_served
 from obelisk_ops.inspect.summary import FailedExecution, Summary
 from obelisk_ops.restore.service import Plan
+from obelisk_ops.storage import Place, as_address, is_server
 
 _LISTED = 100
 
@@ -50,7 +52,7 @@ def inspect(  # noqa: PLR0913 - what a command line has
     state: str | None, limit: int | None, restored: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """
-    Summarise DB without changing a byte of it: a path, or a backup.
+    Summarise DB without changing a byte of it: a path, postgresql://…, or a backup.
 
     A backup is NAME, NAME@WHEN or s3://bucket/prefix/NAME[@WHEN]. It is read where it is:
     of a large one only what is needed for this is fetched. Of a database that DBOS or
@@ -60,6 +62,18 @@ def inspect(  # noqa: PLR0913 - what a command line has
     only_with("--list", as_list, state=state, limit=limit)
     if restored and not is_backup(database):
         raise UsageError(f"{database} is a file, no backup", hint="leave --restore out")
+    address = as_address(database) if is_server(database) else None
+    if isinstance(address, Place):
+        if as_list or execution_id or restored:
+            raise UsageError(
+                "--list, --id and --restore are of files and backups",
+                hint="see obelisk-ops execution list --db DB",
+            )
+        summary = summarise_served(address)
+        told = _told(summary, database)
+        _hold_back(told["in_flight"], summary, None)
+        _print(told, as_json=as_json)
+        return
     with readable(database, config, restored=restored) as place:
         if execution_id is not None:
             show_steps(place, execution_id, as_json=as_json)
@@ -72,6 +86,10 @@ def inspect(  # noqa: PLR0913 - what a command line has
         if place.plan is not None:
             told["backup"] = _origin(place.plan)
         _hold_back(told["in_flight"], summary, None if place.plan else place.name)
+    _print(told, as_json=as_json)
+
+
+def _print(told: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(told)
     else:

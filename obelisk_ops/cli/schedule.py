@@ -23,7 +23,7 @@ from obelisk_ops.core.clock import SystemClock, iso
 from obelisk_ops.core.cron import Spec
 from obelisk_ops.core.durations import format_duration, parse_duration
 from obelisk_ops.core.ports import LogReader, State
-from obelisk_ops.core.rows import CronRow
+from obelisk_ops.core.rows import ALL, CronRow
 from obelisk_ops.core.values import to_json
 from obelisk_ops.durable.engine import Engine
 from obelisk_ops.durable.flow.arguments import read_json_input
@@ -269,7 +269,7 @@ def _say(schedule_id: str, changed: bool, done: str, *, as_json: bool) -> None: 
 
 
 def _all(reader: LogReader) -> list[CronRow]:
-    asked = [one.target for one in reader.letters(-1) if one.kind == schedules.KIND]
+    asked = [one.target for one in reader.letters(ALL) if one.kind == schedules.KIND]
     names = sorted({row.id for row in reader.crons()} | set(asked))
     rows = [schedules.as_asked(reader, name) for name in names]
     return [row for row in rows if row is not None]

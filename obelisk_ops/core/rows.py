@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+#: as a limit of how many are read: none
+ALL: Final = 1 << 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from obelisk_ops.core import retention
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import LogReader, Result
 from obelisk_ops.core.retention import Group, Report, Wanted
+from obelisk_ops.core.rows import ALL
 from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.durable.owner import Owner
 from obelisk_ops.durable.scheduling import as_ms
@@ -115,7 +116,7 @@ class Housekeeping:
     async def _answered(self, body: str) -> None:
         looks = failures = 0
         with closing(open_archive(self.path)) as archive:
-            while any(one.body == body for one in archive.letters(-1)):
+            while any(one.body == body for one in archive.letters(ALL)):
                 if not self._serve and looks % _LOOKS_FOR_AN_OWNER == 0:
                     await prune_unattended(self.path)
                 looks += 1

@@ -16,7 +16,7 @@ from obelisk_ops.core import schedules as rules
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.cron import Spec
 from obelisk_ops.core.ports import LogReader
-from obelisk_ops.core.rows import CronRow
+from obelisk_ops.core.rows import ALL, CronRow
 from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.durable.flow.registry import created
 from obelisk_ops.durable.handle import Handle
@@ -229,7 +229,7 @@ class Scheduling:
         """Return all schedules of the database, by id."""
         reader = self._reader()
         known = {row.id for row in reader.crons()}
-        asked = {one.target for one in reader.letters(-1) if one.kind == rules.KIND}
+        asked = {one.target for one in reader.letters(ALL) if one.kind == rules.KIND}
         found = [name for name in sorted(known | asked) if rules.as_asked(reader, name)]
         return [Schedule(name, False, self) for name in found]  # noqa: FBT003
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -219,21 +219,42 @@ def in_flight(connection: apsw.Connection) -> tuple[InFlight, ...]:
         VerificationFailed: A log holds something else than this program writes.
     """
     return tuple(
-        InFlight(
-            key=key, n=call.n,
-            execution_id=execution_id, call_id=ids.derived(execution_id, call.n),
-            function=function, activity=call.function or "", attempt=call.attempts,
-            since_ms=call.started_at or 0,
-        )
+        found
         for key, execution_id, function in connection.execute(_SQL["unfinished"])
-        for call in _story(connection, key).calls.values()
-        if call.is_in_flight
-    )  # fmt: skip
+        for found in flying(
+            key, execution_id, function, connection.execute(_SQL["call_events"], (key,))
+        )
+    )
 
 
-def _story(connection: apsw.Connection, key: int) -> Story:
+def flying(
+    key: int, execution_id: str, function: str, events: Iterable[Sequence[Any]]
+) -> Iterator[InFlight]:
+    """
+    Yield the attempts of one execution that began and whose outcome is not recorded.
+
+    Args:
+        key: That of the execution.
+        execution_id: Its id.
+        function: Its workflow.
+        events: Version, time, kind and body of those that begin or end an attempt.
+
+    Raises:
+        VerificationFailed: The log holds something else than this program writes.
+    """
+    for call in _story(key, events).calls.values():
+        if call.is_in_flight:
+            yield InFlight(
+                key=key, n=call.n,
+                execution_id=execution_id, call_id=ids.derived(execution_id, call.n),
+                function=function, activity=call.function or "", attempt=call.attempts,
+                since_ms=call.started_at or 0,
+            )  # fmt: skip
+
+
+def _story(key: int, events: Iterable[Sequence[Any]]) -> Story:
     try:
-        return fold(Event(*row) for row in connection.execute(_SQL["call_events"], (key,)))
+        return fold(Event(*row) for row in events)
     except (msgspec.DecodeError, KeyError, TypeError) as wrong:
         raise VerificationFailed(
             f"the log of execution {key} cannot be read: {wrong}"
@@ -242,24 +263,35 @@ def _story(connection: apsw.Connection, key: int) -> Story:
 
 def _workflow(connection: apsw.Connection, size: int) -> Summary:
     meta = read_meta(connection)
-    told = Summary(
+    told = told_by(meta, size)
+    if meta["schema_version"] != KNOWN_SCHEMA:
+        return told  # written by a later version of this program, which can read it
+    return replace(
+        with_counts(told, [tuple(row) for row in connection.execute(_SQL["executions"])]),
+        failures=_failures(connection),
+        in_flight=in_flight(connection),
+        last_event_ms=next(iter(connection.execute(_SQL["last_event"])), (None,))[0],
+    )
+
+
+def told_by(meta: Mapping[str, str], size: int) -> Summary:
+    """Return what a workflow database says of itself."""
+    return Summary(
         kind="workflow",
         size=size,
         schema_version=_number(meta["schema_version"]),
         epoch=_number(meta.get("epoch", "")),
         database_id=meta.get("database_id"),
     )
-    if meta["schema_version"] != KNOWN_SCHEMA:
-        return told  # written by a later version of this program, which can read it
-    counts = [tuple(row) for row in connection.execute(_SQL["executions"])]
+
+
+def with_counts(told: Summary, counts: Sequence[tuple[Any, ...]]) -> Summary:
+    """Add how many executions there are, by function, state and result."""
     return replace(
         told,
         executions=_sum((state, count) for _, state, _, count in counts),
         results=_sum((result, count) for *_, result, count in counts if result is not None),
         functions=_by_function(counts),
-        failures=_failures(connection),
-        in_flight=in_flight(connection),
-        last_event_ms=next(iter(connection.execute(_SQL["last_event"])), (None,))[0],
     )
 
 
@@ -284,7 +316,7 @@ def _sum(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
 
 def _failures(connection: apsw.Connection) -> tuple[FailedExecution, ...]:
     rows = connection.execute(_SQL["failures"], (FAILURES_MAX,))
-    return tuple(_failure(*row) for row in rows)
+    return tuple(failure(*row) for row in rows)
 
 
 class _ErrorBody(msgspec.Struct):
@@ -296,9 +328,10 @@ class _EndBody(msgspec.Struct):
     error: _ErrorBody | None = None
 
 
-def _failure(
+def failure(
     execution_id: str, function: str, said: str | None, last: str | None, at_ms: int | None
 ) -> FailedExecution:
+    """Return one that ended badly: what its row says, and its last event does."""
     error = _recorded_error(last) or _ErrorBody(type="", message=said or "")
     return FailedExecution(
         execution_id=execution_id, function=function, error_type=error.type,

@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 
 from obelisk_ops.core.ports import ExecutionFilter, State
+from obelisk_ops.core.rows import ALL
 from obelisk_ops.errors import VerificationFailed
 from obelisk_ops.inspect.others.readers import recognise
 from obelisk_ops.inspect.summary import (
@@ -24,7 +25,6 @@ from obelisk_ops.storage.unbegun import WholeReader
 TEXT_MAX = 10_000
 
 _SQL = sql.load("obelisk_ops.search", "contents.sql")
-_ALL = 1 << 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ def read_contents(connection: apsw.Connection) -> Contents:
                 result=found.result, created_at=found.created_ms,
                 finished_at=found.updated_ms if found.result else None, error=found.error,
             )
-            for found in reader.workflows(connection, None, _ALL)
+            for found in reader.workflows(connection, None, ALL)
         ),
     )  # fmt: skip
 
@@ -96,7 +96,7 @@ def _ours(connection: apsw.Connection) -> tuple[Execution, ...]:
 def _unbegun(connection: apsw.Connection) -> Iterator[Execution]:
     """Return what was submitted while nobody was there to begin it."""
     reader = WholeReader(open_reader(Path("backup"), connection))
-    for row in reader.executions(ExecutionFilter(state=State.PENDING, limit=_ALL)):
+    for row in reader.executions(ExecutionFilter(state=State.PENDING, limit=ALL)):
         if row.key < 0:
             yield Execution(
                 id=row.id, function=row.function, state=row.state, created_at=row.created_at

@@ -33,6 +33,7 @@ __all__ = [
     "open_reader",
     "open_store",
     "own",
+    "survey",
 ]
 
 Address: TypeAlias = Path | Place
@@ -166,3 +167,8 @@ def open_mailbox(address: Address) -> Mailbox:
 def listen(place: Place) -> postgres.Ears:
     """Hear when a letter comes to a database on a server."""
     return postgres.listen(place)
+
+
+def survey(place: Place, failures_max: int) -> postgres.Survey:
+    """Read what is in a database on a server, at one moment."""
+    return postgres.survey(place, failures_max)

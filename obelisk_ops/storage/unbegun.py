@@ -24,10 +24,8 @@ from obelisk_ops.core.ports import (
     StateRow,
 )
 from obelisk_ops.core.requests import MAKING, Fork
-from obelisk_ops.core.rows import CronRow, RefusalRow
+from obelisk_ops.core.rows import ALL, CronRow, RefusalRow
 from obelisk_ops.errors import InvalidInput
-
-_ALL = 1 << 40
 
 
 class WholeReader:
@@ -157,7 +155,7 @@ class WholeReader:
         self._inner.close()
 
     def _making(self) -> list[Letter]:
-        return [letter for letter in self._inner.letters(_ALL) if letter.kind in MAKING]
+        return [letter for letter in self._inner.letters(ALL) if letter.kind in MAKING]
 
     def _row(self, letter: Letter) -> StateRow | None:
         created = self._created(letter)

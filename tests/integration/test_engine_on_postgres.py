@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from obelisk_ops import Engine, Signal, activity, run, workflow
-from obelisk_ops.errors import ConfigError, DatabaseLocked
+from obelisk_ops import Engine, Retry, Signal, activity, run, workflow
+from obelisk_ops.errors import ConfigError, DatabaseLocked, ExecutionFailed
 from tests import command
 from tests.commands import run_here
+from tests.engines import until
 from tests.postgres import Postgres
 from tests.support import PATIENCE_S
 
@@ -41,6 +42,7 @@ async def waits() -> int:
 """
 
 go = Signal("go", int)
+NEVER = Retry(max_attempts=1)
 
 
 @activity
@@ -151,7 +153,7 @@ def test_an_activity_that_wants_a_bucket_is_refused_before_anything_runs(url: st
         asyncio.run(submit())
 
 
-def test_commands(url: str, flows: Path) -> None:
+def test_commands(url: str, flows: Path, tmp_path: Path) -> None:
     db = ("--db", url)
 
     assert run_here("run", f"{flows}:twice", "3", *db, "--id", "a").told == 12
@@ -183,7 +185,89 @@ def test_commands(url: str, flows: Path) -> None:
         run_here("execution", "fork", "a", "--from-version", "1", *db, "--id", "b").status == 0
     )
     assert run_here("execution", "replay", "a", f"{flows}:twice", *db).status == 0
-    assert run_here("inspect", url).status == 2
+    assert run_here("execution", "output", "a", *db).status == 0
+    assert run_here("execution", "diff", "a", "b", *db).status in (0, 1)
+    assert run_here("execution", "report", "a", *db, "-o", tmp_path / "a.html").status == 0
+
+
+def test_the_example_that_scales_out_is_the_same_on_both(url: str, tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples/scale_out.py"
+    asked = ("run", f"{example}:estimate", "4", "--id", "pi", "--db")
+
+    told = [run_here(*asked, database).told for database in (tmp_path / "pi.db", url)]
+
+    assert told[0] == told[1] == pytest.approx(3.14, abs=0.02)
+
+
+def test_schedules_and_retention_are_asked_for_by_commands(url: str, flows: Path) -> None:
+    db = ("--db", url)
+    timed = ("schedule", "add", f"{flows}:twice", "1", "--id", "daily", "--every", "1d")
+
+    assert run_here(*timed, *db, "--json").status == 0
+    assert [one["schedule_id"] for one in listed(*db)] == ["daily"]
+    assert run_here("schedule", "show", "daily", *db).status == 0
+    assert run_here("schedule", "next", "daily", *db).status == 0
+    assert run_here("schedule", "pause", "daily", *db).status == 0
+    assert run_here("schedule", "trigger", "daily", *db).status == 0
+    assert run_here("schedule", "delete", "daily", *db).status == 0
+    assert listed(*db) == []
+    assert run_here("run", f"{flows}:twice", "1", *db, "--id", "a").told == 4
+    pruned = ("execution", "prune", "--older-than", "0s", "--apply", *db, "--json")
+    assert run_here(*pruned).status == 0
+    assert run_here("execution", "show", "a", *db).status == 7
+
+
+def listed(*db: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = run_here("schedule", "list", *db, "--json").told["schedules"]
+    return found
+
+
+@activity(at_most_once=True)
+async def lasts() -> None:
+    """Be under way for ever."""
+    await asyncio.Event().wait()
+
+
+@activity(retry=NEVER)
+async def breaks() -> None:
+    """Fail."""
+    raise ConnectionError("no \x00 line")
+
+
+@workflow
+async def ends(well: bool) -> None:  # noqa: FBT001
+    """Stay under way, or fail."""
+    await (lasts() if well else breaks())
+
+
+def test_a_summary_is_that_of_a_file(url: str, tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+
+    async def main(database: str) -> None:
+        async with Engine(database, workflows=[ends], grace=0) as engine:
+            await engine.submit(ends, True, id="waits")  # noqa: FBT003
+            failed = await engine.submit(ends, False, id="failed")  # noqa: FBT003
+            with pytest.raises(ExecutionFailed):
+                await failed.result()
+            await until(lambda: len(engine.read_log("waits")) > 1, "it is under way")
+
+    for database in (url, str(tmp_path / "a.db")):
+        asyncio.run(main(database))
+        told.append(run_here("inspect", database, "--json").told)
+    server, file = told
+
+    for own in ("path", "bytes", "database_id", "last_event_at", "checks", "epoch"):
+        assert own in server
+        server.pop(own), file.pop(own)
+    for row in (*server["in_flight"], *file["in_flight"]):
+        row.pop("since")
+    for row in (*server["failures"], *file["failures"]):
+        row.pop("at")
+    assert server == file
+    assert [row["call_id"] for row in server["in_flight"]] == ["waits/1"]
+    assert [row["execution_id"] for row in server["failures"]] == ["failed"]
+    assert "workflow database" in run_here("inspect", url).out
+    assert run_here("inspect", url, "--list").status == 2
 
 
 def test_histories_move_between_a_file_and_a_server(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -11,6 +12,30 @@ from obelisk_ops.core.ports import Mailbox
 from obelisk_ops.errors import ProgramMissing
 from obelisk_ops.storage.held import Held
 from obelisk_ops.storage.postgres.place import Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """
+    What is in a schema.
+
+    Attributes:
+        size: Bytes of its tables.
+        meta: What it says of itself.
+        census: Function, state and result, and how many executions have them.
+        failures: Id, function and error of those that ended badly or are parked, newest
+            first; with body and time of the last event of each.
+        open_calls: Key, id and function of an unfinished execution, and version, time, kind
+            and body of an event about an attempt; in order.
+        last_event_ms: When something was last recorded; UTC milliseconds.
+    """
+
+    size: int
+    meta: Mapping[str, str]
+    census: Sequence[tuple[str, str, str | None, int]]
+    failures: Sequence[tuple[str, str, str | None, str, int]]
+    open_calls: Sequence[tuple[int, str, str, int, int, str, str]]
+    last_event_ms: int | None
 
 
 class Ears(Protocol):
@@ -62,6 +87,12 @@ def open_mailbox(place: Place) -> Mailbox:
     """Open a database to read, and to ask its owner for something."""
     opened: Mailbox = _room("store").PostgresMailbox(place)
     return opened
+
+
+def survey(place: Place, failures_max: int) -> Survey:
+    """Read what is in a database, at one moment."""
+    found: Survey = _room("surveying").survey(place, failures_max)
+    return found
 
 
 def is_missing(place: Place) -> bool:
