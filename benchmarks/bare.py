@@ -1,7 +1,7 @@
 """
-What the same SQLite does without an engine: the floor that ours is measured against.
+What the same database does without an engine: the floor that ours is measured against.
 
-Same library, write-ahead log, ``synchronous=FULL``, 1 KB pages as in the engine's own
+SQLite: same library, write-ahead log, ``synchronous=FULL``, 1 KB pages as in the engine's own
 connection, same table, rows of the same size. Its log begins anew at 4 MB, as SQLite's does
 by itself: while it grows a sync takes longer. ``RECYCLED`` is the engine's own limit.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 import apsw
 import msgspec
+import psycopg
 
 from obelisk_ops.core import events
 
@@ -30,6 +31,16 @@ INSERT = (
 READ = (
     "SELECT version, at, kind, body FROM log "
     "WHERE key >= ?1 << 32 AND key < (?1 + 1) << 32 ORDER BY key"
+)
+POSTGRES_TABLE = b"""
+CREATE TABLE log (
+    key bigint PRIMARY KEY, at bigint NOT NULL, kind text COLLATE "C" NOT NULL,
+    body text NOT NULL
+)
+"""
+POSTGRES_INSERT = (
+    b"INSERT INTO log VALUES ((1::bigint << 32) + $1::bigint, 1700000000000, 'returned', "
+    b'\'{"n":1000,"ok":1000}\')'
 )
 #: pages of write-ahead log, after which it begins anew
 GROWING, RECYCLED = 4000, 1000
@@ -52,6 +63,30 @@ class Commits:
         moments = [perf_counter()]
         for _ in range(count):
             self._connection.execute(INSERT, (self._count,))
+            self._count += 1
+            moments.append(perf_counter())
+        return moments
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Inserts:
+    """One row and one commit at a time on PostgreSQL; the same table, a prepared statement."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg.connect(url, autocommit=True, prepare_threshold=0)
+        self._connection.execute(b"CREATE SCHEMA bare")
+        self._connection.execute(b"SET search_path TO bare")
+        self._connection.execute(POSTGRES_TABLE)
+        self._cursor = psycopg.RawCursor(self._connection)
+        self._count = 0
+
+    def times(self, count: int) -> list[float]:
+        """Commit *count* rows; return the moments at which each began, and the last end."""
+        moments = [perf_counter()]
+        for _ in range(count):
+            self._cursor.execute(POSTGRES_INSERT, (self._count,))
             self._count += 1
             moments.append(perf_counter())
         return moments

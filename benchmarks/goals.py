@@ -45,6 +45,7 @@ FLEET = "1000 databases, shared"
 #: Twelve requests a minute for a supervisor, and two for each database at rest.
 FLEET_REQUESTS = 12 + 2 * 1000
 RATIO, MS, COUNT = "{:.2f} x", "{:,.1f} ms", "{:,.0f}"
+FULL = "PostgreSQL: 1.1 million executions"
 MANY, ONE = "1000 workflows x 5", "one workflow, sequential"
 
 GOALS = (
@@ -129,7 +130,26 @@ GOALS = (
          what="of a restore", most=0.05, form="{:.3f} x"),
     Goal(figure="place.bytes_percent", work="1 GiB in place: each of these, inspect",
          what="of its bytes", most=1, form="{:.2f} %"),
+    Goal(figure="postgres.step_of_insert", work=f"PostgreSQL: {ONE}", what="of an INSERT",
+         most=1.3, form=RATIO),
+    Goal(figure="postgres.sequential_of_dbos", work=f"PostgreSQL: {ONE}", what="of DBOS",
+         least=2, form="{:.1f} x"),
+    Goal(figure="postgres.concurrent.rate", work=f"PostgreSQL: {MANY}", what="steps/s",
+         form=COUNT),
+    Goal(figure="postgres.concurrent_of_dbos", work=f"PostgreSQL: {MANY}", what="of DBOS",
+         least=10, form="{:.1f} x"),
+    Goal(figure="postgres_full.step_slowdown_percent", work=FULL, what="a step, slower",
+         most=20, form="{:.0f} %"),
+    Goal(figure="postgres_full.submit_slowdown_percent", work=FULL, what="a submit, slower",
+         most=20, form="{:.0f} %"),
 )  # fmt: skip
+
+
+#: what is only there where a peer was measured
+BESIDE_PEERS = frozenset({
+    "concurrent.async.of_best_peer", "postgres.sequential_of_dbos",
+    "postgres.concurrent_of_dbos",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 NAMES = (
     "sequential", "concurrent", "replay", "recovery", "volume", "idle", "pending", "memory",
     "timers", "barrier", "fleet", "points", "restore", "place", "search",
+    "postgres", "postgres_full",
 )  # fmt: skip
 
 

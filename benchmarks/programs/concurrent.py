@@ -37,15 +37,17 @@ async def _measure(folder: Path, size: Size) -> dict[str, float]:
     for name, function in kinds.items():
         path = folder / f"{name}.db"
         async with Engine(path) as engine:
-            await _run(engine, function, size.warm)
-            took = await _run(engine, function, size.workflows)
+            await run_many(engine, function, size.warm)
+            took = await run_many(engine, function, size.workflows)
             figures[f"{name}.rate"] = STEPS * size.workflows / took
             written = await _written(engine, path, function, size.workflows)
             figures[f"{name}.wal_bytes"] = written / (STEPS * size.workflows)
     return figures
 
 
-async def _run(engine: Engine, function: workflows.Counting, count: int) -> float:
+async def run_many(engine: Engine, function: workflows.Counting, count: int) -> float:
+    """Return the seconds that *count* workflows of five steps take together."""
+
     async def one() -> None:
         await (await engine.submit(function, STEPS)).result()
 
@@ -59,9 +61,9 @@ async def _written(engine: Engine, path: Path, function: workflows.Counting, cou
     reader = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM meta").fetchall()
-    await _run(engine, function, count)  # from here on at its end, wherever that was
+    await run_many(engine, function, count)  # from here on at its end, wherever that was
     before = _log_bytes(path)
-    await _run(engine, function, count)
+    await run_many(engine, function, count)
     written = _log_bytes(path) - before
     reader.close()
     return written

@@ -131,5 +131,5 @@ def test_schedules_and_executions_may_have_one_name(store: LogStore, mailbox: Ma
 
     assert mailbox.ask("create", "a", body, now_ms=1) is True
     assert ask(mailbox, "pause", name="a") is True
-    assert mailbox.ask("pause", "a", "", now_ms=1) is True
+    assert mailbox.ask("pause", "a", "{}", now_ms=1) is True
     assert len(store.letters(9)) == 4

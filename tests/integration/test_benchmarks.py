@@ -47,7 +47,7 @@ def test_a_program_measures_what_the_goals_ask_for(name: str, tmp_path: Path) ->
     found = program.run(name, "tiny", tmp_path)
 
     wanted = {goal.figure for goal in goals.GOALS if goal.figure.startswith(f"{name}.")}
-    assert wanted - {"concurrent.async.of_best_peer"} <= set(found)
+    assert wanted - goals.BESIDE_PEERS <= set(found)
     check(found, COUNTS)
 
 

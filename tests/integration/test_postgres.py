@@ -23,7 +23,8 @@ from obelisk_ops.storage.postgres.store import (
     PostgresStore,
     channel,
 )
-from tests.postgres import Postgres
+from tests.databases import as_typed
+from tests.postgres import Postgres, with_option
 
 
 @pytest.fixture
@@ -299,7 +300,7 @@ def test_who_reads_for_a_workflow_gives_up_by_the_clock(
 
 def test_a_server_that_is_gone_without_a_word_is_given_up(at: Place) -> None:
     """Not in hours, as the system would; what the URL says goes before."""
-    other = replace(at, url=f"{at.url}&keepalives_idle=99")
+    other = replace(at, url=with_option(at.url, "keepalives_idle=99"))
     with closing(session.connect(at)) as line, closing(session.connect(other)) as told:
         assert line.info.get_parameters()["tcp_user_timeout"] == "25000"
         assert line.info.get_parameters()["keepalives_idle"] == "10"
@@ -313,7 +314,7 @@ def test_an_owner_waits_not_for_ever_for_a_server_that_says_nothing(
     store.commit([creation(1, "a"), creation(2, "b"), creation(3, "c")])
     own = store._session
     own._connection.looks_most = 3
-    own.run_one("SET lock_timeout = 0", ())
+    own._cursor.execute("SET lock_timeout = 0")
     writes = [Write(key, [event(key, 1)]) for key in range(1, size + 1)]
 
     with psycopg.connect(at.url) as other:
@@ -362,8 +363,8 @@ def test_a_server_that_is_away_is_named_without_the_password(tmp_path: Any) -> N
 
 
 def test_what_a_crash_could_undo_is_not_acknowledged(at: Place, postgres: Postgres) -> None:
-    mark = "&options=-c%20synchronous_commit%3Doff"
-    hasty = place.read(f"{at.url}&schema={at.schema}{mark}")
+    off = "options=-c%20synchronous_commit%3Doff"
+    hasty = place.read(with_option(as_typed(at), off))
     with closing(PostgresStore(hasty)) as opened:
         [(level,)] = opened._session._connection.execute("SHOW synchronous_commit")
         assert level == "on"

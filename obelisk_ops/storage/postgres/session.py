@@ -7,9 +7,9 @@ Reading is repeated on a new connection; what writes knows better what to do, an
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import psycopg
 from psycopg.types.numeric import Int8Dumper
@@ -22,6 +22,7 @@ from obelisk_ops.errors import (
 )
 from obelisk_ops.storage import sql
 from obelisk_ops.storage.postgres import errors
+from obelisk_ops.storage.postgres.line import Line
 from obelisk_ops.storage.postgres.place import Place
 
 #: a statement and its values
@@ -40,36 +41,6 @@ _DEFAULTS: Final[dict[str, Any]] = {
 _PATIENCE_MS = "10000"
 _LOOKS, _LOOK_S = 100, 0.1
 _pause = threading.Event()
-
-
-#: what the driver does between waiting and waiting
-_Steps: TypeAlias = Generator[Any, Any, Any]
-
-
-class Line(psycopg.Connection[Any]):
-    """A connection whose end does not depend on a server that says nothing any more."""
-
-    #: how often it is looked for an answer in vain; None for ever
-    looks_most: int | None = None
-
-    def wait(self, gen: _Steps, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as it has it
-        """See the driver: whatever waits for the server comes by here."""
-        is_bounded = self.looks_most is not None
-        return super().wait(self._bounded(gen) if is_bounded else gen, *args, **options)
-
-    def _bounded(self, gen: _Steps) -> _Steps:
-        looks = 0
-        try:
-            wanted = next(gen)
-            while True:
-                is_ready = yield wanted
-                looks = 0 if is_ready else looks + 1
-                if looks > (self.looks_most or 0):
-                    self.close()
-                    gen.throw(psycopg.OperationalError("the server does not answer"))
-                wanted = gen.send(is_ready)
-        except StopIteration as done:
-            return done.value
 
 
 class Session:
@@ -129,9 +100,9 @@ class Session:
         except psycopg.Error as error:
             failures.append(error)
 
-    def run_one(self, statement: str, values: Sequence[Any]) -> None:
+    def run_one(self, statement: str, values: Sequence[bytes | int]) -> None:
         """Run one statement that is a transaction by itself; raises psycopg.Error."""
-        self._cursor.execute(statement, values)
+        self._connection.run_prepared(statement, values)
 
     @contextmanager
     def transaction(self, *steps: Step) -> Iterator[None]:

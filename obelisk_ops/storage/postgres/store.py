@@ -265,7 +265,7 @@ class PostgresStore(PostgresReader, OwnerReader):
         """Commit all, or nothing if one of them is guilty: return which it was."""
         try:
             if len(writes) == 1 and writes[0].is_log_only:
-                values = (_text(writes[0].log), *self._session.asserted())
+                values = (_encode(writes[0].log), *self._session.asserted())
                 self._session.run_one(QUERIES["append_alone"], values)
             else:
                 self._session.run([_BEGIN, self._assertion(), *self._steps(writes), _COMMIT])
