@@ -57,6 +57,9 @@ class MemoryStore:
     def look(self, key: str) -> Fetched:
         return self.get(key)
 
+    def ask(self, key: str) -> None:
+        return None
+
     def is_there(self, key: str) -> bool:
         return key in self.objects
 

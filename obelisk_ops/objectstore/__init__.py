@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib
 
-from obelisk_ops.objectstore.port import Fetched, ObjectInfo, ObjectStore
+from obelisk_ops.objectstore.port import Fetched, Inquiry, ObjectInfo, ObjectStore
 from obelisk_ops.objectstore.rules import BucketRules
 from obelisk_ops.settings import ReplicaSettings
 
 __all__ = [
     "BucketRules",
     "Fetched",
+    "Inquiry",
     "ObjectInfo",
     "ObjectStore",
     "import_reader",

@@ -10,6 +10,7 @@ again through the client, which knows of redirects, refusals and what they are c
 
 from __future__ import annotations
 
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlsplit
@@ -21,12 +22,11 @@ from botocore.awsrequest import AWSRequest
 from obelisk_ops.core import http
 from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.core.http import Reply
+from obelisk_ops.objectstore.exchange import Exchange, Pool
 from obelisk_ops.objectstore.hearing import hear
 from obelisk_ops.objectstore.meter import count_request
 
 if TYPE_CHECKING:
-    import socket
-
     from botocore.credentials import Credentials, ReadOnlyCredentials
     from mypy_boto3_s3 import S3Client
 
@@ -35,7 +35,6 @@ Method = Literal["GET", "HEAD"]
 #: Whoever waited for an answer in vain does not wait for another one.
 _SLOW = (driver.ReadTimeoutError, driver.ConnectTimeoutError)
 _OK = 200
-_PIECE_BYTES = 64 * 1024
 #: S3 takes a signature for a quarter of an hour, less what the two clocks differ.
 _SIGNED_MS = 60_000
 _CLOCK = SystemClock()
@@ -79,14 +78,42 @@ class Lean:
         signed = self._signed(method, key, self._credentials.get_frozen_credentials())
         count_request()
         try:
-            reply = self._exchange(signed) or self._send(signed)
+            return self._plain(self._exchanged(signed) or self._send(signed))
         except _SLOW:
             raise
+        except TimeoutError as late:
+            raise driver.ReadTimeoutError(endpoint_url=self._endpoint, error=late) from late
         except (driver.HTTPClientError, OSError, ValueError):
             return None  # a connection that the server had closed, or an answer of its own kind
-        hear(reply.headers)
-        is_s3 = "etag" in reply.headers and "last-modified" in reply.headers
-        return reply if reply.status == _OK and is_s3 else None
+
+    def begin(self, key: str) -> Exchange | None:
+        """
+        Send a GET without waiting for anything; None, and nothing is sent, if that cannot be.
+
+        It can be while a signature is young and a connection is open: after an ``ask``.
+        """
+        kept = self._kept
+        if kept is None or kept.wanted[1] != key or _CLOCK.elapsed_ms() >= kept.until_ms:
+            return None
+        with suppress(OSError):
+            exchange = self._begin(kept, waits=False)
+            if exchange is not None:
+                count_request()
+            return exchange
+        return None
+
+    def receive(self, exchange: Exchange) -> Reply | None:
+        """
+        Return the answer to what was begun; None as long as more has to come.
+
+        Raises:
+            OSError: The connection was broken.
+            ValueError: The client had better ask.
+        """
+        reply = self._received(exchange)
+        if reply is not None and self._plain(reply) is None:
+            raise ValueError(f"answered with {reply.status}")
+        return reply
 
     def _signed(self, method: Method, key: str, by: ReadOnlyCredentials) -> _Signed:
         """Return a request; the same one again if it is young, for S3 takes it for minutes."""
@@ -106,48 +133,33 @@ class Lean:
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return Reply(answer.status_code, headers, answer.content)
 
-    def _exchange(self, signed: _Signed) -> Reply | None:
-        """
-        Send a request over a connection that is open; None, and nothing is sent, without one.
-
-        Raises:
-            ReadTimeoutError: There was no answer in time.
-            OSError: The connection was broken.
-            ValueError: The answer is of another kind; from now on nothing is asked like this.
-        """
-        pool = self._pool
-        if pool is None:
+    def _exchanged(self, signed: _Signed) -> Reply | None:
+        exchange = self._begin(signed, waits=True)
+        if exchange is None:
             return None
-        line = pool._get_conn()  # noqa: SLF001 - as above
-        reply = None
-        try:
-            if line.sock is not None:
-                reply = self._talk(line.sock, signed)
-        except ValueError:
-            self._pool = None
-            raise
-        else:
-            return reply
-        finally:
-            if reply is None or reply.closes:
-                line.close()
-            pool._put_conn(line)  # noqa: SLF001
+        with closing(exchange):
+            return self._received(exchange)
 
-    def _talk(self, line: socket.socket, signed: _Signed) -> Reply:
-        come = b""
+    def _begin(self, signed: _Signed, *, waits: bool) -> Exchange | None:
+        if self._pool is None:
+            return None
+        return Exchange.begin(
+            self._pool, self._bytes(signed), has_body=signed.wanted[0] != "HEAD",
+            timeout_s=self._timeout_s, waits=waits,
+        )  # fmt: skip
+
+    def _received(self, exchange: Exchange) -> Reply | None:
         try:
-            line.settimeout(self._timeout_s)
-            line.sendall(self._bytes(signed))
-            while True:
-                piece = line.recv(_PIECE_BYTES)
-                come += piece
-                reply = http.parse(come, has_body=signed.wanted[0] != "HEAD")
-                if reply is not None:
-                    return reply
-                if not piece:
-                    raise ConnectionResetError
-        except TimeoutError as late:
-            raise driver.ReadTimeoutError(endpoint_url=self._endpoint, error=late) from late
+            return exchange.receive()
+        except ValueError:
+            self._pool = None  # a server that answers so will do it again
+            raise
+
+    def _plain(self, reply: Reply) -> Reply | None:
+        """Return an answer that needs no more understanding, and hear what time it tells."""
+        hear(reply.headers)
+        is_s3 = "etag" in reply.headers and "last-modified" in reply.headers
+        return reply if reply.status == _OK and is_s3 else None
 
     def _bytes(self, signed: _Signed) -> bytes:
         headers = {"Host": self._host, **signed.request.headers}
@@ -161,7 +173,7 @@ def _host(url: str) -> str:
     return parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")
 
 
-def _pool(session: Any, url: str) -> Any | None:  # noqa: ANN401 - both are of its inside
+def _pool(session: Any, url: str) -> Pool | None:  # noqa: ANN401 - botocore's inside
     """Return where the connections to an address are kept; None behind a proxy."""
     if session._proxy_config.proxy_url_for(url):  # noqa: SLF001
         return None

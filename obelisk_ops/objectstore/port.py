@@ -26,6 +26,28 @@ class Fetched:
     metadata: Mapping[str, str]
 
 
+class Inquiry(Protocol):
+    """A small object that was asked for, for who has other things to do meanwhile."""
+
+    def fileno(self) -> int:
+        """Return the file descriptor that can be read when something has come."""
+        ...
+
+    def answer(self) -> Fetched | None:
+        """
+        Return the object; None as long as more has to come.
+
+        Raises:
+            OSError: The connection was broken; ``look`` for it.
+            ValueError: It was not plainly answered; ``look`` for it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of it, answered or not."""
+        ...
+
+
 class ObjectStore(Protocol):
     """
     One bucket.
@@ -96,6 +118,15 @@ class ObjectStore(Protocol):
 
         Raises:
             ObjectNotFound: There is none.
+        """
+        ...
+
+    def ask(self, key: str) -> Inquiry | None:
+        """
+        Ask for what ``look`` reads, and return at once.
+
+        None, and nothing was sent, where that would take waiting: for a connection, or for
+        credentials. It takes none soon after a ``look`` at the same key.
         """
         ...
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from botocore import exceptions as driver
 from botocore.parsers import ResponseParserError
 
+from obelisk_ops.core.http import Reply
 from obelisk_ops.errors import (
     ConfigError,
     CredentialsError,
@@ -23,9 +24,10 @@ from obelisk_ops.errors import (
     S3Unavailable,
 )
 from obelisk_ops.objectstore.client import open_client, open_session
+from obelisk_ops.objectstore.exchange import Exchange
 from obelisk_ops.objectstore.failures import Answer, translate
 from obelisk_ops.objectstore.lean import Lean
-from obelisk_ops.objectstore.port import Fetched, ObjectInfo
+from obelisk_ops.objectstore.port import Fetched, Inquiry, ObjectInfo
 from obelisk_ops.objectstore.rules import LifecycleRule, Lock, Versioning, lifecycle_rules
 from obelisk_ops.settings import Credentials, ReplicaSettings
 
@@ -111,16 +113,12 @@ class S3Store:
         """See ObjectStore.look."""
         with self._translated(key):
             answer = self._lean.ask("GET", key)
-            if answer is None:
-                return self.get(key)
-            heads, body = answer.headers, answer.body
-            info = ObjectInfo(
-                key=key,
-                size=len(body),
-                modified_ms=_ms(parsedate_to_datetime(heads["last-modified"])),
-                etag=_etag(heads["etag"]),
-            )
-        return Fetched(body=body, info=info, metadata={})
+            return self.get(key) if answer is None else _fetched(key, answer)
+
+    def ask(self, key: str) -> Inquiry | None:
+        """See ObjectStore.ask."""
+        exchange = self._lean.begin(key)
+        return None if exchange is None else _Asked(self._lean, exchange, key)
 
     def is_there(self, key: str) -> bool:
         """See ObjectStore.is_there."""
@@ -255,6 +253,30 @@ class S3Store:
                 )
             )
         return _local_error(failed, self._endpoint)
+
+
+class _Asked:
+    """See Inquiry."""
+
+    def __init__(self, lean: Lean, exchange: Exchange, key: str) -> None:
+        self._lean, self._exchange, self._key = lean, exchange, key
+        self.fileno, self.close = exchange.fileno, exchange.close
+
+    def answer(self) -> Fetched | None:
+        """See Inquiry.answer."""
+        reply = self._lean.receive(self._exchange)
+        return None if reply is None else _fetched(self._key, reply)
+
+
+def _fetched(key: str, reply: Reply) -> Fetched:
+    heads = reply.headers
+    info = ObjectInfo(
+        key=key,
+        size=len(reply.body),
+        modified_ms=_ms(parsedate_to_datetime(heads["last-modified"])),
+        etag=_etag(heads["etag"]),
+    )
+    return Fetched(body=reply.body, info=info, metadata={})
 
 
 def _at_once(keys: Sequence[str], read: Callable[[str], T]) -> dict[str, T]:

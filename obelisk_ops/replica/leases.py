@@ -111,8 +111,16 @@ def read_lease(store: ObjectStore, prefix: str, lease_id: str) -> SeenLease | No
         DamagedObject: It is not what this program writes.
     """
     fetched = _get(store, layout.lease(prefix, lease_id))
-    if fetched is None:
-        return None
+    return None if fetched is None else lease_in(fetched)
+
+
+def lease_in(fetched: Fetched) -> SeenLease | None:
+    """
+    Return the lease that was read; None if somebody has broken it.
+
+    Raises:
+        DamagedObject: It is not what this program writes.
+    """
     try:
         lease = _decode_lease(fetched.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as wrong:

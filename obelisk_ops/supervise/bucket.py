@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import TypeVar
 
 from obelisk_ops.core.clock import Clock
@@ -24,7 +25,7 @@ from obelisk_ops.errors import (
     PreconditionFailed,
     S3Unavailable,
 )
-from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.objectstore import Fetched, Inquiry, ObjectStore
 from obelisk_ops.objectstore.hearing import HEARD, Heard
 from obelisk_ops.objectstore.meter import METER, Meter
 from obelisk_ops.supervise.health import Problem
@@ -145,38 +146,75 @@ class Bucket:
             OpsError: What the object store says; also kept as ``problem`` if it
                 concerns everybody.
         """
+        run = partial(
+            asyncio.get_running_loop().run_in_executor,
+            self._urgent if is_urgent else None,
+            self._request, request, meter or self.meter,
+        )  # fmt: skip
+        with self._flying():
+            async with nullcontext() if is_urgent else self._slots:
+                return await self._judged(run, is_write=is_write)
+
+    async def look(self, key: str) -> Fetched | None:
+        """
+        Read a small object, passing by all who wait; None if there is none.
+
+        It is asked for from here where that takes no waiting: to hand a request to a thread,
+        and its answer back, takes as long as a server next door does.
+
+        Raises:
+            OpsError: As for ``call``.
+        """
+        with self._heard(self.meter):
+            asked = self._store.ask(key) if self._store is not None else None
+            if asked is not None:
+                # What is not plainly answered is asked again by who understands it.
+                with suppress(OSError, ValueError), closing(asked), self._flying():
+                    return await self._judged(partial(_read, asked))
+        with suppress(ObjectNotFound):
+            return await self.call(lambda store: store.look(key), is_urgent=True)
+        return None
+
+    async def _judged(self, ask: Callable[[], Awaitable[T]], *, is_write: bool = False) -> T:
+        began_ms = self._tried_ms = self._clock.elapsed_ms()
+        try:
+            found = await ask()
+        except OpsError as error:
+            kinds = (*_ANSWERS, CredentialsError) if is_write else _ANSWERS
+            if isinstance(error, kinds):
+                self._answered(began_ms)
+            else:
+                self._failed(error, began_ms)
+            raise
+        self._answered(began_ms)
+        if not is_write:
+            self.answers_ms.append(self._clock.elapsed_ms() - began_ms)
+        return found
+
+    def _request(self, request: Callable[[ObjectStore], T], meter: Meter) -> T:
+        with self._heard(meter):
+            if self._store is None:
+                self._store = self._open_store()
+            return request(self._store)
+
+    @contextmanager
+    def _flying(self) -> Iterator[None]:
         self._in_flight += 1
         try:
-            async with nullcontext() if is_urgent else self._slots:
-                began_ms = self._tried_ms = self._clock.elapsed_ms()
-                try:
-                    found = await asyncio.get_running_loop().run_in_executor(
-                        self._urgent if is_urgent else None,
-                        self._request, request, meter or self.meter,
-                    )  # fmt: skip
-                except OpsError as error:
-                    kinds = (*_ANSWERS, CredentialsError) if is_write else _ANSWERS
-                    if isinstance(error, kinds):
-                        self._answered(began_ms)
-                    else:
-                        self._failed(error, began_ms)
-                    raise
-                self._answered(began_ms)
-                if not is_write:
-                    self.answers_ms.append(self._clock.elapsed_ms() - began_ms)
-                return found
+            yield
         finally:
             self._in_flight -= 1
 
-    def _request(self, request: Callable[[ObjectStore], T], meter: Meter) -> T:
-        METER.set(meter)
+    @contextmanager
+    def _heard(self, meter: Meter) -> Iterator[None]:
+        """Count what is sent meanwhile, and take note of the time that is told."""
         heard, began_ms = Heard(), self._clock.elapsed_ms()
-        HEARD.set(heard)
-        if self._store is None:
-            self._store = self._open_store()
+        counting, hearing = METER.set(meter), HEARD.set(heard)
         try:
-            return request(self._store)
+            yield
         finally:
+            METER.reset(counting)
+            HEARD.reset(hearing)
             if heard.at_ms is not None:
                 ended_ms = self._clock.elapsed_ms()
                 self.time = time_of(heard.at_ms, began_ms=began_ms, ended_ms=ended_ms)
@@ -192,6 +230,37 @@ class Bucket:
         same = self.problem is not None and self.problem.code == error.code
         since_ms = self.problem.since_ms if same and self.problem else began_ms
         self.problem = problem_of(error, since_ms=since_ms)
+
+
+async def _read(asked: Inquiry) -> Fetched:
+    """
+    Wait for an answer where everybody waits.
+
+    Raises:
+        S3Unavailable: There was none in time.
+    """
+    loop = asyncio.get_running_loop()
+    come: asyncio.Future[Fetched] = loop.create_future()
+    loop.add_reader(asked.fileno(), _take, asked, come)
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            return await come
+    except TimeoutError as late:
+        raise S3Unavailable("the bucket does not answer") from late
+    finally:
+        loop.remove_reader(asked.fileno())
+
+
+def _take(asked: Inquiry, come: asyncio.Future[Fetched]) -> None:
+    if come.done():
+        return
+    try:
+        found = asked.answer()
+    except (OSError, ValueError) as broken:
+        come.set_exception(broken)
+    else:
+        if found is not None:
+            come.set_result(found)
 
 
 def problem_of(error: OpsError, *, since_ms: int, what: str = "S3 does not answer") -> Problem:

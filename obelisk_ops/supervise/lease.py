@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, TypeVar
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.errors import CredentialsError, Fenced, OpsError, PreconditionFailed
 from obelisk_ops.objectstore import ObjectStore
-from obelisk_ops.replica import root
+from obelisk_ops.replica import layout, root
 from obelisk_ops.replica.leases import (
     Lease,
     create_lease,
+    lease_in,
     read_lease,
     remove_lease,
     write_lease,
@@ -377,7 +378,8 @@ class Holder:
         lease_id, prefix = self.id, self.party.prefix
         if not lease_id:
             raise Contested("this supervisor holds no lease")
-        seen = await self._ask(lambda store: read_lease(store, prefix, lease_id))
+        found = await self._bucket.look(layout.lease(prefix, lease_id))
+        seen = lease_in(found) if found else None
         if lease_id == self.id:
             self._saw(seen.lease if seen else None)
 

@@ -1,4 +1,4 @@
-"""What is asked without boto3, of a server that answers in ways of its own."""
+"""What is asked without boto3, and without a thread, of a server that has ways of its own."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 
+from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.errors import S3Unavailable
 from obelisk_ops.objectstore import ObjectStore, lean, open_store
 from obelisk_ops.settings import ReplicaSettings
+from obelisk_ops.supervise.bucket import Bucket
+from tests.engines import looped
 from tests.support import wait_until
 
 BODY = b"hello"
@@ -34,7 +37,7 @@ class Server(ThreadingHTTPServer):
     Answers each request in the way that is next; in the last one from then on.
 
     plain: with a length. chunked: in pieces. last: and hangs up after it, as it says.
-    cut: hangs up within it. gone: hangs up without it. silent: not at all.
+    cut: hangs up within it. gone: hangs up without it. silent: not at all. refused: with 503.
     """
 
     daemon_threads = True
@@ -66,6 +69,9 @@ class Handler(BaseHTTPRequestHandler):
             server.over.wait(60)
         if way in {"gone", "silent"}:
             self.close_connection = True
+            return
+        if way == "refused":
+            self.send_error(503)
             return
         self._head(way)
         if way == "chunked":
@@ -175,3 +181,50 @@ def test_a_signature_is_used_for_a_minute_and_for_one_question(
         store.look(key)
 
     assert signed == ["a", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("way", "asked"),
+    [
+        ("plain", 1),
+        ("last", 1),
+        # Once more, by who understands it.
+        ("chunked", 2),
+        ("cut", 2),
+        ("gone", 2),
+        ("refused", 2),
+    ],
+)
+@looped
+async def test_the_loop_itself_asks_over_an_open_line(
+    server: Server, store: ObjectStore, way: str, asked: int
+) -> None:
+    bucket = Bucket(lambda: store, SystemClock())
+    await bucket.look("a")
+    server.ways, before, sent = [way, "plain"], server.asked, bucket.meter.sent
+
+    found = await bucket.look("a")
+
+    assert found is not None
+    assert (found.body, found.info.size, found.info.etag) == (BODY, 5, '"a"')
+    assert server.asked - before == bucket.meter.sent - sent == asked
+    assert bucket.time is not None
+    assert bucket.problem is None
+    assert not bucket.is_busy
+
+
+@looped
+async def test_the_loop_does_other_things_until_an_answer_is_late(
+    server: Server, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = Bucket(lambda: store, SystemClock())
+    await bucket.look("a")
+    monkeypatch.setattr("obelisk_ops.supervise.bucket.TIMEOUT_S", 0.2)
+    server.ways, before = ["silent"], server.asked
+
+    with pytest.raises(S3Unavailable, match="does not answer"):
+        await bucket.look("a")
+
+    assert server.asked <= before + 1
+    assert bucket.problem is not None
+    assert bucket.problem.why == "no answer in 0.2 s"

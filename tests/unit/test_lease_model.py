@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
@@ -22,8 +23,8 @@ from typing import Any, TypeVar, cast
 import msgspec
 import pytest
 
-from obelisk_ops.errors import OpsError, S3Unavailable
-from obelisk_ops.objectstore import ObjectStore
+from obelisk_ops.errors import ObjectNotFound, OpsError, S3Unavailable
+from obelisk_ops.objectstore import Fetched, ObjectStore
 from obelisk_ops.replica.epochs import read_epochs
 from obelisk_ops.replica.layout import ReplicaKeys
 from obelisk_ops.supervise.bucket import TIMEOUT_S, Bucket
@@ -83,6 +84,11 @@ class Line:
         if fate < 0.3:
             raise S3Unavailable("the answer was lost")
         return found
+
+    async def look(self, key: str) -> Fetched | None:
+        with suppress(ObjectNotFound):
+            return await self.call(lambda store: store.look(key))
+        return None
 
     async def _later(self, request: Callable[[], object]) -> None:
         await asyncio.sleep(self._draw.uniform(0, 4 * TTL_MS / 1000))
