@@ -7,10 +7,11 @@ from pathlib import Path
 
 from obelisk_ops.cli.databases import is_backup
 from obelisk_ops.core.clock import SystemClock
+from obelisk_ops.core.tasks import told
 from obelisk_ops.core.why import Situation, Surroundings, family, unanswered
 from obelisk_ops.durable import tether
 from obelisk_ops.durable.enquiry import Reply, enquire
-from obelisk_ops.storage import as_address, is_owned
+from obelisk_ops.storage import as_address, is_owned, look_at_tasks
 
 
 def surroundings(database: str, asked: Situation) -> Surroundings:
@@ -26,19 +27,21 @@ def surroundings(database: str, asked: Situation) -> Surroundings:
         return Surroundings(name=database, is_owned=None, now_ms=now_ms)
     address = as_address(database)
     barred = tether.barred(address, clock)
+    all_of_it = {one.row.key: one for one in family(asked)}
+    tasks = {(view.execution, view.n): view for view in look_at_tasks(address, all_of_it)}
+    offered = {call: told(view) for call, view in tasks.items()}
     if not is_owned(address):
         return Surroundings(
             name=database, is_owned=False, now_ms=now_ms, barred=barred.why,
-            is_lost=barred.is_lost,
+            is_lost=barred.is_lost, slots=offered,
         )  # fmt: skip
-    all_of_it = {one.row.key: one for one in family(asked)}
     functions = {one.row.function for one in all_of_it.values()}
     reply = enquire(address, functions, unanswered(asked), all_of_it) or Reply()
     for key, n, _ in reply.calls:
         all_of_it[key].story.take_back(n)
     return Surroundings(
         name=database, is_owned=True, now_ms=now_ms, unserved=frozenset(reply.unserved),
-        slots={(key, n): why for key, n, why in reply.calls},
+        slots=offered | {(key, n): why for key, n, why in reply.calls},
         held=frozenset(reply.held), trouble=reply.trouble, barred=barred.why,
         is_lost=barred.is_lost,
     )  # fmt: skip

@@ -8,7 +8,7 @@ import shlex
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import click
 import msgspec
@@ -140,6 +140,11 @@ def _queue(text: str) -> Queue:
     help="A queue to serve; may be repeated. LIMIT: 2 for at most 2 at the same time, 10/1m "
     "for at most 10 starts per minute.",
 )  # fmt: skip
+@click.option(
+    "--only-activities", is_flag=True,
+    help="Own no executions: only make attempts of the queues served, which the owners of "
+    "executions offer (PostgreSQL).",
+)  # fmt: skip
 @durability_option
 @click.option(
     "--grace", default=30.0, show_default=True, metavar="SECONDS", callback=seconds_option,
@@ -149,6 +154,7 @@ def worker(
     targets: tuple[str, ...],
     database: str,
     queues: tuple[str, ...],
+    only_activities: bool,  # noqa: FBT001 - an option
     durability: Durability,
     grace: float,
 ) -> None:
@@ -158,7 +164,8 @@ def worker(
     Unfinished executions go on; requests of other processes are taken up. SIGTERM or
     Ctrl-C drains: nothing new is started, what runs gets --grace seconds to end.
     """
-    served = [load_served(target) for target in targets]
+    served = [load_served(target, only_activities=only_activities) for target in targets]
+    role: Literal[True, "activities"] = "activities" if only_activities else True
     limits = [_queue(text) for text in queues]
 
     async def serve() -> None:
@@ -166,9 +173,10 @@ def worker(
         async with (
             _told_to_stop(stop.set),
             Engine(
-                database, workflows=served, queues=limits, durability=durability, grace=grace
+                database, workflows=served, queues=limits, serve=role,
+                durability=durability, grace=grace,
             ) as engine,
-        ):
+        ):  # fmt: skip
             note(f"serving {', '.join(targets)} from {engine.path}")
             failing = asyncio.create_task(engine.failed())
             told = asyncio.create_task(stop.wait())

@@ -20,10 +20,15 @@ from obelisk_ops.core.events import Failure
 from obelisk_ops.errors import ActivityFailed, NotSerialisable, OpsError
 
 _TRACEBACK_CHARS = 8000
+#: where an error of another process keeps how it was described there
+_TOLD = "_obelisk_ops_told"
 
 
 def record(error: BaseException) -> Failure:
     """Describe *error* for the log."""
+    told: Failure | None = getattr(error, _TOLD, None)
+    if told is not None:
+        return told
     kind = type(error)
     text = "".join(traceback.format_exception(error))
     failure = Failure(
@@ -35,6 +40,14 @@ def record(error: BaseException) -> Failure:
     with contextlib.suppress(NotSerialisable):
         failure.args = msgspec.Raw(values.to_json(list(error.args)))
     return failure
+
+
+def retell(failure: Failure) -> BaseException:
+    """Return the error of another process; recorded here it is as it was there."""
+    error = rebuild(failure)
+    with contextlib.suppress(AttributeError):  # a class that takes no more attributes
+        setattr(error, _TOLD, failure)
+    return error
 
 
 def rebuild(failure: Failure) -> BaseException:

@@ -13,7 +13,7 @@ from msgspec.structs import astuple
 from obelisk_ops.core.arrivals import Arrivals, Sender
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ready import Ready
-from obelisk_ops.core.rows import CronRow, PrunedRow, RefusalRow, StartRow
+from obelisk_ops.core.rows import CronRow, GoneRow, PrunedRow, RefusalRow, StartRow, TaskRow
 from obelisk_ops.errors import OpsError
 
 
@@ -88,7 +88,6 @@ InboxRow = tuple[int, int, str, int, int, str]
 
 TimerRow = tuple[int, int, int]
 """execution, n of the call, due (UTC milliseconds)"""
-
 
 BeatRow = tuple[int, int, int, int, str]
 """execution, n of the call, attempt, at (UTC milliseconds), details (JSON text)"""
@@ -177,6 +176,8 @@ class Write(Struct):
     starts: Sequence[StartRow] = ()
     starts_gone: Sequence[tuple[str, int]] = ()
     refusals: Sequence[RefusalRow] = ()
+    tasks: Sequence[TaskRow] = ()
+    tasks_gone: Sequence[GoneRow] = ()
 
     @property
     def is_log_only(self) -> bool:
@@ -186,13 +187,11 @@ class Write(Struct):
     @property
     def executions(self) -> set[int]:
         """Whose rows it holds: a child's end holds rows of its parent too."""
-        rows = (
-            self.log, self.inbox, self.timers, self.timers_done,
-            self.beats, self.beats_done, self.outputs, self.pruned,
-        )  # fmt: skip
+        rows = self.log, self.inbox, self.timers, self.timers_done, self.beats, self.beats_done
+        more = self.outputs, self.pruned
         return {
             self.execution,
-            *(row[0] for table in rows for row in table),
+            *(row[0] for table in (*rows, *more) for row in table),
             *(row.key for row in self.created),
             *(change.key for change in self.changed),
         }

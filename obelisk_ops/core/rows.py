@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
+
 #: as a limit of how many are read: none
 ALL: Final = 1 << 40
 
@@ -51,3 +53,39 @@ queue, at (UTC milliseconds), elapsed (milliseconds that only move forward, see
 
 RefusalRow = tuple[int, int, str]
 """number of a letter that was refused, at (UTC milliseconds), the error (a Failure as JSON)"""
+
+TaskKey = tuple[int, int, int]
+"""execution, n of the call, attempt"""
+
+GoneRow = tuple[int, int, int, bool]
+"""the same, and whether the task goes only if nobody has claimed it"""
+
+
+class TaskRow(Struct, frozen=True, kw_only=True, gc=False):
+    """
+    An attempt that is offered to other workers; see ``core.tasks``.
+
+    Attributes:
+        execution, n, attempt: Which attempt of which call.
+        id: Of the execution.
+        function: Name of the activity.
+        manner: How it is run, JSON text; see ``tasks.Manner``.
+        input: Its arguments, a JSON array.
+        queue: Where it waits.
+        priority: The higher one goes first there, then who came first.
+    """
+
+    execution: int
+    n: int
+    attempt: int
+    id: str
+    function: str
+    manner: str
+    input: str
+    queue: str
+    priority: int = 0
+
+    @property
+    def key(self) -> TaskKey:
+        """Return which one it is."""
+        return self.execution, self.n, self.attempt

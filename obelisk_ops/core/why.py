@@ -70,7 +70,8 @@ class Surroundings:
         is_owned: Whether a process owns it; None where nobody could, as of a backup.
         now_ms: UTC milliseconds.
         unserved: The functions that its owner does not serve.
-        slots: Why calls do not start, as their owner says: (key of the execution, n) → text.
+        slots: Why calls do not start, as their owner says, or how far those are that other
+            workers make attempts of: (key of the execution, n) → text.
         held: The executions (their keys) of which something waits for the bucket.
         trouble: Why the bucket does not hold it yet, if that is known.
         barred: Why no process may start anything in it here, as its supervisor noted.
@@ -285,7 +286,10 @@ class _Telling:
             beat = self._beats.get(call.n)
             sign = self._sign_of_life(call, beat) if beat is not None else ""
             began = f"{name}: attempt {call.attempts} began {self._ago(call.started_at)}{sign}"
-            if self._around.is_owned is False:
+            elsewhere = self._around.slots.get((self._row.key, call.n))
+            if elsewhere:
+                began += f"; {elsewhere}"
+            elif self._around.is_owned is False:
                 began += "; its process has ended, it will be made again"
             return self._of(call, "activity", began, since=call.started_at)
         if call.retry_at is not None and call.retry_at > self._now:

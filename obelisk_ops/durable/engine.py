@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Literal, NoReturn, Self, TypeVar
 
 from msgspec import Raw
 
@@ -19,6 +19,7 @@ from obelisk_ops.core.durations import seconds
 from obelisk_ops.core.history import history_of
 from obelisk_ops.core.ports import LogReader, State, StateRow
 from obelisk_ops.core.values import Codec, to_json
+from obelisk_ops.durable.activity_worker import ActivityWorker, served_by_many
 from obelisk_ops.durable.client import Client
 from obelisk_ops.durable.commits import closed_error
 from obelisk_ops.durable.flow.functions import Workflow
@@ -59,13 +60,15 @@ class Engine(Scheduling, Housekeeping, Looking):
     Nothing is global: two engines in one process do not know each other.
     """
 
+    _worker: ActivityWorker | None = None
+
     def __init__(  # noqa: PLR0913 - keywords, each with a default
         self,
         database: str | Path | Place,
         *,
         workflows: Served | Iterable[Served] | None = None,
         queues: Iterable[str | Queue] = ("default",),
-        serve: bool = True,
+        serve: bool | Literal["activities"] = True,
         durability: Durability = "local",
         replication_timeout: timedelta | float = 30.0,
         on_replication_timeout: OnTimeout = "fail",
@@ -86,7 +89,7 @@ class Engine(Scheduling, Housekeeping, Looking):
             workflows: What to serve besides the workflows submitted here, so that
                 unfinished executions go on: functions, or modules that hold them; one or many.
             queues: The queues to serve, names or Queue objects; activities of others wait.
-            serve: False to submit to, and read from, what another process owns.
+            serve: False to submit and read only; ``activities`` to make what owners offer.
             durability: ``local`` or ``replicated``: acknowledged when it is on this disk,
                 or when the bucket holds it. A workflow or activity may differ.
             replication_timeout: After how long it is too late for that; numbers count seconds.
@@ -111,9 +114,9 @@ class Engine(Scheduling, Housekeeping, Looking):
         self._clock: Clock = clock or SystemClock()
         self._registry = Registry(workflows or (), watches_for(strict))
         self.path = checked(as_address(database), self._registry.replicated(replication))
-        self._serve = serve
+        self._serve, is_shared = serve, isinstance(self.path, Place)
         self._limits = Limits(
-            bench=Bench(threads, read_queues(queues), output_limit, max_crashes),
+            bench=Bench(threads, read_queues(queues), output_limit, max_crashes, is_shared),
             grace_s=seconds(grace), storage_timeout_s=seconds(storage_timeout),
             keep_loaded=keep_loaded, replication=replication,
         )  # fmt: skip
@@ -123,9 +126,13 @@ class Engine(Scheduling, Housekeeping, Looking):
     async def __aenter__(self) -> Self:
         if self._serve:
             refuse_while_loading()
+        if self._serve is True:
             self._owner = self._take()
-        else:
-            self._client = Client(self.path, self._clock)
+            return self
+        if self._serve:
+            place = served_by_many(self.path)
+            self._worker = ActivityWorker(place, self._clock, self._registry, self._limits)
+        self._client = Client(self.path, self._clock)
         return self
 
     async def __aexit__(
@@ -136,9 +143,11 @@ class Engine(Scheduling, Housekeeping, Looking):
     ) -> None:
         if self._owner is not None:
             await self._owner.close()
+        if self._worker is not None:
+            await self._worker.close()
         if self._client is not None:
             self._client.close()
-        self._owner = self._client = None
+        self._owner = self._client = self._worker = None
 
     async def submit(
         self,
@@ -208,6 +217,8 @@ class Engine(Scheduling, Housekeeping, Looking):
         """
         if self._owner is not None:
             await self._owner.failed()
+        if self._worker is not None:
+            await self._worker.failed()
         self._reader()
         raise ConfigError("an engine with serve=False owns nothing that could fail")
 

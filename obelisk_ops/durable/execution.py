@@ -144,25 +144,25 @@ class Execution:
             self.returned(turn, Returned(n=n, error=told), now_ms)
             return
         self._enter(turn, now_ms, replicated=pending.function.replicated)
-        pending.failures += 1
-        retry_at = self._now + wait
-        pending.running, pending.retry_at = False, retry_at
-        self._append(events.AttemptFailed(n, pending.attempt, told, retry_at))
-        self._wind(n, retry_at)
+        body = events.AttemptFailed(n, pending.attempt, told, self._now + wait)
+        pending.note(body)
+        self._append(body)
+        self._wind(n, body.retry_at)
 
-    def attempt_started(self, turn: Turn, n: int, now_ms: int) -> None:
-        """Record that an attempt starts, which it does once this is durable; or let it wait."""
+    def attempt_started(self, turn: Turn, n: int, now_ms: int, *, there: bool = False) -> None:
+        """Record that an attempt starts, here once durable, or *there*; or put it off."""
         pending = self.machine.pending[n]
         assert isinstance(pending.function, Activity)
         self._enter(turn, now_ms, replicated=pending.function.replicated)
-        if not self._owner.reserve_slot(pending.function, (self.key, n)):
+        if not (there or self._owner.reserve_slot(pending.function, (self.key, n))):
             pending.running = False
-            self.later(self._owner.wait_for_slot, self, n)
+            starting.put_off(self, self._owner, turn, n, pending)
             return
         pending.attempt += 1
         pending.running, pending.retry_at = True, None
         self._append(events.AttemptStarted(n, pending.attempt, pending.crashes))
-        self.later(self._owner.start_attempt, self, n, pending)
+        if not there:
+            self.later(self._owner.start_attempt, self, n, pending)
 
     def timer_fired(self, turn: Turn, n: int, now_ms: int) -> None:
         """Record that a timer fired, or that a signal did not come in time; go on."""

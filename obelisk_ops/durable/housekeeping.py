@@ -7,7 +7,7 @@ from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import msgspec
 
@@ -56,7 +56,7 @@ class Housekeeping:
 
     path: Address
     _clock: Clock
-    _serve: bool
+    _serve: bool | Literal["activities"]
     _owner: Owner | None
 
     def _reader(self) -> LogReader:
@@ -117,7 +117,7 @@ class Housekeeping:
         looks = failures = 0
         with closing(open_archive(self.path)) as archive:
             while any(one.body == body for one in archive.letters(ALL)):
-                if not self._serve and looks % _LOOKS_FOR_AN_OWNER == 0:
+                if self._serve is not True and looks % _LOOKS_FOR_AN_OWNER == 0:
                     await prune_unattended(self.path)
                 looks += 1
                 failures = failures + 1 if self._owner and self._owner.has_failed else 0

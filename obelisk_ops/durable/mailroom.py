@@ -131,16 +131,16 @@ class SocketBell:
 class ServerBell:
     """On a server: what it tells who listens, on a connection that is replaced if it breaks."""
 
-    def __init__(self, place: Place) -> None:
-        """Listen to nothing yet."""
-        self._place = place
+    def __init__(self, place: Place, wanted: Callable[[str], bool] | None = None) -> None:
+        """Listen to nothing yet; then for letters, or for tasks that are *wanted*."""
+        self._place, self._wanted = place, wanted
         self._ears: Ears | None = None
 
     def hang(self, ring: Callable[[], object]) -> None:
         """See Bell.hang."""
         if self._ears is not None:
             return
-        ears = listen(self._place)
+        ears = listen(self._place, self._wanted)
         number = ears.fileno()
         if number is not None:
             self._ears = ears
@@ -155,12 +155,14 @@ class ServerBell:
             self._ears = None
 
     def _heard(self, number: int, ring: Callable[[], object]) -> None:
-        assert self._ears is not None
-        if not self._ears.hear():
+        ears = self._ears
+        assert ears is not None
+        if not ears.hear():
             asyncio.get_running_loop().remove_reader(number)
-            self._ears.close()
+            ears.close()
             self._ears = None  # the next look hangs up another
-        ring()
+        if ears.is_called:
+            ring()
 
 
 def bell_of(address: Address, asked: Callable[[bytes], None]) -> Bell:

@@ -16,6 +16,7 @@ from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import State
 from obelisk_ops.core.requests import MAKING, REQUESTS, execution_of
 from obelisk_ops.durable import enquiry, tether
+from obelisk_ops.durable.claiming import Claiming
 from obelisk_ops.durable.commits import closed_error
 from obelisk_ops.durable.flow.attempt import Key
 from obelisk_ops.durable.flow.lines import hook
@@ -30,7 +31,7 @@ from obelisk_ops.durable.signposts import ask_the_way
 from obelisk_ops.durable.supervised import barrier_of
 from obelisk_ops.durable.turn import Turn
 from obelisk_ops.errors import ExecutionNotFound, FunctionNotFound, OpsError
-from obelisk_ops.storage import Address, open_mailbox, own
+from obelisk_ops.storage import Address, Place, open_mailbox, own
 from obelisk_ops.storage.unbegun import WholeReader
 
 _CHECK_SUPERVISOR_S = 1.0
@@ -75,7 +76,9 @@ class Owner:
         self.store: ArchiveStore = self._held.store
         self.reader = WholeReader(self.store)
         self._barrier = barrier or barrier_of(address)
-        self._scheduler = Scheduler(self.store, clock, registry, self._barrier, limits)
+        self._scheduler = Scheduler(
+            self.store, clock, registry, self._barrier, limits, self._held.board
+        )
         self._letters = Letters(self.store, self._scheduler)
         bell = bell_of(address, self._asked)
         failed = self._scheduler.commits.fail
@@ -84,6 +87,8 @@ class Owner:
         self._was_shut = False
         self._facts = tether.facts(address)
         self._heed(self._facts)
+        self._claiming = self._claim(limits)
+        self._scheduler.offers.load()
         self._scheduler.nursery.recover()
         self._supervised = self._wal_alarmed = False
         self._epoch = self.store.meta().get("epoch", "")
@@ -95,13 +100,26 @@ class Owner:
         self._timer.cancel()
         self._mailroom.close()
         try:
+            if self._claiming is not None:
+                self._claiming.stop()
             await self._scheduler.close(self._grace_s)
             await self._say_farewell()
         finally:
+            if self._claiming is not None:
+                self._claiming.close()
             hook.remove()
             self._barrier.close()
             self.store.close()
             self._held.release()
+
+    def _claim(self, limits: Limits) -> Claiming | None:
+        """Make attempts of what other owners, or those before this one, have offered."""
+        if not (limits.bench.is_shared and isinstance(self._address, Place)):
+            return None
+        return Claiming(
+            self._address, self._scheduler.workshop, self._clock, self._registry, limits,
+            failed=self._scheduler.commits.fail,
+        )  # fmt: skip
 
     async def _say_farewell(self) -> None:
         """Have shipped what was written here, where somebody ships it; say what is not."""
@@ -243,6 +261,7 @@ class Owner:
         """Look after what may have come: letters, or a supervisor."""
         self._scheduler.commits.gate.wake()
         self._letters.deliver()
+        self._scheduler.offers.look()
 
     def _asked(self, datagram: bytes) -> None:
         """Answer what only the owner knows; see ``enquiry``."""

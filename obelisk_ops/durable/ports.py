@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from obelisk_ops.core import events
+from obelisk_ops.core.ports import Write
 from obelisk_ops.durable.flow.attempt import Key
 from obelisk_ops.durable.flow.functions import Activity, Workflow
 from obelisk_ops.durable.flow.guard import Guard
@@ -27,6 +28,10 @@ class Owner(Protocol):
 
     def reserve_slot(self, function: Activity[Any, Any], key: Key, /) -> bool:
         """Return whether an attempt can start now; if so, its place is taken."""
+        ...
+
+    def offer(self, write: Write, execution_id: str, key: Key, pending: Pending, /) -> bool:
+        """Offer the next attempt of a call to other workers, if that is to be done."""
         ...
 
     def start_attempt(self, execution: Execution, n: int, pending: Pending) -> None:

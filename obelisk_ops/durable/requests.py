@@ -110,6 +110,7 @@ class Requests:
         match kind:
             case "pause" if not live.is_paused or pause_of(body).moved:
                 live.pause(turn, now_ms, pause_of(body))
+                self._engine.offers.rest(live, turn)
             case "unpause" if live.is_paused:
                 live.unpause(turn, now_ms)
             case "cancel":

@@ -9,10 +9,8 @@ its commit.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from functools import partial
-from random import Random
 from typing import Any
 
 from msgspec import Raw
@@ -23,9 +21,9 @@ from obelisk_ops.core.barrier import Barrier
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import State
 from obelisk_ops.core.requests import Signal as SignalBody
+from obelisk_ops.core.tasks import Board
 from obelisk_ops.durable.alarms import Alarms
 from obelisk_ops.durable.cold import Cold
-from obelisk_ops.durable.collector import MANY
 from obelisk_ops.durable.commits import Commits, as_ops_error, closed_error
 from obelisk_ops.durable.execution import DEADLINE, Execution
 from obelisk_ops.durable.flow.attempt import Attempt
@@ -36,6 +34,8 @@ from obelisk_ops.durable.flow.registry import Registry
 from obelisk_ops.durable.limits import Limits
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.nursery import Nursery
+from obelisk_ops.durable.offers import Offers
+from obelisk_ops.durable.outcomes import Outcomes
 from obelisk_ops.durable.promises import Promises
 from obelisk_ops.durable.requests import Requests
 from obelisk_ops.durable.roster import Roster
@@ -59,6 +59,7 @@ class Scheduler:
         registry: Registry,
         barrier: Barrier,
         limits: Limits,
+        board: Board | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -79,12 +80,12 @@ class Scheduler:
             limits.bench, clock, self.alarms, report=self._attempt_ended, post=self.post,
             start_next=self._start_next,
         )  # fmt: skip
-        self.reserve_slot = self.workshop.enter
+        self.reserve_slot, self.offer = self.workshop.enter, self.workshop.elsewhere.offer
+        self.offers = Offers(self, board)
         self.workshop.load(store)
-        self._jitter = Random()  # noqa: S311 - spreads retries, guards nothing
-        self._ended: deque[tuple[Attempt, bytes | None, BaseException | None]] = deque()
         self._rounds = Rounds(self._loop, take=self._take_all, goes_on=self._goes_on)
         self._arrivals, self._schedule = self._rounds.arrivals, self._rounds.schedule
+        self.outcomes = Outcomes(self, self._rounds)
         self.is_closed = False
         self.schedules = Schedules(self)
 
@@ -146,6 +147,7 @@ class Scheduler:
             await self.workshop.close(grace_s)
         finally:
             self.alarms.stop()
+            self.offers.close()
             self.schedules.close()
             self._rounds.stop()
             if self._arrivals or not self.commits.is_empty or self.workshop.has_news:
@@ -163,7 +165,7 @@ class Scheduler:
 
     def _goes_on(self) -> bool:
         """Tell whether attempts have ended, and nobody else wants to go on before."""
-        return bool(self._ended) and not self.commits.has_told and self.workshop.is_idle
+        return self.outcomes.has_news and not self.commits.has_told and self.workshop.is_idle
 
     def _take_all(self) -> None:
         arrivals = self._arrivals
@@ -209,6 +211,7 @@ class Scheduler:
     def let_go(self, execution: Execution) -> None:
         """Forget an execution; its log is all that remains."""
         self.roster.drop(execution)
+        self.workshop.elsewhere.forget(execution.key)
         for n in execution.machine.pending:
             self.cancel_attempt(execution, n)
         execution.machine.dispose()
@@ -237,52 +240,16 @@ class Scheduler:
     def _attempt_ended(
         self, attempt: Attempt, result: bytes | None, error: BaseException | None
     ) -> None:
-        if self.is_closed:
-            return
-        if not self._ended:
-            self._arrivals.append((self._record_attempts, ()))
-        self._ended.append((attempt, result, error))
-        if not self._rounds.is_going:  # else its end looks whether something is left
-            # If nothing else runs nobody would share this commit.
-            is_alone = self.workshop.is_idle and not self.workshop.is_starting
-            self._rounds.hurry(is_alone=is_alone)
-
-    def _record_attempts(self) -> None:
-        """Record how attempts ended, and go on with their workflows, one after the other."""
-        if len(self._ended) >= MANY:
-            self._rounds.collector.arrived(len(self._ended))
-        now_ms = self.clock.now_ms()
-        self.guard.lower()
-        try:
-            while self._ended:
-                self._record_attempt(*self._ended.popleft(), now_ms)
-        finally:
-            self.guard.lift()
-
-    def _record_attempt(
-        self, attempt: Attempt, result: bytes | None, error: BaseException | None, now_ms: int
-    ) -> None:
-        key, n = attempt.key
-        execution = self.roster.get(key)
-        pending = execution.machine.pending.get(n) if execution else None
-        if execution is None or pending is None:
-            return
-        if pending.attempt != attempt.number or not pending.running:
-            return  # a late result of an attempt that timed out: its place was taken
-        turn = self.commits.open(key)
-        if error is None:
-            assert result is not None
-            body = events.Returned(n=n, ok=Raw(result))
-            execution.returned(turn, body, now_ms, attempt.told)
-        else:
-            execution.failed(turn, n, error, self._jitter.random(), now_ms)
-        self.workshop.ended(attempt, turn.write, is_open=pending.retry_at is not None)
-        if turn.follow or turn.last:
-            turn.run()
+        if attempt.on_end is not None:
+            attempt.on_end(attempt, result, error)  # of a task that another owner has offered
+        elif not self.is_closed:
+            self.outcomes.add(attempt, result, error)
 
     def _start_next(self, execution: Execution, n: int) -> None:
         if not self.roster.holds(execution):
             return  # it has ended, or is unloaded
+        if (execution.key, n) in self.workshop.elsewhere.open:
+            return  # it is offered to other workers
         pending = execution.machine.pending.get(n)
         if pending is not None and not pending.running and not execution.is_paused:
             turn = self.commits.open(execution.key)
@@ -307,7 +274,9 @@ class Scheduler:
         for n, pending in execution.machine.pending.items():
             if pending.running and not self.is_running(execution.key, n, pending):
                 call_id = execution.machine.call_id(n)
-                self.workshop.note_crash(call_id, pending, was_parked=was_parked)
+                key = (execution.key, n)
+                self.workshop.note_crash(key, call_id, pending, was_parked=was_parked)
+        self.offers.resumed(execution)
 
     def is_running(self, key: int, n: int, pending: Pending) -> bool:
         """See Owner.is_running."""

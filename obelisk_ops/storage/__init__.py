@@ -6,12 +6,13 @@ A database is a file, or a schema on a PostgreSQL server: its *address* says whi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from obelisk_ops.core.archive import Archive, ArchiveStore
 from obelisk_ops.core.ports import LogReader, Mailbox
+from obelisk_ops.core.tasks import Counter, View
 from obelisk_ops.errors import UsageError
 from obelisk_ops.storage import postgres
 from obelisk_ops.storage.held import Held
@@ -27,8 +28,10 @@ __all__ = [
     "is_owned",
     "is_server",
     "listen",
+    "look_at_tasks",
     "make_if_missing",
     "open_archive",
+    "open_counter",
     "open_mailbox",
     "open_reader",
     "open_store",
@@ -164,9 +167,25 @@ def open_mailbox(address: Address) -> Mailbox:
     return SqliteMailbox(address)
 
 
-def listen(place: Place) -> postgres.Ears:
-    """Hear when a letter comes to a database on a server."""
-    return postgres.listen(place)
+def listen(place: Place, wanted: Callable[[str], bool] | None = None) -> postgres.Ears:
+    """Hear when a letter comes to a database on a server, or a task that is *wanted*."""
+    return postgres.listen(place, wanted)
+
+
+def look_at_tasks(address: Address, executions: Collection[int]) -> list[View]:
+    """Return how far the tasks of some executions are; in a file there are none."""
+    return postgres.look_at_tasks(address, executions) if isinstance(address, Place) else []
+
+
+def open_counter(place: Place, queues: Collection[str]) -> Counter:
+    """
+    Be a worker that claims tasks of these queues in a database on a server.
+
+    Raises:
+        DatabaseNotFound: There are no tables yet.
+        StorageUnavailable: The server does not answer.
+    """
+    return postgres.open_counter(place, queues)
 
 
 def survey(place: Place, failures_max: int) -> postgres.Survey:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from obelisk_ops.core.archive import ArchiveStore
+from obelisk_ops.core.tasks import Board
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +18,10 @@ class Held:
         store: What is open.
         last_owner_closed: Whether the owner before gave it up by itself.
         release: Gives it up; after the store was closed.
+        board: Where attempts are offered to other workers; None where there can be none.
     """
 
     store: ArchiveStore
     last_owner_closed: bool
     release: Callable[[], None]
+    board: Board | None = None

@@ -61,6 +61,8 @@ def _others(rows: Mapping[str, list[Any]]) -> Iterator[tuple[str, list[Any]]]:
     yield "add_outputs", rows["outputs"]
     yield "put_starts", rows["starts"]
     yield "drop_starts", rows["starts_gone"]
+    yield "offer_tasks", [astuple(row) for row in rows["tasks"]]
+    yield "drop_tasks", rows["tasks_gone"]
     for name in _PRUNING:
         yield name, rows["pruned"]
 

@@ -21,8 +21,8 @@ from obelisk_ops.storage.postgres.store import (
     PostgresMailbox,
     PostgresReader,
     PostgresStore,
-    channel,
 )
+from obelisk_ops.storage.postgres.tasks import letters_channel
 from tests.databases import as_typed
 from tests.postgres import Postgres, with_option
 
@@ -329,7 +329,7 @@ def test_an_owner_waits_not_for_ever_for_a_server_that_says_nothing(
 
 def test_a_letter_is_heard_also_in_a_schema_of_the_longest_name(postgres: Postgres) -> None:
     fresh = place.read(postgres.fresh_url())
-    letters = channel(replace(fresh, schema="s" * 63))
+    letters = letters_channel(replace(fresh, schema="s" * 63))
     with closing(session.connect(fresh)) as line:
         line.execute(f'LISTEN "{letters}"'.encode())
         postgres.psql(f"SELECT pg_notify('{letters}', '')")

@@ -60,6 +60,7 @@ class Attempt(Struct, eq=False):
         beat_at: When it was last heard of, by that.
         on_output: Told what it writes, in any thread.
         output: What it has written, if anything.
+        on_end: Told its outcome instead of the owner of the call, where that is elsewhere.
     """
 
     key: Key
@@ -80,6 +81,7 @@ class Attempt(Struct, eq=False):
     beat_at: float = 0.0
     on_output: Callable[[Attempt, str, str], None] | None = None
     output: Output | None = None
+    on_end: Callable[[Attempt, bytes | None, BaseException | None], None] | None = None
 
     @property
     def call_id(self) -> str:

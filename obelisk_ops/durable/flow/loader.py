@@ -53,9 +53,15 @@ def _what_it_is(found: object) -> str:
     return ": it is not decorated with @workflow" if callable(found) else ""
 
 
-def load_served(target: str) -> Workflow[Any, Any] | ModuleType:
+def load_served(
+    target: str, *, only_activities: bool = False
+) -> Workflow[Any, Any] | ModuleType:
     """
     Return one workflow (with ``:NAME``), or a module with all that it holds.
+
+    Args:
+        target: What a person types.
+        only_activities: Whether a module will do that has nothing but activities.
 
     Raises:
         FunctionNotFound: There is none.
@@ -63,7 +69,8 @@ def load_served(target: str) -> Workflow[Any, Any] | ModuleType:
     if ":" in target:
         return load_workflow(target)
     module = load_module(target)
-    if not any(isinstance(one, Workflow) for one in vars(module).values()):
+    wanted = (Workflow, Activity) if only_activities else Workflow
+    if not any(isinstance(one, wanted) for one in vars(module).values()):
         raise FunctionNotFound(
             f"{target} has no workflow", hint="name the module or file that has @workflow"
         )

@@ -37,6 +37,8 @@ class Registry:
     ) -> None:
         self.watches = watches
         self._known: dict[str, Workflow[Any, Any] | Activity[Any, Any]] = {}
+        self._activities: dict[str, Activity[Any, Any]] = {}
+        self._activities_of = 0
         self._looked_beside: dict[Workflow[Any, Any], int] = {}  # and how much was there
         self._doors: dict[Workflow[Any, Any], tuple[int, list[Door]]] = {}
         is_one = isinstance(items, Workflow | ModuleType)
@@ -52,6 +54,17 @@ class Registry:
         """Return the workflow of this name, if it is served here."""
         found = self._known.get(name)
         return found if isinstance(found, Workflow) else None
+
+    def activities(self) -> dict[str, Activity[Any, Any]]:
+        """Return the activities whose code is here: of what is served, and what that names."""
+        if self._activities_of != len(self._known):
+            found = [
+                one for item in self._known.values()
+                for one in ((item,) if isinstance(item, Activity) else _named(item))
+            ]  # fmt: skip
+            self._activities = {one.name: one for one in found if isinstance(one, Activity)}
+            self._activities_of = len(self._known)
+        return self._activities
 
     def created(self, function: str, given: Raw, **more: Any) -> events.Created:  # noqa: ANN401
         """Return the ``created`` event of a new execution; *more* are its other fields."""

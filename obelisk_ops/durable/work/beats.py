@@ -90,6 +90,12 @@ class Beats:
             self._written_at.pop(key, None)
             self._gone.append(key)
 
+    def forget(self, key: Key) -> None:
+        """Leave what is written of a call as it is."""
+        self.last.pop(key, None)
+        self._unwritten.pop(key, None)
+        self._written_at.pop(key, None)
+
     def stop(self) -> None:
         """Write nothing more by itself."""
         if self._timer is not None:

@@ -57,6 +57,11 @@ class Rate:
             return 0
         return self._starts[-self._many][0] + self._per_ms - elapsed_ms
 
+    def room(self, elapsed_ms: int) -> int:
+        """Return how many may start now."""
+        self.opens_in_ms(elapsed_ms)  # what is past does not count
+        return max(0, self._many - len(self._starts))
+
     @property
     def has_news(self) -> bool:
         """Whether attempts start that are not on record."""

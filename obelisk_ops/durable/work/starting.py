@@ -32,8 +32,14 @@ def admit(
     if owner.reserve_slot(function, (execution.key, n)):
         turn.effects.append((owner.start_attempt, (execution, n, pending)))
         return 1
-    turn.effects.append((owner.wait_for_slot, (execution, n)))
+    put_off(execution, owner, turn, n, pending)
     return 0
+
+
+def put_off(execution: Execution, owner: Owner, turn: Turn, n: int, pending: Pending) -> None:
+    """Let an attempt that finds no place be made elsewhere, or wait for one here."""
+    if not owner.offer(turn.write, execution.id, (execution.key, n), pending):
+        turn.effects.append((owner.wait_for_slot, (execution, n)))
 
 
 def _start_once(execution: Execution, owner: Owner, turn: Turn, n: int) -> None:

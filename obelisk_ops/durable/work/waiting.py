@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import Write
@@ -80,6 +80,21 @@ class Line(Generic[T]):
         return found is not None and found[0] == entry[1]
 
 
+class Opening(NamedTuple):
+    """
+    Places that are free in one queue.
+
+    Attributes:
+        queue: Its name.
+        is_async: For which kind of activities; None for both.
+        room: How many.
+    """
+
+    queue: str
+    is_async: bool | None
+    room: int
+
+
 class Lane(Generic[T]):
     """One queue: its limits, and who waits in it."""
 
@@ -105,6 +120,13 @@ class Lane(Generic[T]):
     def opens_in_ms(self, now_ms: int) -> int:
         """Return when its rate allows one more; 0 for now."""
         return 0 if self.rate is None else self.rate.opens_in_ms(now_ms)
+
+    def room(self, now_ms: int) -> int | None:
+        """Return how many more its limits let start now; None if it has none."""
+        limit, rate = self.queue.concurrency, self.rate
+        rooms = [] if limit is None else [limit - self.running]
+        rooms += [] if rate is None else [rate.room(now_ms)]
+        return min(rooms, default=None)
 
     def is_open(self, now_ms: int) -> bool:
         """Tell whether one more may start now."""
@@ -170,6 +192,21 @@ class Waiting(Generic[T]):
         if self._where:
             self.drop(key)
         return True
+
+    def openings(self) -> Iterator[Opening]:
+        """Yield the places of each queue for which nobody stands in line; queues take turns."""
+        self._order.rotate(-1)
+        for lane in list(self._order):
+            kinds = [k for k, line in lane.lines.items() if not line and self._room[k] > 0]
+            limit = lane.room(self._clock.elapsed_ms())
+            if not lane.is_served or not kinds:
+                continue
+            if limit is None:
+                yield from (Opening(lane.queue.name, k, self._room[k]) for k in kinds)
+            elif limit > 0:
+                kind = None if len(kinds) > 1 else kinds[0]
+                room = min(limit, *(self._room[k] for k in kinds))
+                yield Opening(lane.queue.name, kind, room)
 
     def leave(self, function: Activity[Any, Any]) -> None:
         """Give a place back."""

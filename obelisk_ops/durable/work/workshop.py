@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.ports import BeatRow, LogStore, Write
@@ -19,12 +19,10 @@ from obelisk_ops.durable.tether import Tether
 from obelisk_ops.durable.work.attempts import Attempts, Report
 from obelisk_ops.durable.work.beats import Beats
 from obelisk_ops.durable.work.crashes import refuse_crash_loop
+from obelisk_ops.durable.work.elsewhere import Elsewhere
 from obelisk_ops.durable.work.output import LIMIT_BYTES, Capture, Output, rows
 from obelisk_ops.durable.work.queues import Queue
-from obelisk_ops.durable.work.waiting import Waiting
-
-if TYPE_CHECKING:
-    from obelisk_ops.durable.execution import Execution
+from obelisk_ops.durable.work.waiting import Opening, Waiting
 
 _COROUTINES_MAX = 10_000
 _ALARM = "queues"
@@ -40,12 +38,29 @@ class Bench:
         queues: Which queues are served, and their limits.
         output_bytes: How much of what one attempt prints is kept.
         max_crashes: How often a call may end with the process before it is parked.
+        is_shared: Whether other workers may make attempts, too.
     """
 
     threads: int = 64
     queues: tuple[Queue, ...] = (Queue(DEFAULT_QUEUE),)
     output_bytes: int = LIMIT_BYTES
     max_crashes: int = 10
+    is_shared: bool = False
+
+
+class Caller(Protocol):
+    """
+    Whose call stands in line.
+
+    Attributes:
+        key: Of the execution.
+    """
+
+    key: int
+
+
+StartNext = Callable[[Any, int], None]
+"""Records and starts the next attempt of call n of a caller, if it is open."""
 
 
 class Workshop:
@@ -53,7 +68,7 @@ class Workshop:
 
     def __init__(
         self, bench: Bench, clock: Clock, alarms: Alarms, *, report: Report,
-        post: Callable[..., None], start_next: Callable[[Execution, int], None],
+        post: Callable[..., None], start_next: StartNext,
     ) -> None:  # fmt: skip
         """
         Open, with nothing to do.
@@ -74,13 +89,17 @@ class Workshop:
         self._output_bytes = bench.output_bytes
         self._max_crashes = bench.max_crashes
         self.follows_crash = False  # whether the last owner of the database was killed
-        self._waiting: Waiting[tuple[Execution, int]] = Waiting(
+        served = [queue.name for queue in bench.queues]
+        self.elsewhere = Elsewhere(served, lambda: post(_nothing), is_there=bench.is_shared)
+        self._waiting: Waiting[tuple[StartNext, Any, int]] = Waiting(
             bench.queues, clock, threads=bench.threads, coroutines=_COROUTINES_MAX
         )
         self._attempts = Attempts(
             loop, report, self._waiting.leave, self._has_freed, threads=bench.threads
         )
-        self._behind: dict[Key, Execution] = {}  # each waits for its own last attempt to end
+        self._behind: dict[
+            Key, tuple[StartNext, Any]
+        ] = {}  # each waits for its own last attempt to end
         self._held: dict[Key, Attempt] = {}  # on record as started, and came too late for it
         self._tether = Tether()
         self._until_ms: int | None = None  # of the tether: read at every step
@@ -149,12 +168,15 @@ class Workshop:
         if self._waiting.in_line:
             self._post(self._fill)
 
-    def wait(self, execution: Execution, n: int, function: Activity[Any, Any]) -> None:
+    def wait(
+        self, caller: Caller, n: int, function: Activity[Any, Any],
+        start: StartNext | None = None,
+    ) -> None:  # fmt: skip
         """Let a call stand in line; it is started when it is its turn."""
-        key = (execution.key, n)
+        key, start = (caller.key, n), start or self._start_next
         if self._attempts.is_in_the_way(function, key):
-            self._behind[key] = execution
-        elif self._waiting.wait(function, key, (execution, n)) and not self.is_shut:
+            self._behind[key] = start, caller
+        elif self._waiting.wait(function, key, (start, caller, n)) and not self.is_shut:
             self._post(self._fill)  # a place was freed while this became durable
         else:
             self._wake_for_rates()
@@ -171,6 +193,11 @@ class Workshop:
             runs = "runs" if lingering == 1 else "run"
             return f"{reason}; {many} of calls that were given up {runs} on"
         return reason
+
+    def openings(self) -> Iterator[Opening]:
+        """Yield for how many tasks of which queues there are places, and nobody before them."""
+        if not (self._attempts.is_closing or self.is_shut):
+            yield from self._waiting.openings()
 
     def lingering(self) -> list[Attempt]:
         """Return the attempts that go on although nobody waits for them."""
@@ -192,17 +219,24 @@ class Workshop:
         self._attempts.start(attempt)
 
     def is_running(self, key: Key, number: int) -> bool:
-        """Return whether this attempt of a call runs, and its outcome counts."""
+        """Return whether this attempt of a call is made, and its outcome counts."""
+        if self.elsewhere.is_made(key, number):
+            return True
         held = self._held.get(key)
         if held is not None and held.number == number:
             return True
         return self._attempts.is_running(key, number)
 
-    def note_crash(self, call_id: str, pending: Pending, *, was_parked: bool) -> None:
+    def is_too_often(self, crashes: int) -> bool:
+        """Tell whether a call that has ended with its process so often is not tried again."""
+        return crashes >= self._max_crashes
+
+    def note_crash(self, key: Key, call_id: str, pending: Pending, *, was_parked: bool) -> None:
         """
         Take over a call whose attempt did not end before its process did.
 
         Args:
+            key: Which call.
             call_id: Its id.
             pending: The call.
             was_parked: Whether its execution was parked since: the crash is not the last
@@ -211,11 +245,18 @@ class Workshop:
         Raises:
             CrashLoop: That was once too often.
         """
-        pending.crashes += self.follows_crash or was_parked
+        has_crashed = key in self.elsewhere.crashed
+        pending.crashes += self.follows_crash or was_parked or has_crashed
         refuse_crash_loop(call_id, pending, self._max_crashes)
 
     def drop(self, key: Key) -> None:
         """Forget a call that nobody waits for any more."""
+        if self.elsewhere.open:
+            self.elsewhere.drop(key)
+        self.abandon(key)
+
+    def abandon(self, key: Key) -> None:
+        """Do no more for a call here."""
         held = self._held.pop(key, None) if self._held else None
         if held is not None:
             self.leave(held.function)
@@ -224,11 +265,23 @@ class Workshop:
         self._behind.pop(key, None)
         self._beats.dropped(key)
 
+    # -- claimed tasks -----------------------------------------------------------------
+
+    def remember(self, key: Key, details: bytes) -> None:
+        """Know what a call whose task was claimed has said last."""
+        self._beats.last[key] = details
+
+    def forget(self, key: Key) -> None:
+        """Know nothing of a call any more; it is another worker's."""
+        self._beats.forget(key)
+
     # -- what is written besides -------------------------------------------------------
 
     def ended(self, attempt: Attempt, write: Write, *, is_open: bool) -> None:
         """Add to the write of an outcome what was said; *is_open*: another attempt follows."""
         attempt.over = attempt.over or "this attempt has ended"
+        if self.elsewhere.open and attempt.on_end is None:
+            self.elsewhere.ended(attempt.key, attempt.number, write, is_open=is_open)
         if attempt.output is not None:
             pieces = attempt.output.close()
             write.outputs = [*write.outputs, *rows(attempt.key, attempt.number, pieces)]
@@ -239,29 +292,32 @@ class Workshop:
     def has_news(self) -> bool:
         """Whether a commit could take something along."""
         waiting = self._waiting
-        return self._beats.has_news or (waiting.has_rates and waiting.has_news)
+        is_told = self._beats.has_news or self.elsewhere.has_news
+        return is_told or (waiting.has_rates and waiting.has_news)
 
     def ride(self, write: Write) -> None:
         """Let heartbeats, and the starts that rates count, ride along."""
         if self._waiting.has_news:
             self._waiting.ride(write)
+        if self.elsewhere.has_news:
+            self.elsewhere.ride(write)
         if self._beats.has_news:
             self._beats.ride(write, last=self._attempts.is_closing)
 
     # -- inside ------------------------------------------------------------------------
 
     def _has_freed(self, attempt: Attempt) -> None:
-        execution = self._behind.pop(attempt.key, None) if self._behind else None
-        if execution is not None:
-            self._post(self._start_next, execution, attempt.key[1])
+        behind = self._behind.pop(attempt.key, None) if self._behind else None
+        if behind is not None:
+            self._post(*behind, attempt.key[1])
         if self._waiting.in_line:
             self._post(self._fill)
 
     def _fill(self) -> None:
         if self._attempts.is_closing or self.is_shut:
             return
-        for execution, n in self._waiting.admit():
-            self._start_next(execution, n)
+        for start, caller, n in self._waiting.admit():
+            start(caller, n)
         self._wake_for_rates()
 
     def _wake_for_rates(self) -> None:

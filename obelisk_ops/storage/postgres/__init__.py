@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
 from obelisk_ops.core.archive import Archive, ArchiveStore
 from obelisk_ops.core.ports import Mailbox
+from obelisk_ops.core.tasks import Counter, View
 from obelisk_ops.errors import ProgramMissing
 from obelisk_ops.storage.held import Held
 from obelisk_ops.storage.postgres.place import Place
@@ -39,7 +40,14 @@ class Survey:
 
 
 class Ears(Protocol):
-    """What hears that letters come; one that is deaf is replaced."""
+    """
+    What hears that letters come, or tasks; one that is deaf is replaced.
+
+    Attributes:
+        is_called: Whether anything of what it heard last was for it.
+    """
+
+    is_called: bool
 
     def fileno(self) -> int | None:
         """Return what becomes readable when there is something to hear; None if it is deaf."""
@@ -57,7 +65,10 @@ class Ears(Protocol):
 def own(place: Place, opening: Callable[[Place], Any]) -> Held:
     """See ``storage.own``."""
     store = opening(place)
-    return Held(store=store, last_owner_closed=store.last_owner_closed, release=store.close)
+    return Held(
+        store=store, last_owner_closed=store.last_owner_closed, release=store.close,
+        board=store.board,
+    )  # fmt: skip
 
 
 def open_store(place: Place) -> ArchiveStore:
@@ -71,10 +82,22 @@ def is_owned(place: Place) -> bool:
     return bool(_room("owning").is_owned(place))
 
 
-def listen(place: Place) -> Ears:
-    """Hear when a letter comes."""
-    ears: Ears = _room("listening").Listener(place)
+def listen(place: Place, wanted: Callable[[str], bool] | None = None) -> Ears:
+    """Hear when a letter comes, or a task that is *wanted*, by the word that says so."""
+    ears: Ears = _room("listening").Listener(place, wanted)
     return ears
+
+
+def open_counter(place: Place, queues: Collection[str]) -> Counter:
+    """Be a worker that claims tasks of these queues."""
+    opened: Counter = _room("tasks").TaskCounter(place, queues)
+    return opened
+
+
+def look_at_tasks(place: Place, executions: Collection[int]) -> list[View]:
+    """Return how far the tasks of some executions are."""
+    views: list[View] = _room("tasks").look_at(place, executions)
+    return views
 
 
 def open_reader(place: Place) -> Archive:

@@ -144,6 +144,40 @@ CREATE TABLE start (
     PRIMARY KEY (queue, at)
 );
 
+-- Attempts that are offered to other workers. Each row is written by the owner of its execution,
+-- claimed and answered by a worker, and taken away by the owner with what it records of it. They
+-- come and go: what is dead must not pile up where the next claim looks.
+CREATE TABLE task (
+    execution bigint NOT NULL,
+    n         bigint NOT NULL,
+    attempt   bigint NOT NULL,
+    id        text COLLATE "C" NOT NULL,           -- of the execution
+    function  text COLLATE "C" NOT NULL,           -- of the activity
+    manner    text NOT NULL,                       -- how it is run, JSON
+    input     text NOT NULL,                       -- its arguments, a JSON array
+    queue     text COLLATE "C" NOT NULL,
+    priority  bigint NOT NULL,
+    place     bigint GENERATED ALWAYS AS IDENTITY, -- who came first
+    worker    bigint,                              -- the claimer that has it
+    claimed   timestamptz,                         -- when, by the clock of the server
+    outcome   text,                                -- what came of it, JSON
+    PRIMARY KEY (execution, n, attempt)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+CREATE INDEX task_offered ON task (queue, priority DESC, place) WHERE worker IS NULL;
+
+CREATE INDEX task_claimed ON task (worker) WHERE worker IS NOT NULL;
+
+-- Who claims tasks. One whose lease is over is dead, and what it has claimed is taken from it.
+CREATE TABLE claimer (
+    id          bigint PRIMARY KEY,
+    lease_until timestamptz NOT NULL,              -- by the clock of the server
+    host        text   NOT NULL,
+    pid         bigint NOT NULL,
+    queues      text[] NOT NULL,
+    functions   text[] NOT NULL                    -- the activities whose code it has
+);
+
 -- Letters that the owner refused, for who asked; each for a minute.
 CREATE TABLE refusal (
     letter bigint PRIMARY KEY,                     -- its number in the mailbox

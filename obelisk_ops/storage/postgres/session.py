@@ -29,7 +29,11 @@ from obelisk_ops.storage.postgres.place import Place
 Step = tuple[str, Sequence[Any]]
 
 PACKAGE: Final = "obelisk_ops.storage.postgres"
-QUERIES: Final = sql.load(PACKAGE, "queries.sql") | sql.load(PACKAGE, "queries_survey.sql")
+QUERIES: Final = {
+    name: text
+    for file in ("queries.sql", "queries_survey.sql", "queries_tasks.sql")
+    for name, text in sql.load(PACKAGE, file).items()
+}
 SCHEMA_VERSION: Final = 1
 _IDLE: Final = psycopg.pq.TransactionStatus.IDLE
 #: What libpq is told unless the URL says otherwise. A server that is gone without a word is

@@ -28,12 +28,11 @@ from obelisk_ops.storage.postgres.errors import is_guilty, is_loss, translate
 from obelisk_ops.storage.postgres.owning import Ownership
 from obelisk_ops.storage.postgres.place import Place
 from obelisk_ops.storage.postgres.session import QUERIES, Session, Step
+from obelisk_ops.storage.postgres.tasks import TaskBoard, letters_channel
 from obelisk_ops.storage.reading import OwnerReader, TableReader
 from obelisk_ops.storage.writing import id_of_signal, steps
 
 _encode = msgspec.json.Encoder().encode
-#: schemas that share one then are woken for each other's letters, too
-_NAME_BYTES: Final = 63
 #: so many are drawn at once; the sequence counts by that
 _KEYS: Final = 100
 _BEGIN: Final[Step] = ("BEGIN", ())
@@ -102,7 +101,7 @@ class PostgresMailbox(PostgresReader):
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self._channel = channel(place)
+        self._channel = letters_channel(place)
         self.last_letter = 0
         self._posted: tuple[int, str] | None = None  # what no answer was heard to yet
 
@@ -178,6 +177,7 @@ class PostgresStore(PostgresReader, OwnerReader):
         """
         making.make_if_missing(place)
         super().__init__(place, Ownership(place))
+        self.board = TaskBoard(place, self._rows, lambda: self._session.id)
         self._unheard: list[_Sent] = []
 
     def unfinished(self) -> list[StateRow]:
@@ -313,11 +313,6 @@ class PostgresStore(PostgresReader, OwnerReader):
             (QUERIES[name], (_text(_shaped(name, rows)), *whose.get(name, ())))
             for name, rows in found
         ]
-
-
-def channel(place: Place) -> str:
-    """Return where the owner of a schema listens for letters; a server takes no longer name."""
-    return f"letters_{place.schema}"[:_NAME_BYTES]
 
 
 def _told_again(

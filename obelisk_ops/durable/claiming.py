@@ -1,0 +1,312 @@
+"""
+Claims tasks of the queues that are served here, makes their attempts, says what came of them.
+
+As many are claimed as there are free places, when a worker is told that there are some, when a
+place becomes free, and now and then. What an attempt came to is said as often as it takes;
+the table drops what is no longer wanted of this worker. Claims and outcomes that wait are one
+round, so that many at the same time cost little more than one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from obelisk_ops.core import failures
+from obelisk_ops.core.clock import Clock
+from obelisk_ops.core.ports import Write
+from obelisk_ops.core.rows import TaskKey, TaskRow
+from obelisk_ops.core.tasks import Claim, Counter, Manner, Outcome
+from obelisk_ops.durable.commits import as_ops_error
+from obelisk_ops.durable.flow.attempt import Attempt, Key
+from obelisk_ops.durable.flow.functions import Activity
+from obelisk_ops.durable.flow.options import ActivityOptions
+from obelisk_ops.durable.flow.registry import Registry
+from obelisk_ops.durable.limits import Limits
+from obelisk_ops.durable.mailroom import ServerBell
+from obelisk_ops.durable.work.waiting import Opening
+from obelisk_ops.durable.work.workshop import Workshop
+from obelisk_ops.errors import OpsError, StorageUnavailable
+from obelisk_ops.storage import Place, open_counter
+
+#: a share, where places are many: other workers have free ones, too
+_CLAIMS_MAX = 100
+_AGAIN_S = 0.25
+#: how often at most a rate that lets in no more is asked
+_RATE_S = 0.02
+#: a word that was not heard costs so much
+_LOOK_S = 3.0
+
+
+class Job(Struct, eq=False):
+    """
+    One claimed task, until its outcome is said.
+
+    Attributes:
+        task: What is to be done.
+        key: Of its execution; see ``workshop.Caller``.
+        begun_ms: When its code began, by the clock that only moves forward; 0: not yet.
+    """
+
+    task: TaskRow
+    key: int
+    function: Activity[Any, Any]
+    begun_ms: int = 0
+
+
+class Claiming:
+    """See the module. Used by the loop's thread."""
+
+    def __init__(
+        self, place: Place, workshop: Workshop, clock: Clock, registry: Registry,
+        limits: Limits, *, failed: Callable[[OpsError], object],
+    ) -> None:  # fmt: skip
+        """
+        Begin to claim.
+
+        Args:
+            place: The schema whose tasks are claimed.
+            workshop: Where their attempts are made.
+            clock: For how long they run.
+            registry: Whose code is here.
+            limits: Which queues are served, and how long the server may be away.
+            failed: Told why nothing can be claimed any more.
+
+        Raises:
+            StorageUnavailable: The server does not answer.
+        """
+        self._queues = frozenset(queue.name for queue in limits.bench.queues)
+        self._counter: Counter = open_counter(place, self._queues)
+        self._workshop, self._clock = workshop, clock
+        self._activities, self._failed = registry.activities, failed
+        self._rated = {one.name: one for one in limits.bench.queues if one.rate is not None}
+        self._patience_ms = limits.storage_timeout_s * 1000
+        self._bell = ServerBell(place, self._hears)
+        self._loop = asyncio.get_running_loop()
+        self._jobs: dict[Key, Job] = {}
+        self._variants: dict[tuple[str, str, str, int], Activity[Any, Any]] = {}
+        self._said: dict[TaskKey, str] = {}  # outcomes that are not at the counter yet
+        self._besides = Write(0, [])  # what was printed, and heartbeats
+        self._next: asyncio.Handle | None = None
+        self._timer: asyncio.Handle
+        self._stalled_since: int | None = None
+        self._is_told = True  # whether something may not be wanted any more
+        self._is_unsure = False  # whether an answer was lost, and with it what was claimed
+        self._is_closing = False
+        self._timer = self._loop.call_soon(self._tick)
+
+    def wake(self) -> None:
+        """Look soon for what is to be done."""
+        if self._next is None:
+            self._next = self._loop.call_soon(self._go)
+
+    def begin(self, job: Job, n: int) -> None:
+        """Make the attempt of a task, now or when there is a place for it."""
+        task = job.task
+        if self._jobs.get((job.key, n)) is not job:
+            return  # it is not wanted any more
+        if not self._workshop.enter(job.function, (job.key, n)):
+            self._workshop.wait(job, n, job.function, self.begin)
+            return
+        job.begun_ms = max(1, self._clock.elapsed_ms())
+        given = task.input.encode()
+        self._workshop.start(
+            Attempt(
+                (job.key, n), task.attempt, task.id, job.function, given, on_end=self._ended
+            )
+        )
+
+    def beat(self, write: Write) -> None:
+        """Say that attempts live; what is not heard now is said again."""
+        self._besides.beats = [*self._besides.beats, *write.beats]
+        self.wake()
+
+    def stop(self) -> None:
+        """Claim nothing more; what comes of what was claimed is still said."""
+        self._is_closing = True
+
+    def close(self) -> None:
+        """Say what came of all that was claimed; what has not begun is left to others."""
+        self._is_closing = True
+        self._timer.cancel()
+        self._bell.take_down()
+        if self._next is not None:
+            self._next.cancel()
+        try:
+            waiting = [job.task.key for job in self._jobs.values() if not job.begun_ms]
+            if waiting:
+                self._counter.release(waiting)
+            for job in self._jobs.values():
+                if job.begun_ms:
+                    self._said[job.task.key] = _written(Outcome(ran_ms=self._ran_ms(job)))
+            self._say()
+        except StorageUnavailable:
+            pass  # it is seen that this worker is no more
+        self._counter.close()
+
+    # -- a round -----------------------------------------------------------------------
+
+    def _hears(self, word: str) -> bool:
+        """Tell whether what the server says is for this worker; see ``storage.listen``."""
+        what, _, whom = word.partition(" ")
+        is_mine = what == "worker" and whom == str(self._counter.worker)
+        self._is_told |= is_mine
+        return is_mine or (what == "queue" and whom in self._queues)
+
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(_LOOK_S, self._tick)
+        self._is_told = True
+        self.wake()
+
+    def _go(self) -> None:
+        self._next = None
+        try:
+            self._say()
+            is_more = not self._is_closing and self._look()
+        except StorageUnavailable as error:
+            self._is_unsure = True
+            self._wait_or_fail(error)
+        except Exception as error:  # noqa: BLE001 - nobody else would see it
+            self._failed(as_ops_error(error))
+        else:
+            self._stalled_since = None
+            self._bell.hang(self.wake)
+            if is_more:
+                self.wake()
+
+    def _wait_or_fail(self, error: StorageUnavailable) -> None:
+        now_ms = self._clock.elapsed_ms()
+        if self._stalled_since is None:
+            self._stalled_since = now_ms
+        if now_ms - self._stalled_since > self._patience_ms:
+            self._failed(error)
+        elif self._next is None:
+            self._next = self._loop.call_later(_AGAIN_S, self._go)
+
+    def _say(self) -> None:
+        said, besides = list(self._said.items()), self._besides
+        if said:
+            self._counter.finish(said, besides.outputs, besides.beats)
+        elif besides.beats:
+            self._counter.beat(besides.beats)
+        for key, _ in said:
+            del self._said[key]
+        self._besides = Write(0, [])
+
+    def _look(self) -> bool:
+        """Drop what is not wanted any more, and claim; whether there may be more."""
+        is_any = True
+        if self._is_told:
+            news = self._counter.news(self._activities().keys())
+            self._is_told, is_any = False, news.is_any
+            self._drop([job for job in self._jobs.values() if job.task.key not in news.wanted])
+        if self._is_unsure:
+            known = {job.task.key for job in self._jobs.values()} | self._said.keys()
+            self._take([one for one in self._counter.claims() if one.task.key not in known])
+            self._is_unsure = False
+        full = [self._claim(one) for one in self._workshop.openings()] if is_any else []
+        return any(full)
+
+    def _drop(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            key = (job.key, job.task.n)
+            del self._jobs[key]
+            self._workshop.forget(key)
+            self._workshop.abandon(key)
+
+    def _claim(self, opening: Opening) -> bool:
+        names = [
+            name for name, function in self._activities().items()
+            if opening.is_async in (None, function.is_async)
+        ]  # fmt: skip
+        if not names:
+            return False
+        room, rated = min(opening.room, _CLAIMS_MAX), self._rated.get(opening.queue)
+        if rated is None or rated.rate is None:
+            claims = self._counter.claim(opening.queue, names, room)
+        else:
+            limit = (rated.rate, rated.per_ms)
+            claims, is_held_back = self._counter.claim_at_rate(
+                opening.queue, names, room, *limit
+            )
+            if is_held_back:
+                wait_s = min(max(rated.per_ms / rated.rate / 1000, _RATE_S), _LOOK_S)
+                self._loop.call_later(wait_s, self.wake)
+        self._take(claims)
+        return len(claims) == room
+
+    def _take(self, claims: list[Claim]) -> None:
+        for claim in claims:
+            task = claim.task
+            key = (task.execution, task.n)
+            try:
+                function = self._variant(task)
+            except OpsError as error:  # this code and that of the owner contradict each other
+                self._said[task.key] = _written(Outcome(error=failures.record(error)))
+                continue
+            job = self._jobs[key] = Job(task, task.execution, function)
+            if claim.details is not None:
+                self._workshop.remember(key, claim.details.encode())
+            self.begin(job, task.n)
+
+    def _variant(self, task: TaskRow) -> Activity[Any, Any]:
+        """Return the activity as the owner of the task wants it run."""
+        known = self._activities()[task.function]
+        which = (task.function, task.manner, task.queue, task.priority)
+        found = self._variants.get(which)
+        if found is None or found.function is not known.function:
+            found = self._variants[which] = in_the_manner_of(task, known)
+        return found
+
+    def _ended(
+        self, attempt: Attempt, result: bytes | None, error: BaseException | None
+    ) -> None:
+        key = attempt.key
+        job = self._jobs.pop(key, None)
+        if job is None:
+            return
+        self._workshop.ended(attempt, self._besides, is_open=True)
+        self._workshop.forget(key)
+        outcome = Outcome(ran_ms=self._ran_ms(job))
+        if error is not None:
+            outcome.error = failures.record(error)
+        elif result is not None:
+            outcome.ok = Raw(result)
+        if attempt.details is not None:
+            outcome.details = Raw(attempt.details)
+        self._said[job.task.key] = _written(outcome)
+        self.wake()
+
+    def _ran_ms(self, job: Job) -> int:
+        return max(0, self._clock.elapsed_ms() - job.begun_ms)
+
+
+def in_the_manner_of(task: TaskRow, known: Activity[Any, Any]) -> Activity[Any, Any]:
+    """
+    Return an activity that is run as its owner wants it, with the code that is here.
+
+    Raises:
+        InvalidInput: That is not possible with this code.
+    """
+    manner = msgspec.json.decode(task.manner, type=Manner)
+    options = ActivityOptions(
+        queue=task.queue, priority=task.priority, at_most_once=manner.at_most_once,
+        overlap=manner.overlap, isolation=manner.isolation,
+        timeout=_span(manner.timeout_ms), heartbeat_timeout=_span(manner.silence_ms),
+    )  # fmt: skip
+    other: Activity[Any, Any] = Activity(known.function, known.name, options)
+    other.codec = known.codec
+    return other
+
+
+def _span(length_ms: int) -> timedelta | None:
+    return timedelta(milliseconds=length_ms) if length_ms else None
+
+
+def _written(outcome: Outcome) -> str:
+    return msgspec.json.encode(outcome).decode()
