@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 import psycopg
 
@@ -18,6 +18,7 @@ from obelisk_ops.errors import (
     StorageUnavailable,
     VersionConflict,
 )
+from obelisk_ops.storage.postgres import refusals
 
 _ID_IS_TAKEN: Final = "an_id_is_used_once"
 _NOT_THE_OWNER: Final = "one_owner_at_a_time"
@@ -26,6 +27,10 @@ _GUILTY_CLASSES: Final = ("21", "22", "23", "54")
 #: classes in which the connection ends
 _LOSS_CLASSES: Final = ("08", "57")
 _UNIQUE: Final = "23505"
+
+
+#: makes an error of how messages name the database, and what the server said
+_Maker: TypeAlias = Callable[[str, str], OpsError]
 
 
 def is_guilty(error: psycopg.Error) -> bool:
@@ -51,18 +56,23 @@ def translate(error: psycopg.Error, label: str) -> OpsError:
     state = error.sqlstate or ""
     if state[:2] == "23":
         return _constraint(error, label)
-    make = _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or _unavailable
-    return make(label, _said(error))
+    return _by_state(state, _unavailable)(label, _said(error))
 
 
-def unreachable(error: psycopg.Error, label: str) -> OpsError:
+def unreachable(error: psycopg.Error, label: str, conninfo: str) -> OpsError:
     """Return the error for a connection that could not be made."""
-    if error.pgconn is not None and (error.pgconn.needs_password or error.pgconn.used_password):
-        return _refused(label, _said(error))
+    line = error.pgconn
+    if line is not None and (line.needs_password or line.used_password):
+        state = refusals.sqlstate(conninfo) if line.used_password else ""
+        return _by_state(state, _refused if not state else _unavailable)(label, _said(error))
     return StorageUnavailable(
         f"{label} cannot be reached: {_said(error)}",
         hint="check that the server runs, and the host, port and database of the URL",
     )
+
+
+def _by_state(state: str, otherwise: _Maker) -> _Maker:
+    return _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or otherwise
 
 
 def _said(error: psycopg.Error) -> str:
@@ -139,7 +149,7 @@ def _damaged(label: str, said: str) -> OpsError:
     )
 
 
-_BY_STATE: Final[dict[str, Callable[[str, str], OpsError]]] = {
+_BY_STATE: Final[dict[str, _Maker]] = {
     "28": _refused,
     "42501": _refused,
     "3D000": _no_database,

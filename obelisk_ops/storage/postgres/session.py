@@ -217,6 +217,7 @@ def connect(place: Place) -> Line:
         CredentialsError: It refuses the user.
         ConfigError: libpq cannot read the URL.
     """
+    conninfo = ""
     try:
         given = psycopg.conninfo.conninfo_to_dict(place.url)
         conninfo = psycopg.conninfo.make_conninfo(**(_DEFAULTS | given))
@@ -227,7 +228,7 @@ def connect(place: Place) -> Line:
             hint="those are told at postgresql.org/docs/current/libpq-connect.html",
         ) from None
     except psycopg.OperationalError as error:
-        raise errors.unreachable(error, place.label) from error
+        raise errors.unreachable(error, place.label, conninfo) from error
     # Each size of a number would be a statement of its own to the server.
     connection.adapters.register_dumper(int, Int8Dumper)
     try:
