@@ -7,10 +7,10 @@ that goes on where it is arrives paused. Pure; each decision is an event at the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from obelisk_ops.core import events
+from obelisk_ops.core import events, ids
 from obelisk_ops.core.events import KINDS, Body, Event
 from obelisk_ops.core.fold import CallStory, Story, fold
 from obelisk_ops.core.history import LIVE, MOVED, History
@@ -61,6 +61,33 @@ def in_flight(histories: Sequence[History]) -> list[tuple[str, CallStory]]:
         for call in fold(one.events).calls.values()
         if call.is_in_flight and not _has_result(one, call.n)
     ]
+
+
+def is_torn(histories: Sequence[History]) -> bool:
+    """
+    Tell whether an execution was read before a child of it had ended, and the child after.
+
+    Taken up like that it would wait for ever for what it has been told already.
+    """
+    stories = {one.execution_id: fold(one.events) for one in histories}
+    return any(
+        _has_ended(ids.derived(one.execution_id, call.n), stories)
+        for one in histories
+        for call in stories[one.execution_id].calls.values()
+        if not stories[one.execution_id].has_ended and _is_open_child(one, call)
+    )
+
+
+def _is_open_child(history: History, call: CallStory) -> bool:
+    told = any(i.kind == "child" and i.ref == call.n for i in history.inbox.values())
+    return call.kind == "child" and call.outcome is None and not told
+
+
+def _has_ended(execution_id: str, stories: Mapping[str, Story]) -> bool:
+    story = stories.get(execution_id)
+    while story is not None and story.continued_as:
+        story = stories.get(story.continued_as)
+    return story is not None and story.has_ended
 
 
 def _has_result(history: History, n: int) -> bool:

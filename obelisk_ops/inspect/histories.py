@@ -8,7 +8,10 @@ from dataclasses import replace
 from obelisk_ops.core import ids
 from obelisk_ops.core.fold import fold
 from obelisk_ops.core.history import History, history_of
+from obelisk_ops.core.moving import is_torn
 from obelisk_ops.core.ports import LogReader, StateRow
+
+_READ_AGAIN = 10
 
 
 def history_in(reader: LogReader, row: StateRow) -> History:
@@ -20,8 +23,18 @@ def family_in(reader: LogReader, row: StateRow) -> list[History]:
     """
     Return all that is known of an execution and of the child workflows below it.
 
-    Also of those that went on in its place, of which the last one may be unfinished.
+    Also of those that went on in its place, of which the last one may be unfinished. Others
+    may go on with it meanwhile: what does not fit together is read again.
     """
+    found = _family(reader, row)
+    for _ in range(_READ_AGAIN):
+        if not is_torn(found):
+            break
+        found = _family(reader, row)
+    return found
+
+
+def _family(reader: LogReader, row: StateRow) -> list[History]:
     found: list[History] = []
     for link in successors(reader, row.id):
         history = _whole(reader, link)
@@ -29,7 +42,7 @@ def family_in(reader: LogReader, row: StateRow) -> list[History]:
         for call in fold(history.events).calls.values():
             child = reader.find(ids.derived(link.id, call.n)) if call.kind == "child" else None
             if child is not None:
-                found += family_in(reader, child)
+                found += _family(reader, child)
     return found
 
 

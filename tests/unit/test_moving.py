@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from msgspec import Raw
 
 from obelisk_ops.core import events
 from obelisk_ops.core.events import KINDS, Body, Event
 from obelisk_ops.core.history import LIVE, MOVED, History, from_json, to_json
-from obelisk_ops.core.moving import arrive, in_flight, is_held
+from obelisk_ops.core.moving import arrive, in_flight, is_held, is_torn
 from obelisk_ops.core.ports import Beat, InboxItem, Output
 
 CREATED = events.Created(fn="m.f", input=Raw(b"[]"))
@@ -80,6 +83,38 @@ def test_what_runs_and_what_has_ended_while_it_was_paused() -> None:
     )  # fmt: skip
 
     assert [name for name, _ in in_flight([running, ended])] == ["a/1"]
+
+
+CHILD = events.ChildCreated(n=1, id="a/1", fn="m.g", input=Raw(b"[]"))
+TOLD = {1: InboxItem("child", 1, 200, '{"ok":1}')}
+GONE_ON = events.Finished(ok=Raw(b"null"), continued="a/1~2")
+
+
+@pytest.mark.parametrize(
+    ("parent", "inbox", "children", "expected"),
+    [
+        ([CHILD], {}, {"a/1": [STARTED]}, False),
+        ([CHILD], {}, {"a/1": [END]}, True),
+        ([CHILD], TOLD, {"a/1": [END]}, False),
+        ([CHILD, events.ChildFinished(n=1, seq=1)], TOLD, {"a/1": [END]}, False),
+        ([CHILD, END], {}, {"a/1": [END]}, False),
+        ([CHILD], {}, {"a/1": [GONE_ON], "a/1~2": [STARTED]}, False),
+        ([CHILD], {}, {"a/1": [GONE_ON], "a/1~2": [END]}, True),
+        ([CHILD], {}, {}, False),
+    ],
+)
+def test_it_was_read_at_two_moments(
+    parent: list[Body],
+    inbox: Any,
+    children: dict[str, list[Body]],
+    expected: bool,  # noqa: FBT001
+) -> None:
+    family = [replace(history(*parent), inbox=inbox)]
+    family += [
+        replace(history(*bodies), execution_id=name) for name, bodies in children.items()
+    ]
+
+    assert is_torn(family) is expected
 
 
 def test_all_that_is_known_is_written_and_read() -> None:
