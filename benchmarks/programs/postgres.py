@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from benchmarks.environments import CACHE
 from benchmarks.programs.concurrent import STEPS, run_many
 from obelisk_ops import Engine
 from tests.postgres import running, with_option
+
+#: does something as often as it is told
+Job = Callable[[int], Awaitable[None]]
 
 SERVER = {"listen_addresses": "", "max_connections": "100"}
 
@@ -51,33 +55,48 @@ async def _measure(base_url: str, size: Size) -> dict[str, float]:
     url = with_option(base_url, "schema=bench")
     with closing(bare.Inserts(base_url)) as floor:
         async with Engine(url) as engine:
-            await turns(engine, floor, size.blocks // 4 + 1, size.steps)  # to warm up
-            bare_s, ours_s = await turns(engine, floor, size.blocks, size.steps)
+            await turns(floor, size.blocks // 4 + 1, size.steps, steps(engine))  # to warm up
+            floors, [ours] = await turns(floor, size.blocks, size.steps, steps(engine))
             await run_many(engine, workflows.asynchronous, size.workflows // 10)
             took = await run_many(engine, workflows.asynchronous, size.workflows)
             took_def = await run_many(engine, workflows.threaded, size.workflows)
-    ratios = [ours / floor for ours, floor in zip(ours_s, bare_s, strict=True)]
     return {
-        "bare.rate": size.steps / stats.median(bare_s),
-        "sequential.rate": size.steps / stats.median(ours_s),
-        "step_of_insert": stats.median(ratios),
+        "bare.rate": size.steps / stats.median(floors),
+        "sequential.rate": size.steps / stats.median(ours),
+        "step_of_insert": in_floors(ours, floors),
         "concurrent.rate": STEPS * size.workflows / took,
         "concurrent.def.rate": STEPS * size.workflows / took_def,
     }
 
 
+def steps(engine: Engine) -> Job:
+    """Return what takes steps of one workflow, one after the other."""
+
+    async def take(count: int) -> None:
+        await (await engine.submit(workflows.asynchronous, count)).result()
+
+    return take
+
+
 async def turns(
-    engine: Engine, floor: bare.Inserts, blocks: int, steps: int
-) -> tuple[list[float], list[float]]:
-    """Return the seconds that as many bare commits, and steps of one workflow, took."""
-    bare_s, ours_s = [], []
+    floor: bare.Inserts, blocks: int, count: int, *jobs: Job
+) -> tuple[list[float], list[list[float]]]:
+    """Return the seconds that *count* bare commits took, and each of the jobs beside them."""
+    floors: list[float] = []
+    taken: list[list[float]] = [[] for _ in jobs]
     for _ in range(blocks):
-        moments = floor.times(steps)
-        bare_s.append(moments[-1] - moments[0])
-        began = perf_counter()
-        await (await engine.submit(workflows.asynchronous, steps)).result()
-        ours_s.append(perf_counter() - began)
-    return bare_s, ours_s
+        moments = floor.times(count)
+        floors.append(moments[-1] - moments[0])
+        for job, seconds in zip(jobs, taken, strict=True):
+            began = perf_counter()
+            await job(count)
+            seconds.append(perf_counter() - began)
+    return floors, taken
+
+
+def in_floors(taken: list[float], floors: list[float]) -> float:
+    """Return how long something takes in bare commits."""
+    return stats.median([ours / bare for ours, bare in zip(taken, floors, strict=True)])
 
 
 def _dbos(base_url: str, size: str | None) -> dict[str, float]:

@@ -6,12 +6,11 @@ import asyncio
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 
 import psycopg
 
-from benchmarks import bare, stats, workflows
-from benchmarks.programs.postgres import SERVER, turns
+from benchmarks import bare, workflows
+from benchmarks.programs.postgres import SERVER, in_floors, steps, turns
 from obelisk_ops import Engine
 from tests.postgres import running, with_option
 
@@ -62,30 +61,26 @@ async def _measure(base_url: str, size: Size) -> dict[str, float]:
     url = with_option(base_url, "schema=bench")
     with closing(bare.Inserts(base_url)) as floor:
         async with Engine(url, grace=0) as engine:
-            await _ratios(engine, floor, size)  # to warm up
-            step, submit = await _ratios(engine, floor, size)
+            await _costs(engine, floor, size)  # to warm up
+            step, submit = await _costs(engine, floor, size)
             _fill(base_url, size)
-            crowded_step, crowded_submit = await _ratios(engine, floor, size)
+            crowded_step, crowded_submit = await _costs(engine, floor, size)
     return {
         "step_slowdown_percent": 100 * (crowded_step / step - 1),
         "submit_slowdown_percent": 100 * (crowded_submit / submit - 1),
     }
 
 
-async def _ratios(engine: Engine, floor: bare.Inserts, size: Size) -> tuple[float, float]:
+async def _costs(engine: Engine, floor: bare.Inserts, size: Size) -> list[float]:
     """Return what a step, and a submit with all that comes of it, cost in bare commits."""
-    bare_s, steps_s = await turns(engine, floor, size.blocks, size.steps)
-    submits_s = []
-    for _ in range(size.blocks):
-        began = perf_counter()
-        for _ in range(size.steps):
+
+    async def submit(count: int) -> None:
+        for _ in range(count):
             await (await engine.submit(workflows.asynchronous, 0)).result()
-        submits_s.append(perf_counter() - began)
-    return _in(bare_s, steps_s), _in(bare_s, submits_s)
 
-
-def _in(bare_s: list[float], ours_s: list[float]) -> float:
-    return stats.median([ours / bare for ours, bare in zip(ours_s, bare_s, strict=True)])
+    jobs = steps(engine), submit
+    floors, taken = await turns(floor, size.blocks, size.steps, *jobs)
+    return [in_floors(ours, floors) for ours in taken]
 
 
 def _fill(base_url: str, size: Size) -> None:

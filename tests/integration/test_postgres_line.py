@@ -32,18 +32,18 @@ def line(url: str) -> Iterator[Line]:
 
 def test_what_is_longer_than_a_socket_takes_at_once_arrives(line: Line) -> None:
     for key in (1, 2):
-        line.run_prepared(INSERT, (key, 1, b"x" * (8 << 20)))
+        line.run_prepared(INSERT, (b"%d" % key, b"1", b"x" * (8 << 20)))
 
     assert line.execute(COUNT).fetchone() == (2, 2 * (8 << 20))
 
 
 def test_an_error_says_what_it_is_and_the_line_goes_on(line: Line) -> None:
-    line.run_prepared(INSERT, (1, 1, b"once"))
+    line.run_prepared(INSERT, (b"1", b"1", b"once"))
     with pytest.raises(psycopg.errors.UniqueViolation) as refused:
-        line.run_prepared(INSERT, (1, 1, b"twice"))
+        line.run_prepared(INSERT, (b"1", b"1", b"twice"))
     with pytest.raises(psycopg.errors.InvalidTextRepresentation):
-        line.run_prepared(INSERT, (b"one", 1, b"no number"))
-    line.run_prepared(INSERT, (2, 1, b"again"))
+        line.run_prepared(INSERT, (b"one", b"1", b"no number"))
+    line.run_prepared(INSERT, (b"2", b"1", b"again"))
 
     assert refused.value.diag.constraint_name == "log_pkey"
     assert line.execute(COUNT).fetchone() == (2, len("once" + "again"))
@@ -56,16 +56,16 @@ def test_a_server_that_says_nothing_is_given_up(url: str, line: Line) -> None:
         other.execute("BEGIN")
         other.execute("LOCK TABLE log")
         with pytest.raises(psycopg.OperationalError, match="does not answer"):
-            line.run_prepared(INSERT, (1, 1, b""))
+            line.run_prepared(INSERT, (b"1", b"1", b""))
         assert line.closed
         with pytest.raises(psycopg.OperationalError):
-            line.run_prepared(INSERT, (1, 1, b""))
+            line.run_prepared(INSERT, (b"1", b"1", b""))
 
 
 def test_a_line_that_was_cut_is_lost(postgres: Postgres, line: Line) -> None:
-    line.run_prepared(INSERT, (1, 1, b""))
+    line.run_prepared(INSERT, (b"1", b"1", b""))
     postgres.psql(f"SELECT pg_terminate_backend({line.info.backend_pid}, 10000)")
 
     with pytest.raises(psycopg.OperationalError):
-        line.run_prepared(INSERT, (2, 1, b""))
+        line.run_prepared(INSERT, (b"2", b"1", b""))
     assert line.closed

@@ -8,7 +8,6 @@ the layers of the driver. Those take as long as the server takes for the whole s
 from __future__ import annotations
 
 import select
-import sys
 from collections.abc import Generator, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -38,7 +37,7 @@ class Line(psycopg.Connection[Any]):
         is_bounded = self.looks_most is not None
         return super().wait(self._bounded(gen) if is_bounded else gen, *args, **options)
 
-    def run_prepared(self, statement: str, values: Sequence[bytes | int]) -> None:
+    def run_prepared(self, statement: str, values: Sequence[bytes]) -> None:
         """
         Run a statement that is a transaction by itself, and whose rows nobody wants.
 
@@ -46,9 +45,8 @@ class Line(psycopg.Connection[Any]):
             psycopg.Error: It failed; or the line is lost, or given up, and nobody knows.
         """
         name = self._statements.get(statement) or self._prepare(statement)
-        texts = [value if isinstance(value, bytes) else b"%d" % value for value in values]
         try:
-            self.pgconn.send_query_prepared(name, texts)
+            self.pgconn.send_query_prepared(name, values)
             answer = self._answer()
         except BaseException:
             self.close()  # what comes would be taken for the answer to something else
@@ -79,9 +77,11 @@ class Line(psycopg.Connection[Any]):
     def _look(self, wanted: int) -> None:
         poll = select.poll()
         poll.register(self.pgconn.socket, wanted)
-        most = sys.maxsize if self.looks_most is None else self.looks_most
-        if not any(poll.poll(_LOOK_MS) for _ in range(most)):
-            raise psycopg.OperationalError(_SILENCE)
+        looks = 0
+        while not poll.poll(_LOOK_MS):
+            looks += 1
+            if looks == self.looks_most:
+                raise psycopg.OperationalError(_SILENCE)
 
     def _bounded(self, gen: _Steps) -> _Steps:
         looks = 0

@@ -7,11 +7,25 @@ FROM jsonb_array_elements($1::jsonb);
 -- name: append_alone
 -- The same, if the worker is not fenced, in one statement that is a transaction by itself.
 WITH asserted AS (
-    UPDATE worker SET writer = $3, commits = $4, lease_until = clock_timestamp() + '10 s'
-    WHERE id = $2)
+    UPDATE worker SET writer = $2, commits = $3, lease_until = clock_timestamp() + '10 s'
+    WHERE id = $1)
 INSERT INTO log (key, at, kind, body)
 SELECT ((value->>0)::bigint << 32) + (value->>1)::bigint, (value->>2)::bigint, value->>3, value->>4
-FROM jsonb_array_elements($1::jsonb);
+FROM jsonb_array_elements($4::jsonb);
+
+-- name: append_one
+-- The same for one event, as almost every write is that is alone: no JSON to take apart.
+WITH asserted AS (
+    UPDATE worker SET writer = $2, commits = $3, lease_until = clock_timestamp() + '10 s'
+    WHERE id = $1)
+INSERT INTO log (key, at, kind, body) VALUES ($4, $5, $6, $7);
+
+-- name: append_two
+-- The same for an event and the next: what was returned, and what is asked for then.
+WITH asserted AS (
+    UPDATE worker SET writer = $2, commits = $3, lease_until = clock_timestamp() + '10 s'
+    WHERE id = $1)
+INSERT INTO log (key, at, kind, body) VALUES ($4, $5, $6, $7), ($8, $9, $10, $11);
 
 -- name: assert_worker
 -- Renew the lease. Refused by a constraint where another one has taken the row.

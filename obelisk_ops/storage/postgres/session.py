@@ -104,7 +104,7 @@ class Session:
         except psycopg.Error as error:
             failures.append(error)
 
-    def run_one(self, statement: str, values: Sequence[bytes | int]) -> None:
+    def run_one(self, statement: str, values: Sequence[bytes]) -> None:
         """Run one statement that is a transaction by itself; raises psycopg.Error."""
         self._connection.run_prepared(statement, values)
 

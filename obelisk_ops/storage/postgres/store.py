@@ -17,6 +17,7 @@ from obelisk_ops.core.ports import (
     ExecutionFilter,
     InboxItem,
     Letter,
+    LogRow,
     Output,
     StateRow,
     TimerRow,
@@ -37,6 +38,8 @@ _encode = msgspec.json.Encoder().encode
 _KEYS: Final = 100
 _BEGIN: Final[Step] = ("BEGIN", ())
 _COMMIT: Final[Step] = ("COMMIT", ())
+#: appends of one event, and of two
+_FEW: Final = (QUERIES["append_one"], QUERIES["append_two"])
 
 
 class PostgresReader(TableReader):
@@ -265,8 +268,7 @@ class PostgresStore(PostgresReader, OwnerReader):
         """Commit all, or nothing if one of them is guilty: return which it was."""
         try:
             if len(writes) == 1 and writes[0].is_log_only:
-                values = (_encode(writes[0].log), *self._session.asserted())
-                self._session.run_one(QUERIES["append_alone"], values)
+                self._session.run_one(*_alone(writes[0].log, self._session.asserted()))
             else:
                 self._session.run([_BEGIN, self._assertion(), *self._steps(writes), _COMMIT])
         except psycopg.Error as error:
@@ -313,6 +315,17 @@ class PostgresStore(PostgresReader, OwnerReader):
             (QUERIES[name], (_text(_shaped(name, rows)), *whose.get(name, ())))
             for name, rows in found
         ]
+
+
+def _alone(log: Sequence[LogRow], asserted: Sequence[int]) -> tuple[str, list[bytes]]:
+    """Return the statement that appends events if the owner is the owner, and its values."""
+    values = [b"%d" % number for number in asserted]
+    if not 0 < len(log) <= len(_FEW):
+        return QUERIES["append_alone"], [*values, _encode(log)]
+    for execution, version, at, kind, body in log:
+        key = (execution << 32) + version
+        values += (b"%d" % key, b"%d" % at, kind.encode(), body.encode())
+    return _FEW[len(log) - 1], values
 
 
 def _told_again(
