@@ -81,7 +81,7 @@ class Schema:
 
     def fill_from(self, other: Schema) -> None:
         """Hold what the other one does now, and nothing else."""
-        insert = sql.SQL("INSERT INTO {} SELECT * FROM {}")
+        insert = sql.SQL("INSERT INTO {} OVERRIDING SYSTEM VALUE SELECT * FROM {}")
         parts = [
             part
             for table in self._tables()
@@ -138,5 +138,8 @@ def _again(relation: str, gone: str | None, came: str | None) -> Iterator[sql.Co
         delete = sql.SQL("DELETE FROM {} x WHERE to_jsonb(x) = {}::jsonb")
         yield delete.format(_named(relation), gone)
     if came is not None:
-        insert = sql.SQL("INSERT INTO {0} SELECT * FROM jsonb_populate_record(NULL::{0}, {1})")
+        insert = sql.SQL(
+            "INSERT INTO {0} OVERRIDING SYSTEM VALUE"
+            " SELECT * FROM jsonb_populate_record(NULL::{0}, {1})"
+        )
         yield insert.format(_named(relation), sql.SQL("{}::jsonb").format(came))

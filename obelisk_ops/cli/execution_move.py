@@ -18,7 +18,7 @@ from obelisk_ops.errors import Conflict, ExecutionEnded, NotFinished
 from obelisk_ops.inspect.histories import family_in
 from obelisk_ops.storage import as_address, is_owned
 
-_ANSWER_S: Final = 5.0
+_ANSWER_S: Final = 30.0
 _POLL_S: Final = 0.05
 _SEAL: Final = requests.encode(requests.Pause(moved=True))
 _UNSEAL: Final = requests.encode(requests.Unpause(take_back=True))

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from obelisk_ops.durable.scheduler import Scheduler
 
 
+#: requests that are refused to an execution which goes on in another database
+_OF_THE_MOVED = ("unpause", "cancel", "signal")
+
+
 class Later(OpsError):
     """What the request is about is not durable yet: ask again after the next commit."""
 
@@ -80,6 +84,9 @@ class Requests:
             raise NotCancellable(
                 f"execution {live.id!r} runs a workflow that says cancellable=False"
             )
+        if live.is_paused and kind in _OF_THE_MOVED:  # it may have been, while something runs
+            store = self._engine.store
+            is_news(kind, target, body, facts_of(store, kind, target, body, with_letters=False))
         if kind == "stub" and not self._is_open_stub(live, split_call(target)[1], body):
             is_news(kind, target, body, facts_of(self._engine.store, kind, target, body))
             return self._engine.open()

@@ -313,6 +313,9 @@ def test_what_runs_is_waited_for_and_its_outcome_goes_along(both: Both, tmp_path
             assert (early.status, early.error["code"]) == (4, "not_finished")
             assert "'j/1'" in early.error["message"]
             assert not file.exists()
+            for refused in (engine.handle("j").unpause, engine.handle("j").cancel):
+                with pytest.raises(Conflict, match="goes on in another database"):
+                    await refused()
             door.event.set()
             assert (await beside(*export)).status == 0
 
