@@ -106,7 +106,7 @@ async def moved(seed: int, tmp_path: Path, url: str) -> None:
         check_answers(await play(engine, program), "p", program)
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(4))
 def test_a_program_that_is_moved_in_the_middle_ends_as_one_that_is_not(
     postgres: Postgres, tmp_path: Path, number: int
 ) -> None:

@@ -210,9 +210,8 @@ async def wait_at(engine: Engine, name: str, kind: str) -> None:
     await until(lambda: kind in [e.kind for e in engine.read_log(name)], f"{name} is at {kind}")
 
 
-@pytest.mark.parametrize("way", ["to the server", "to the file"])
-def test_what_is_moved_never_goes_on_where_it_was(both: Both, tmp_path: Path, way: str) -> None:
-    source, target = both.way(way)
+def test_what_is_moved_never_goes_on_where_it_was(both: Both, tmp_path: Path) -> None:
+    source, target = both.way("to the server")
     file = tmp_path / "j.json"
     export = ("execution", "export", "j", "--move", "-o", file, "--db", source)
 
