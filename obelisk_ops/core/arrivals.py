@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -40,4 +40,27 @@ class Sender(Protocol):
     @property
     def last_letter(self) -> int:
         """The number of the last letter that was put into the mailbox here; 0 for none."""
+        ...
+
+    def note_waiting(self, execution_id: str) -> None:
+        """Let who ends an execution tell so, once, where a database can tell."""
+        ...
+
+
+class Taker(Protocol):
+    """
+    A part of LogStore.
+
+    Attributes:
+        letters_at_once: How many letters are taken at once.
+    """
+
+    letters_at_once: int
+
+    def take_letters(self) -> list[Letter]:
+        """Return what is for this owner to answer, oldest first; what it took is its own."""
+        ...
+
+    def draw_keys(self) -> Iterable[int]:
+        """Return keys for new executions, ascending; larger than all that are in use here."""
         ...

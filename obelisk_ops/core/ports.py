@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -10,7 +10,7 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from obelisk_ops.core.arrivals import Arrivals, Sender
+from obelisk_ops.core.arrivals import Arrivals, Sender, Taker
 from obelisk_ops.core.events import Event
 from obelisk_ops.core.ready import Ready
 from obelisk_ops.core.rows import CronRow, GoneRow, PrunedRow, RefusalRow, StartRow, TaskRow
@@ -315,7 +315,7 @@ class LogReader(Arrivals, Protocol):
         ...
 
 
-class LogStore(LogReader, Protocol):
+class LogStore(LogReader, Taker, Protocol):
     """
     The owner's side.
 
@@ -362,10 +362,6 @@ class LogStore(LogReader, Protocol):
 
     def ends(self, key: int) -> tuple[int, int]:
         """Return how many events one execution's log has, and its last inbox seq."""
-        ...
-
-    def draw_keys(self) -> Iterable[int]:
-        """Return keys for new executions, ascending; larger than all that are in use here."""
         ...
 
     def set_epoch(self, epoch: int) -> None:

@@ -7,9 +7,9 @@ decides. Who takes a row begins a new *term* in it, and fences who had it before
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 #: how long a lease holds that is not renewed; the statements that renew say the same
 TTL_MS: Final = 10_000
@@ -35,6 +35,7 @@ class Sighting:
         up_ms: How long the server has been up.
         has_renewed: Whether it has renewed the lease since the server came up.
         is_connected: Whether its connection is there.
+        functions: The workflows that it serves.
         seen_ms: When this was seen, by a clock that is never set.
     """
 
@@ -50,6 +51,7 @@ class Sighting:
     up_ms: int
     has_renewed: bool
     is_connected: bool
+    functions: frozenset[str]
     seen_ms: int
 
     @property
@@ -111,9 +113,96 @@ def to_take(seen: Sequence[Sighting], before: Sequence[Sighting]) -> Sighting | 
     return next(free, None)
 
 
+def to_give(seen: Iterable[Sighting], me: int, function: str) -> Sighting | None:
+    """Return the worker to which executions of a workflow go that is not served here."""
+    others = (one for one in living(seen) if one.id != me and function in one.functions)
+    return max(others, key=lambda one: one.left_ms, default=None)
+
+
+def next_look_ms(seen: Iterable[Sighting], me: int) -> int:
+    """Return when a worker at rest looks again: a third of a lease, or sooner after a death."""
+    others = [one for one in seen if one.id != me and not one.is_empty and not one.is_closed]
+    return GRACE_MS if any(one.is_gone for one in others) else TTL_MS // 3
+
+
 def living(seen: Iterable[Sighting]) -> list[Sighting]:
     """Return the workers that are there, as far as one look tells."""
     return [
         one for one in seen
         if not one.is_closed and (one.is_connected or (one.left_ms > 0 and not one.is_gone))
     ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """
+    What a worker sees when it renews its lease.
+
+    Attributes:
+        workers: All rows.
+        has_letters: Whether anything waits in the mailbox.
+        gifts: How often others have given it executions.
+    """
+
+    workers: Sequence[Sighting]
+    has_letters: bool
+    gifts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """
+    What was taken over from another worker.
+
+    Attributes:
+        keys: Of the executions.
+        is_keeper: Whether it was the keeper.
+    """
+
+    keys: frozenset[int]
+    is_keeper: bool
+
+
+class Shared(Protocol):
+    """
+    What a store can that several workers share.
+
+    Attributes:
+        id: Of the row of this worker.
+        is_keeper: Whether schedules and retention are its own.
+    """
+
+    id: int
+    is_keeper: bool
+
+    def look(self, functions: Collection[str]) -> Look:
+        """Renew the lease, say what is served here, and see how the others are."""
+        ...
+
+    def adopt(self, row: Sighting) -> Adopted | None:
+        """
+        Take over what a worker has left, and fence it.
+
+        Returns:
+            None when it is as it was no more.
+
+        Raises:
+            StorageUnavailable: It may have been done.
+        """
+        ...
+
+    def give(self, keys: Collection[int], to: int) -> bool:
+        """Give unfinished executions to another worker; False when it is not there."""
+        ...
+
+    def is_mine(self, key: int) -> bool:
+        """Return whether an execution is this worker's."""
+        ...
+
+    def is_waiting(self, letter: int) -> bool:
+        """Return whether a letter is in the mailbox still."""
+        ...
+
+    def note_waiting(self, execution_id: str) -> None:
+        """Let who ends an execution tell so, once."""
+        ...

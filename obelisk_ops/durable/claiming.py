@@ -10,7 +10,7 @@ round, so that many at the same time cost little more than one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -100,6 +100,9 @@ class Claiming:
         self._is_closing = False
         self._timer = self._loop.call_soon(self._tick)
 
+    def _rung(self, _said: Sequence[str]) -> None:
+        self.wake()
+
     def wake(self) -> None:
         """Look soon for what is to be done."""
         if self._next is None:
@@ -175,7 +178,7 @@ class Claiming:
             self._failed(as_ops_error(error))
         else:
             self._stalled_since = None
-            self._bell.hang(self.wake)
+            self._bell.hang(self._rung)
             if is_more:
                 self.wake()
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from obelisk_ops.core import failures, requests, schedules
 from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.events import Failure
 from obelisk_ops.core.ports import LogReader, Mailbox
-from obelisk_ops.durable.mailroom import wake_owner
-from obelisk_ops.storage import Address, is_missing, is_owned, make_if_missing, open_mailbox
+from obelisk_ops.durable.mailroom import ServerBell, wake_owner
+from obelisk_ops.durable.others import Ends
+from obelisk_ops.storage import (
+    Address,
+    Place,
+    is_missing,
+    is_owned,
+    make_if_missing,
+    open_mailbox,
+)
 from obelisk_ops.storage.unbegun import WholeReader
 
 #: what may be the first thing that a database is asked for
@@ -33,6 +43,8 @@ class Client:
         self._mailbox: Mailbox | None = None
         self._sent: dict[str, int] = {}  # the last letter to each execution
         self._whole: LogReader | None = None
+        self._ends = Ends()
+        self._bell: ServerBell | None = None
         if not is_missing(path):  # else the first to submit makes it
             self._open()
 
@@ -75,8 +87,18 @@ class Client:
         if refusal is not None:
             raise failures.rebuild(msgspec.json.decode(refusal[2], type=Failure))
 
+    async def wait(self, latest: Callable[[], str], has_ended: Callable[[str], bool]) -> None:
+        """See Ends.wait."""
+        if self._bell is None and isinstance(self._path, Place):
+            self._bell = ServerBell(self._path)
+        self._ends.is_listening = self._bell is not None and self._bell.hang(self._ends.heard)
+        note = self._open().note_waiting if self._ends.is_listening else _nothing
+        await self._ends.wait(latest, has_ended, note)
+
     def close(self) -> None:
         """Let go of the database."""
+        if self._bell is not None:
+            self._bell.take_down()
         if self._mailbox is not None:
             self._mailbox.close()
 
@@ -84,3 +106,7 @@ class Client:
         if self._mailbox is None:
             self._mailbox = open_mailbox(self._path)
         return self._mailbox
+
+
+def _nothing(_execution_id: str) -> None:
+    """Nobody tells: it is looked often."""

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NoReturn, Self, TypeVar
+from typing import Any, Literal, NoReturn, Self, TypeVar, cast
 
 from msgspec import Raw
 
@@ -29,6 +31,7 @@ from obelisk_ops.durable.flow.registry import Registry, Served, replicated_in
 from obelisk_ops.durable.flow.registry import created as created_event
 from obelisk_ops.durable.handle import Handle, ending
 from obelisk_ops.durable.housekeeping import Housekeeping
+from obelisk_ops.durable.joining import Joining
 from obelisk_ops.durable.limits import Limits
 from obelisk_ops.durable.looking import Looking
 from obelisk_ops.durable.owner import Owner
@@ -47,13 +50,12 @@ from obelisk_ops.storage import Place, as_address
 
 R = TypeVar("R")
 
-_POLL_S = 0.05
 _ANSWER_POLL_S = 0.01
 _ANSWER_S = 2.0
 _ENDED = (State.FINISHED, State.PARKED)
 
 
-class Engine(Scheduling, Housekeeping, Looking):
+class Engine(Joining, Scheduling, Housekeeping, Looking):
     """
     Runs workflows in one database: ``async with Engine("runs/exp-17.db") as engine``.
 
@@ -127,7 +129,7 @@ class Engine(Scheduling, Housekeeping, Looking):
         if self._serve:
             refuse_while_loading()
         if self._serve is True:
-            self._owner = self._take()
+            self._join()
             return self
         if self._serve:
             place = served_by_many(self.path)
@@ -141,13 +143,12 @@ class Engine(Scheduling, Housekeeping, Looking):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._owner is not None:
-            await self._owner.close()
+        await self._leave()
         if self._worker is not None:
             await self._worker.close()
         if self._client is not None:
             self._client.close()
-        self._owner = self._client = self._worker = None
+        self._client = self._worker = None
 
     async def submit(
         self,
@@ -201,7 +202,8 @@ class Engine(Scheduling, Housekeeping, Looking):
         body = created_event(function, Raw(text), paused=paused)
         if self._owner is not None:
             self._welcome(function)
-            created = await self._owner.create(execution_id, body, is_fresh=is_fresh)
+            create = methodcaller("create", execution_id, body, is_fresh=is_fresh)
+            created = await self._by_owner(create)
         else:
             created = self._post("create", execution_id, events.encode(body))
             await self._wait_for_bucket(function)
@@ -216,7 +218,7 @@ class Engine(Scheduling, Housekeeping, Looking):
             OpsError: It is damaged, or the engine has a bug.
         """
         if self._owner is not None:
-            await self._owner.failed()
+            await self._failed()
         if self._worker is not None:
             await self._worker.failed()
         self._reader()
@@ -296,7 +298,7 @@ class Engine(Scheduling, Housekeeping, Looking):
     ) -> bool:
         """See Source.ask. Returns when it is durable; whether it changes anything."""
         if self._owner is not None:
-            return await self._owner.ask(kind, target, body)
+            return bool(await self._by_owner(methodcaller("ask", kind, target, body)))
         is_news = self._post(kind, target, body)
         has_owner = self._client is not None and self._client.has_owner
         if is_news and has_owner and not is_checked:
@@ -328,8 +330,8 @@ class Engine(Scheduling, Housekeeping, Looking):
         """See Source.wait_finished."""
         if self._owner is None:
             await self._wait_for_owner(execution_id)
-        elif (seen := await self._owner.wait(execution_id)) is not None:
-            return seen
+        elif (seen := await self._by_owner(methodcaller("wait", execution_id))) is not None:
+            return cast("events.Finished", seen)
         if self._owner is None and self._client is None:
             raise closed_error()  # while this was waiting
         execution_id = self._latest(execution_id)
@@ -358,9 +360,10 @@ class Engine(Scheduling, Housekeeping, Looking):
             await wait_until_passed(self.path, replication)
 
     async def _wait_for_owner(self, execution_id: str) -> None:
-        # Another process finishes it; what a reader can watch is the file.
-        while not self._has_ended(self._latest(execution_id)):  # noqa: ASYNC110
-            await asyncio.sleep(_POLL_S)
+        # Another process finishes it; of a file a reader can but watch it.
+        assert self._client is not None
+        latest = partial(self._latest, execution_id)
+        await self._client.wait(latest, self._has_ended)
 
     def _has_ended(self, execution_id: str) -> bool:
         return self.row(execution_id).state in _ENDED

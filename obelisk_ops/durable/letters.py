@@ -27,7 +27,6 @@ from obelisk_ops.errors import (
     Unavailable,
 )
 
-_LETTERS_MAX = 500
 _AGAIN_S = 0.2
 
 
@@ -44,7 +43,7 @@ class Letters:
 
     def deliver(self) -> bool:
         """Answer what waits; return whether more is to be answered after the next commit."""
-        letters = self._store.letters(_LETTERS_MAX)
+        letters = self._store.take_letters()
         is_held_up = answered = False
         for letter in letters:
             if letter.id in self._answering:
@@ -54,7 +53,7 @@ class Letters:
             except Later:
                 is_held_up = True
                 break  # and what comes after it: their order counts
-        is_more = is_held_up or (answered and len(letters) == _LETTERS_MAX)
+        is_more = is_held_up or (answered and len(letters) >= self._store.letters_at_once)
         if is_more:
             # Nobody else's commit would remind us of the rest.
             self._scheduler.after_commit(self._deliver_soon)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -23,8 +23,27 @@ from obelisk_ops.storage.sqlite import beside
 
 _SOCKET = "engine.sock"
 _LOOK_S = 1.0
+#: what is heard last on a line that was lost
+DEAF = "deaf"
 _WAKE_UP = b"!"
 _DATAGRAM_BYTES = 1 << 16
+
+
+class Watch:
+    """Looks once a second whether a file has changed."""
+
+    def __init__(self, store: LogStore, deliver: Callable[[], object]) -> None:
+        self._store = store
+        self._deliver = deliver
+        self._seen: int | None = None
+
+    def look(self) -> float:
+        """Look; return after how many seconds to look again."""
+        changes = self._store.changes()
+        if changes != self._seen:
+            self._deliver()
+            self._seen = changes
+        return _LOOK_S
 
 
 class Mailroom:
@@ -33,8 +52,8 @@ class Mailroom:
     def __init__(
         self,
         bell: Bell,
-        store: LogStore,
-        deliver: Callable[[], object],
+        look: Callable[[], float],
+        deliver: Callable[[Sequence[str]], bool],
         failed: Callable[[OpsError], object],
     ) -> None:
         """
@@ -42,45 +61,63 @@ class Mailroom:
 
         Args:
             bell: Rings when a letter comes.
-            store: Whose mailbox it is.
-            deliver: Told that letters may have come.
+            look: Looks for letters, where the bell was not heard; returns after how many
+                seconds to look again.
+            deliver: Told that letters may have come, and what was heard of them; returns
+                whether to look at once.
             failed: Told why none can come any more.
         """
-        self._store = store
+        self._look_once = look
         self._deliver = deliver
         self._failed = failed
         self._loop = asyncio.get_running_loop()
-        self._seen: int | None = None
         self._bell = bell
-        self._bell.hang(deliver)
-        self._timer = self._loop.call_soon(self._look)
+        self._bell.hang(self._rang)
+        self._timer: asyncio.Handle = self._loop.call_soon(self._look)
 
     def close(self) -> None:
         """Stop listening."""
         self._timer.cancel()
         self._bell.take_down()
 
+    def look_soon(self) -> None:
+        """Look now, whatever was heard."""
+        self._timer.cancel()
+        self._timer = self._loop.call_soon(self._look)
+
+    def _rang(self, said: Sequence[str]) -> None:
+        try:
+            if self._deliver(said):
+                self.look_soon()
+        except StorageUnavailable:
+            return  # the next look delivers
+        except OpsError as error:
+            self._failed(error)
+
     def _look(self) -> None:
         self._timer = self._loop.call_later(_LOOK_S, self._look)  # also when this look fails
         try:
-            changes = self._store.changes()
+            wait_s = self._look_once()
         except StorageUnavailable:
             return  # a server that is away for a moment
         except OpsError as error:
             self._timer.cancel()
             self._failed(error)
             return
-        self._bell.hang(self._deliver)
-        if changes != self._seen:
-            self._deliver()
-            self._seen = changes
+        if self._bell.hang(self._rang):
+            self._timer.cancel()
+            self._timer = self._loop.call_later(wait_s, self._look)
+
+
+#: told what was heard, where anything was said
+Ring = Callable[[Sequence[str]], object]
 
 
 class Bell(Protocol):
     """What is rung when a letter comes."""
 
-    def hang(self, ring: Callable[[], object]) -> None:
-        """Call *ring* from now on; again where it has stopped working."""
+    def hang(self, ring: Ring) -> bool:
+        """Call *ring* from now on; again where it has stopped working. Whether it works."""
         ...
 
     def take_down(self) -> None:
@@ -102,13 +139,14 @@ class SocketBell:
         self._asked = asked
         self._path = beside.make_folder(database) / _SOCKET
         self._socket = bind(self._path)
-        self._ring: Callable[[], object] | None = None
+        self._ring: Ring | None = None
 
-    def hang(self, ring: Callable[[], object]) -> None:
+    def hang(self, ring: Ring) -> bool:
         """See Bell.hang."""
         if self._socket is not None and self._ring is None:
             self._ring = ring
             asyncio.get_running_loop().add_reader(self._socket, self._on_datagram)
+        return True  # or there is none: a file is looked at once a second anyway
 
     def take_down(self) -> None:
         """See Bell.take_down."""
@@ -125,7 +163,7 @@ class SocketBell:
                 datagram = self._socket.recv(_DATAGRAM_BYTES)
                 if datagram != _WAKE_UP:
                     self._asked(datagram)
-        self._ring()
+        self._ring(())
 
 
 class ServerBell:
@@ -136,15 +174,16 @@ class ServerBell:
         self._place, self._wanted = place, wanted
         self._ears: Ears | None = None
 
-    def hang(self, ring: Callable[[], object]) -> None:
+    def hang(self, ring: Ring) -> bool:
         """See Bell.hang."""
-        if self._ears is not None:
-            return
-        ears = listen(self._place, self._wanted)
-        number = ears.fileno()
-        if number is not None:
+        if self._ears is None:
+            ears = listen(self._place, is_task=self._wanted is not None)
+            number = ears.fileno()
+            if number is None:
+                return False
             self._ears = ears
             asyncio.get_running_loop().add_reader(number, self._heard, number, ring)
+        return True
 
     def take_down(self) -> None:
         """See Bell.take_down."""
@@ -154,15 +193,20 @@ class ServerBell:
             self._ears.close()
             self._ears = None
 
-    def _heard(self, number: int, ring: Callable[[], object]) -> None:
+    def _heard(self, number: int, ring: Ring) -> None:
         ears = self._ears
         assert ears is not None
-        if not ears.hear():
+        said = ears.hear()
+        if said is None:
             asyncio.get_running_loop().remove_reader(number)
             ears.close()
             self._ears = None  # the next look hangs up another
-        if ears.is_called:
-            ring()
+        mine = [DEAF] if said is None else [one for one in said if self._is_wanted(one)]
+        if mine:
+            ring(mine)
+
+    def _is_wanted(self, word: str) -> bool:
+        return self._wanted is None or self._wanted(word)
 
 
 def bell_of(address: Address, asked: Callable[[bytes], None]) -> Bell:

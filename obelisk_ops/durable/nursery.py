@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -36,7 +36,7 @@ class Nursery:
         self._roster = scheduler.roster
         self._cold = scheduler.cold
         self._unserved: dict[str, set[int]] = {}
-        self._keys = iter(self._store.draw_keys())
+        self._keys: Iterator[int] = iter(())
 
     # -- made --------------------------------------------------------------------------
 
@@ -119,12 +119,15 @@ class Nursery:
 
     # -- taken up ----------------------------------------------------------------------
 
-    def recover(self) -> None:
-        """Go on with every unfinished execution whose workflow is served here."""
-        armed = self._store.armed()
+    def recover(self, keys: Collection[int] | None = None) -> None:
+        """Go on with every unfinished execution whose workflow is served here, or with some."""
+        armed = [one for one in self._store.armed() if keys is None or one[0] in keys]
         early = {key for key, n, _ in armed if n == START}
         room = self._engine.keep_loaded
+        self._keys = iter(())  # what comes of an execution has a larger key than it
         for row in self._store.unfinished():
+            if keys is not None and row.key not in keys:
+                continue
             if row.state is State.PAUSED or row.key in early:
                 continue
             if row.state is State.CANCELLING:
@@ -143,6 +146,32 @@ class Nursery:
             if self._engine.registry.get(name) is not None:
                 for key in sorted(self._unserved.pop(name, ())):
                     self._engine.post(self._take_up, key)
+
+    def unserved(self) -> list[str]:
+        """Return the workflows of executions that are not served here."""
+        return [name for name, keys in self._unserved.items() if keys]
+
+    def to_give(self, function: str) -> Iterator[list[int]]:
+        """Yield trees of one workflow that is not served here; nothing of them is in memory."""
+        for key in sorted(self._unserved.get(function, ())):
+            row = self._find(key)
+            if row is None or row.parent is not None or self._cold.is_busy(row.id, key):
+                continue
+            tree = [row, *self._store.unfinished_below(row.id)]
+            if not any(self._is_held(one) for one in tree):
+                yield [one.key for one in tree]
+
+    def _is_held(self, row: StateRow) -> bool:
+        is_live = self._roster.get(row.key) is not None
+        return is_live or self._cold.is_busy(row.id, row.key) or row.state is State.CANCELLING
+
+    def forget(self, keys: Collection[int]) -> None:
+        """Let go of executions that are another worker's now."""
+        for key in keys:
+            for n in self._store.timers(key):
+                self._engine.alarms.drop((key, n))
+        for unserved in self._unserved.values():
+            unserved.difference_update(keys)
 
     def is_unserved(self, row: StateRow) -> bool:
         """Return whether an execution waits for its workflow to be served."""

@@ -18,19 +18,21 @@ from obelisk_ops.core.requests import MAKING, REQUESTS, execution_of
 from obelisk_ops.durable import enquiry, tether
 from obelisk_ops.durable.claiming import Claiming
 from obelisk_ops.durable.commits import closed_error
+from obelisk_ops.durable.fellows import Fellows
 from obelisk_ops.durable.flow.attempt import Key
 from obelisk_ops.durable.flow.lines import hook
 from obelisk_ops.durable.flow.registry import Registry
 from obelisk_ops.durable.letters import Letters
 from obelisk_ops.durable.limits import Limits
 from obelisk_ops.durable.log import log
-from obelisk_ops.durable.mailroom import Mailroom, bell_of
+from obelisk_ops.durable.mailroom import Mailroom, Watch, bell_of
+from obelisk_ops.durable.others import Others
 from obelisk_ops.durable.requests import Later
 from obelisk_ops.durable.scheduler import Scheduler
 from obelisk_ops.durable.signposts import ask_the_way
 from obelisk_ops.durable.supervised import barrier_of
 from obelisk_ops.durable.turn import Turn
-from obelisk_ops.errors import ExecutionNotFound, FunctionNotFound, OpsError
+from obelisk_ops.errors import ExecutionExists, ExecutionNotFound, FunctionNotFound, OpsError
 from obelisk_ops.storage import Address, Place, open_mailbox, own
 from obelisk_ops.storage.unbegun import WholeReader
 
@@ -67,7 +69,7 @@ class Owner:
             barrier: What is asked whether the bucket holds it; by default the supervisor.
 
         Raises:
-            DatabaseLocked: Another process owns it.
+            DatabaseLocked: Another process owns the file.
             CorruptDatabase: It is damaged.
         """
         self._address, self._clock, self._registry = address, clock, registry
@@ -82,7 +84,8 @@ class Owner:
         self._letters = Letters(self.store, self._scheduler)
         bell = bell_of(address, self._asked)
         failed = self._scheduler.commits.fail
-        self._mailroom = Mailroom(bell, self.store, self._woken, failed)
+        self._shared, self._others = self._held.shared, self._find_others()
+        self._mailroom = Mailroom(bell, self._looking(), self._woken, failed)
         self._scheduler.workshop.follows_crash = not self._held.last_owner_closed
         self._was_shut = False
         self._facts = tether.facts(address)
@@ -90,19 +93,41 @@ class Owner:
         self._claiming = self._claim(limits)
         self._scheduler.offers.load()
         self._scheduler.nursery.recover()
+        if self._shared is None or self._shared.is_keeper:
+            self._scheduler.schedules.take_up()
         self._supervised = self._wal_alarmed = False
         self._epoch = self.store.meta().get("epoch", "")
         self._watch_supervisor()
         hook.add()
 
-    async def close(self) -> None:
-        """Let activities end, commit, and let go of the database."""
+    def _find_others(self) -> Others | None:
+        shared = self._held.shared
+        if shared is None:
+            return None
+        found = Others(self._address, shared, self.reader, self._scheduler)
+        self._scheduler.schedules.cancel = found.cancel
+        return found
+
+    def _looking(self) -> Callable[[], float]:
+        if self._shared is None:
+            return Watch(self.store, self._deliver).look
+        return Fellows(self._shared, self._scheduler, self._deliver).look
+
+    async def close(self, *, grace_s: float | None = None) -> None:
+        """
+        Let activities end, commit, and let go of the database.
+
+        Args:
+            grace_s: How long they may take; as the limits say, if left out.
+        """
         self._timer.cancel()
         self._mailroom.close()
+        if self._others is not None:
+            self._others.ends.stir()
         try:
             if self._claiming is not None:
                 self._claiming.stop()
-            await self._scheduler.close(self._grace_s)
+            await self._scheduler.close(self._grace_s if grace_s is None else grace_s)
             await self._say_farewell()
         finally:
             if self._claiming is not None:
@@ -145,6 +170,8 @@ class Owner:
         if names:
             self._scheduler.nursery.adopt(names)
             self._scheduler.schedules.adopt(names)
+            if self._shared is not None:
+                self._mailroom.look_soon()  # so that the others know
 
     async def create(
         self, execution_id: str, body: events.Created, *, is_fresh: bool = False
@@ -162,11 +189,15 @@ class Owner:
         """
         known = None if is_fresh else await self._how_created(execution_id)
         if known is None:
-            turn = self._scheduler.nursery.begin(execution_id, body)
-        else:
+            try:
+                await self._durable(self._scheduler.nursery.begin(execution_id, body))
+            except ExecutionExists:
+                if self._shared is None:
+                    raise
+                known = await self._how_created(execution_id)  # another worker was faster
+        if known is not None:
             refuse_other_input(execution_id, known, events.encode(body))
-            turn = self._scheduler.fence(execution_id)
-        await self._durable(turn)
+            await self._durable(self._scheduler.fence(execution_id))
         return known is None
 
     async def _how_created(self, execution_id: str) -> str | None:
@@ -193,6 +224,7 @@ class Owner:
         """
         with closing(open_mailbox(self._address)) as mailbox:
             is_news = mailbox.ask(kind, target, body, now_ms=self._clock.now_ms())
+            posted = mailbox.last_letter
         if is_news:
             letter = (kind, target, body)
             self._letters.own[letter] = None
@@ -200,6 +232,8 @@ class Owner:
             refusal = self._letters.own.pop(letter, None)
             if refusal is not None:
                 raise refusal
+            if self._others is not None:
+                await self._others.answered(posted)
         concerned = execution_of(kind, target) if kind in REQUESTS | MAKING else ""
         if self._scheduler.promises.of(concerned):
             await self._durable(self._scheduler.fence(concerned))
@@ -244,21 +278,35 @@ class Owner:
         if self._scheduler.is_closed:
             raise closed_error()
         execution_id = nursery.latest(execution_id)
-        if roster.find(execution_id) is None:
-            row = self.store.find(execution_id)
-            if row is None:
-                raise ExecutionNotFound(f"{self._address} has no execution {execution_id!r}")
-            if row.state in (State.FINISHED, State.PARKED):
-                return None
-            if nursery.is_unserved(row):
-                raise FunctionNotFound(
-                    f"execution {execution_id!r} runs {row.function}, which is not served here",
-                    hint="name its module: Engine(…, workflows=[module])",
-                )
+        if self._others is not None and self._others.has(execution_id):
+            await self._others.ended(execution_id)
+            return None
+        if roster.find(execution_id) is None and self._is_over(execution_id):
+            return None
         return await roster.wait(execution_id)
 
-    def _woken(self) -> None:
+    def _is_over(self, execution_id: str) -> bool:
+        row = self.store.find(execution_id)
+        if row is None:
+            raise ExecutionNotFound(f"{self._address} has no execution {execution_id!r}")
+        if row.state in (State.FINISHED, State.PARKED):
+            return True
+        if self._scheduler.nursery.is_unserved(row):
+            raise FunctionNotFound(
+                f"execution {execution_id!r} runs {row.function}, which is not served here",
+                hint="name its module: Engine(…, workflows=[module])",
+            )
+        return False
+
+    def _woken(self, said: Sequence[str]) -> bool:
         """Look after what may have come: letters, or a supervisor."""
+        self._scheduler.commits.gate.wake()
+        if self._others is not None:
+            return self._others.heard(said, self._deliver)
+        self._deliver()
+        return False
+
+    def _deliver(self) -> None:
         self._scheduler.commits.gate.wake()
         self._letters.deliver()
         self._scheduler.offers.look()

@@ -88,6 +88,7 @@ class Scheduler:
         self.outcomes = Outcomes(self, self._rounds)
         self.is_closed = False
         self.schedules = Schedules(self)
+        self.served_elsewhere: frozenset[str] = frozenset()  # by other workers
 
     # -- from outside ----------------------------------------------------------------
 
@@ -114,6 +115,10 @@ class Scheduler:
     def now_ms(self) -> int:
         """Return the time, UTC milliseconds."""
         return self.clock.now_ms()
+
+    def is_served(self, function: str) -> bool:
+        """Tell whether somebody serves a workflow."""
+        return self.registry.get(function) is not None or function in self.served_elsewhere
 
     def open(self, key: int = 0) -> Turn:
         """Return a new turn; it becomes durable with the next commit."""

@@ -10,7 +10,7 @@ A schedule is looked at where its workflow is served; elsewhere it waits for suc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -37,14 +37,28 @@ class Schedules:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._engine = scheduler
-        self._rows = {row.id: row for row in scheduler.store.crons()}
+        self._rows: dict[str, CronRow] = {}
         self._watched: set[str] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        #: cancels an execution, whoever has it
+        self.cancel: Callable[[str], object] = scheduler.requests.cancel_if_any
+
+    def look_at_waiting(self) -> None:
+        """Look whether what others run has ended, where a slot waits for that."""
+        for schedule_id, row in self._rows.items():
+            if row.waiting is not None:
+                self._engine.post(self.look, schedule_id)
+
+    def take_up(self) -> None:
+        """Look after all schedules from now on."""
+        self._rows = {row.id: row for row in self._engine.store.crons()}
         # Not at once: letters that wait may say that one of them is paused, or deleted.
         self._timer = asyncio.get_running_loop().call_later(0, self._look_at_all)
 
     def close(self) -> None:
         """Look at nothing any more."""
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def adopt(self, functions: Collection[str]) -> None:
         """Look at the schedules of workflows that are served from now on."""
@@ -97,7 +111,7 @@ class Schedules:
         """Do what is due, and see to it that what is next will be."""
         row = self._rows.get(schedule_id)
         spec = None if row is None else _read(row)
-        if row is None or spec is None or self._engine.registry.get(spec.fn) is None:
+        if row is None or spec is None or not self._engine.is_served(spec.fn):
             return
         running = tuple(name for name in row.running if self._is_unfinished(name))
         standing = Standing(
@@ -141,7 +155,7 @@ class Schedules:
             self._keep(turn or self._engine.open(), row)
         if plan.cancel_running:
             for name in row.running:
-                self._engine.requests.cancel_if_any(self._engine.nursery.latest(name))
+                self.cancel(self._engine.nursery.latest(name))
 
     def _look_again(self, schedule_id: str, plan: Plan, running: tuple[str, ...]) -> None:
         key = (schedules.KIND, schedule_id)

@@ -167,9 +167,9 @@ def open_mailbox(address: Address) -> Mailbox:
     return SqliteMailbox(address)
 
 
-def listen(place: Place, wanted: Callable[[str], bool] | None = None) -> postgres.Ears:
-    """Hear when a letter comes to a database on a server, or a task that is *wanted*."""
-    return postgres.listen(place, wanted)
+def listen(place: Place, *, is_task: bool = False) -> postgres.Ears:
+    """Hear when a letter comes to a database on a server, or a task."""
+    return postgres.listen(place, is_task=is_task)
 
 
 def look_at_tasks(address: Address, executions: Collection[int]) -> list[View]:

@@ -329,6 +329,15 @@ class MemoryStore(Archive):
         """See LogStore.last_key."""
         return max([*self._tables.states, *(key for key, _ in self._tables.log)], default=0)
 
+    letters_at_once = 500
+
+    def take_letters(self) -> list[Letter]:
+        """See LogStore.take_letters."""
+        return self.letters(self.letters_at_once)
+
+    def note_waiting(self, execution_id: str) -> None:
+        """See Sender.note_waiting."""
+
     def draw_keys(self) -> Iterable[int]:
         """See LogStore.draw_keys."""
         return count(self.last_key() + 1)

@@ -104,12 +104,12 @@ class TableReader(Archive):
 
     def letters(self, limit: int) -> list[Letter]:
         """See LogReader.letters."""
-        return [_letter(row) for row in self._rows("letters", (limit,))]
+        return [as_letter(row) for row in self._rows("letters", (limit,))]
 
     def letters_to(self, execution_id: str) -> list[Letter]:
         """See LogReader.letters_to."""
         calls = f"{execution_id}/", f"{execution_id}0"  # "0" comes after "/"
-        return [_letter(row) for row in self._rows("letters_to", (execution_id, *calls))]
+        return [as_letter(row) for row in self._rows("letters_to", (execution_id, *calls))]
 
     def find_signal(self, key: int, signal_id: str) -> InboxItem | None:
         """See Arrivals.find_signal."""
@@ -124,17 +124,20 @@ class TableReader(Archive):
     def find_letters(self, target: str, kinds: Collection[str]) -> list[Letter]:
         """See Arrivals.find_letters."""
         wanted = _json(sorted(kinds)).decode()
-        return [_letter(row) for row in self._rows("find_letters", (target, wanted))]
+        return [as_letter(row) for row in self._rows("find_letters", (target, wanted))]
 
     def find_signal_letter(self, target: str, signal_id: str) -> Letter | None:
         """See Arrivals.find_signal_letter."""
         rows = self._rows("find_signal_letter", (target, signal_id))
-        return _letter(rows[0]) if rows else None
+        return as_letter(rows[0]) if rows else None
 
     def find_refusal(self, letter: int) -> RefusalRow | None:
         """See Arrivals.find_refusal."""
         rows = self._rows("find_refusal", (letter,)) if self._has("refusal") else []
         return rows[0] if rows else None
+
+    def note_waiting(self, execution_id: str) -> None:
+        """See Sender.note_waiting. A file does not tell."""
 
     def _has(self, table: str) -> bool:
         """Tell whether the database has a table: not every version made each."""
@@ -172,6 +175,12 @@ class OwnerReader(TableReader):
         events, seq = self._rows("ends", (key,))[0]
         return int(events), int(seq)
 
+    letters_at_once = 500
+
+    def take_letters(self) -> list[Letter]:
+        """See LogStore.take_letters."""
+        return self.letters(self.letters_at_once)
+
     def draw_keys(self) -> Iterable[int]:
         """See LogStore.draw_keys."""
         return count(self.last_key() + 1)
@@ -181,7 +190,8 @@ class OwnerReader(TableReader):
         self._rows("put_meta", ("epoch", str(epoch)))
 
 
-def _letter(row: Sequence[Any]) -> Letter:
+def as_letter(row: Sequence[Any]) -> Letter:
+    """Return a letter from its row."""
     number, at, kind, target, body = row
     return Letter(id=number, at=at, kind=kind, target=target, body=body)
 

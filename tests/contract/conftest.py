@@ -12,7 +12,8 @@ from obelisk_ops.core.archive import ArchiveStore
 from obelisk_ops.core.ports import Mailbox
 from obelisk_ops.storage.memory import MemoryStore
 from obelisk_ops.storage.postgres import place
-from obelisk_ops.storage.postgres.store import PostgresMailbox, PostgresStore
+from obelisk_ops.storage.postgres.asking import PostgresMailbox
+from obelisk_ops.storage.postgres.store import PostgresStore
 from obelisk_ops.storage.sqlite.store import SqliteMailbox, SqliteStore
 from tests.postgres import Postgres
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from obelisk_ops import Engine, activity, workflow
-from obelisk_ops.errors import DatabaseNotFound, Fenced
-from obelisk_ops.storage import Address, as_address, own
+from obelisk_ops.errors import DatabaseNotFound
+from obelisk_ops.storage import Address, as_address
 from obelisk_ops.storage.postgres import place
 from tests.fault.test_kill import (
     Account,
@@ -108,24 +108,6 @@ async def endless() -> int:
         n = await hold(n + 1)
 
 
-def test_an_engine_that_was_succeeded_says_so_and_ends(postgres: Postgres) -> None:
-    async def main(url: str) -> None:
-        async with Engine(url, workflows=[endless]) as engine:
-            await engine.submit(endless, id="a")
-            assert engine._owner is not None
-            session = engine._owner.store._session  # type: ignore[attr-defined]
-            session.drop()
-            held = own(as_address(url))  # on the same loop: the engine can't be faster
-            try:
-                with pytest.raises(Fenced):
-                    await asyncio.wait_for(engine.failed(), 60)
-            finally:
-                held.release()
-
-    with postgres.lent() as url:
-        asyncio.run(main(url))
-
-
 def test_an_engine_at_rest_notices_that_its_tables_are_gone(postgres: Postgres) -> None:
     async def main(url: str) -> None:
         async with Engine(url, workflows=[endless]) as engine:
@@ -137,17 +119,3 @@ def test_an_engine_at_rest_notices_that_its_tables_are_gone(postgres: Postgres) 
                 await asyncio.wait_for(engine.failed(), 60)
 
     asyncio.run(main(postgres.fresh_url()))
-
-
-def test_an_engine_at_rest_notices_that_it_was_succeeded(postgres: Postgres) -> None:
-    async def main(url: str) -> None:
-        async with Engine(url, workflows=[endless]) as engine:
-            assert engine._owner is not None
-            session = engine._owner.store._session  # type: ignore[attr-defined]
-            session.drop()
-            own(as_address(url)).release()
-            with pytest.raises(Fenced):
-                await asyncio.wait_for(engine.failed(), 60)
-
-    with postgres.lent() as url:
-        asyncio.run(main(url))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from obelisk_ops import Engine, Retry, Signal, activity, run, workflow
-from obelisk_ops.errors import ConfigError, DatabaseLocked, ExecutionFailed
+from obelisk_ops.errors import ConfigError, ExecutionFailed
 from tests import command
 from tests.commands import run_here
 from tests.engines import until
@@ -117,16 +117,6 @@ def test_a_script_goes_on_where_it_was(url: str) -> None:
 
     assert run(answer, db=url, id="a") == 2
     assert run(answer, db=url, id="a") == 2
-
-
-def test_a_second_worker_is_refused_as_on_a_file(url: str) -> None:
-    async def main() -> None:
-        async with Engine(url):
-            with pytest.raises(DatabaseLocked):
-                async with Engine(url):
-                    pass
-
-    asyncio.run(main())
 
 
 def test_no_bucket_holds_it(url: str) -> None:
@@ -287,16 +277,13 @@ def test_histories_move_between_a_file_and_a_server(
     assert run_here("run", f"{flows}:waits", "--db", url, "--id", "w").told == 10
 
 
-def test_a_worker_serves_drains_and_keeps_others_out(url: str, flows: Path) -> None:
+def test_a_worker_serves_and_drains(url: str, flows: Path) -> None:
     worker = command.start("worker", f"{flows}", "--db", url)
     try:
         asked = ("execution", "submit", f"{flows}:twice", "2", "--db", url, "--id", "a")
         assert run_here(*asked).status == 0
         result = ("execution", "result", "a", "--db", url, "--wait", "60")
         assert run_here(*result).told == 8
-        second = run_here("worker", f"{flows}", "--db", url)
-        assert second.status == 9
-        assert "belongs to another process (pid" in second.err
     finally:
         worker.send_signal(signal.SIGTERM)
         assert command.outcome(worker, 60).status == 0

@@ -15,14 +15,13 @@ from obelisk_ops import errors
 from obelisk_ops.core import requests
 from obelisk_ops.core.ports import LogRow, State, StateRow, Write
 from obelisk_ops.storage.postgres import making, owning, place, session
+from obelisk_ops.storage.postgres.asking import PostgresMailbox
 from obelisk_ops.storage.postgres.owning import Ownership
 from obelisk_ops.storage.postgres.place import Place
 from obelisk_ops.storage.postgres.store import (
-    PostgresMailbox,
     PostgresReader,
     PostgresStore,
 )
-from obelisk_ops.storage.postgres.tasks import letters_channel
 from tests.databases import as_typed
 from tests.postgres import Postgres, with_option
 
@@ -56,14 +55,21 @@ def cut(store: PostgresReader, server: Postgres) -> None:
     server.psql(f"SELECT pg_terminate_backend({pid}, 10000)")
 
 
-def test_of_two_owners_one_is_refused_and_told_who_the_other_is(
-    at: Place, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+def test_two_workers_have_a_row_each_and_one_is_the_keeper(
+    at: Place, store: PostgresStore
 ) -> None:
-    monkeypatch.setattr(owning, "_TRIES", 2)
-    with pytest.raises(errors.DatabaseLocked, match=r"belongs to another process \(pid \d+ on"):
-        PostgresStore(at)
+    with closing(PostgresStore(at)) as other:
+        assert (store.id, store.is_keeper) != (other.id, other.is_keeper)
+        assert store.is_keeper
+        assert not other.is_keeper
+        keys = [next(iter(one.draw_keys())) for one in (store, other)]
+        assert store.commit([creation(keys[0], "a")]) == {}
+        assert other.commit([creation(keys[1], "b")]) == {}
 
-    assert store.commit([creation(1, "a")]) == {}
+        assert [row.id for row in store.unfinished()] == ["a"]
+        assert [row.id for row in other.unfinished()] == ["b"]
+        assert store.is_mine(keys[0])
+        assert not store.is_mine(keys[1])
 
 
 @pytest.mark.parametrize("closed", [True, False])
@@ -329,7 +335,7 @@ def test_an_owner_waits_not_for_ever_for_a_server_that_says_nothing(
 
 def test_a_letter_is_heard_also_in_a_schema_of_the_longest_name(postgres: Postgres) -> None:
     fresh = place.read(postgres.fresh_url())
-    letters = letters_channel(replace(fresh, schema="s" * 63))
+    letters = replace(fresh, schema="s" * 63).channel()
     with closing(session.connect(fresh)) as line:
         line.execute(f'LISTEN "{letters}"'.encode())
         postgres.psql(f"SELECT pg_notify('{letters}', '')")

@@ -9,7 +9,8 @@ import pytest
 
 from obelisk_ops import errors
 from obelisk_ops.storage.postgres import making, place, session
-from obelisk_ops.storage.postgres.store import PostgresMailbox, PostgresReader, PostgresStore
+from obelisk_ops.storage.postgres.asking import PostgresMailbox
+from obelisk_ops.storage.postgres.store import PostgresReader, PostgresStore
 from tests.postgres import Postgres
 
 

@@ -66,6 +66,10 @@ class Registry:
             self._activities_of = len(self._known)
         return self._activities
 
+    def names(self) -> list[str]:
+        """Return the names of the workflows that are served."""
+        return [name for name, item in self._known.items() if isinstance(item, Workflow)]
+
     def created(self, function: str, given: Raw, **more: Any) -> events.Created:  # noqa: ANN401
         """Return the ``created`` event of a new execution; *more* are its other fields."""
         known = self.get(function)

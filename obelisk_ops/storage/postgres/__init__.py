@@ -40,21 +40,19 @@ class Survey:
 
 
 class Ears(Protocol):
-    """
-    What hears that letters come, or tasks; one that is deaf is replaced.
-
-    Attributes:
-        is_called: Whether anything of what it heard last was for it.
-    """
-
-    is_called: bool
+    """What hears that letters come, or tasks; one that is deaf is replaced."""
 
     def fileno(self) -> int | None:
         """Return what becomes readable when there is something to hear; None if it is deaf."""
         ...
 
-    def hear(self) -> bool:
-        """Take in what was said; return whether it hears on."""
+    def hear(self) -> list[str] | None:
+        """
+        Take in what was said; None if it hears no more.
+
+        It is ``letter ID`` for the worker of that id, 0 for all; ``left`` when a worker
+        has ended; ``gift ID``; ``end HASH`` of an execution that somebody waits for.
+        """
         ...
 
     def close(self) -> None:
@@ -67,7 +65,7 @@ def own(place: Place, opening: Callable[[Place], Any]) -> Held:
     store = opening(place)
     return Held(
         store=store, last_owner_closed=store.last_owner_closed, release=store.close,
-        board=store.board,
+        shared=store, board=store.board,
     )  # fmt: skip
 
 
@@ -82,9 +80,9 @@ def is_owned(place: Place) -> bool:
     return bool(_room("owning").is_owned(place))
 
 
-def listen(place: Place, wanted: Callable[[str], bool] | None = None) -> Ears:
-    """Hear when a letter comes, or a task that is *wanted*, by the word that says so."""
-    ears: Ears = _room("listening").Listener(place, wanted)
+def listen(place: Place, *, is_task: bool = False) -> Ears:
+    """Hear when a letter comes, or a task."""
+    ears: Ears = _room("listening").Listener(place, is_task=is_task)
     return ears
 
 
@@ -108,7 +106,7 @@ def open_reader(place: Place) -> Archive:
 
 def open_mailbox(place: Place) -> Mailbox:
     """Open a database to read, and to ask its owner for something."""
-    opened: Mailbox = _room("store").PostgresMailbox(place)
+    opened: Mailbox = _room("asking").PostgresMailbox(place)
     return opened
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 
 import psycopg
@@ -10,18 +9,16 @@ import psycopg
 from obelisk_ops.errors import OpsError
 from obelisk_ops.storage.postgres.place import Place
 from obelisk_ops.storage.postgres.session import connect
-from obelisk_ops.storage.postgres.tasks import letters_channel, tasks_channel
+from obelisk_ops.storage.postgres.tasks import tasks_channel
 
 
 class Listener:
     """See Ears."""
 
-    def __init__(self, place: Place, wanted: Callable[[str], bool] | None = None) -> None:
-        """Listen, if the server can be reached; for letters, or for tasks that are *wanted*."""
+    def __init__(self, place: Place, *, is_task: bool = False) -> None:
+        """Listen, if the server can be reached: for letters, or for tasks."""
         self._connection: psycopg.Connection[object] | None = None
-        self._wanted = wanted
-        self.is_called = False
-        channel = letters_channel(place) if wanted is None else tasks_channel(place)
+        channel = tasks_channel(place) if is_task else place.channel()
         with suppress(OpsError, psycopg.Error):
             connection = connect(place)
             connection.execute(f'LISTEN "{channel}"'.encode())
@@ -31,17 +28,14 @@ class Listener:
         """See Ears.fileno."""
         return None if self._connection is None else self._connection.fileno()
 
-    def hear(self) -> bool:
+    def hear(self) -> list[str] | None:
         """See Ears.hear."""
         assert self._connection is not None
-        self.is_called = False
         try:
-            for heard in self._connection.notifies(timeout=0):
-                self.is_called |= self._wanted is None or self._wanted(heard.payload)
+            said = [one.payload for one in self._connection.notifies(timeout=0)]
         except psycopg.Error:
-            self.is_called = True  # whatever was said meanwhile
-            return False
-        return not self._connection.closed
+            return None
+        return None if self._connection.closed else said
 
     def close(self) -> None:
         """See Ears.close."""

@@ -15,10 +15,11 @@ still be at it.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -27,9 +28,8 @@ import psycopg
 
 from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.core.words import counted
-from obelisk_ops.core.workers import GRACE_MS, Sighting, living, to_take
+from obelisk_ops.core.workers import GRACE_MS, Adopted, Look, Sighting, living, to_take
 from obelisk_ops.errors import (
-    DatabaseLocked,
     OpsError,
     StorageUnavailable,
     VerificationFailed,
@@ -38,8 +38,6 @@ from obelisk_ops.storage.postgres.errors import fenced, translate
 from obelisk_ops.storage.postgres.place import Place
 from obelisk_ops.storage.postgres.session import QUERIES, Session, connect
 
-_TRIES = 100  # the server needs a moment to see that a killed worker is dead
-_PAUSE_S = 0.03
 _READ_PATIENCE_MS = 20_000
 _READ_PAUSE_S = 0.2
 _pause = threading.Event()
@@ -70,7 +68,6 @@ class Ownership(Session):
         Join.
 
         Raises:
-            DatabaseLocked: Another process serves the schema.
             StorageUnavailable: The server does not answer.
         """
         self.id = self.term = self.commits = 0
@@ -86,6 +83,44 @@ class Ownership(Session):
     def sightings(self) -> list[Sighting]:
         """Return all rows, as they are now; see ``core.workers``."""
         return _sightings(self._fetch("read_workers", (self.place.lock_class(),)))
+
+    def look(self, functions: Collection[str]) -> Look:
+        """See Shared.look. It waits for nobody."""
+        values = (self.place.lock_class(), self.id, self.term, sorted(functions))
+        rows = self.rows("beat", values)
+        mine = [row for row in rows if row[0] == self.id]
+        if not mine or mine[0][1] != self.term:
+            raise fenced(self.place.label)
+        *_, has_letters, gifts = mine[0]
+        return Look(workers=_sightings(rows), has_letters=has_letters, gifts=gifts)
+
+    def adopt(self, row: Sighting) -> Adopted | None:
+        """See Shared.adopt."""
+        joining = (self.place.lock_key("joining"),)
+        with self.transaction(
+            (QUERIES["lock_until_commit"], joining),
+            (QUERIES["assert_worker"], (self.id, self.term, self.commits)),
+            level="READ COMMITTED",
+        ):
+            found = self._fetch("adopt_row", (row.id, row.term, row.lease))
+            if not found:
+                return None
+            [(is_keeper,)] = found
+            if is_keeper:
+                self._fetch("be_keeper", (self.id,))
+            keys = self._fetch("adopt_states", (self.id, row.id))
+            self._fetch("adopt_letters", (self.id, row.id))
+        self.is_keeper = self.is_keeper or is_keeper
+        return Adopted(keys=frozenset(key for (key,) in keys), is_keeper=is_keeper)
+
+    def give(self, keys: Collection[int], to: int) -> bool:
+        """See Shared.give."""
+        asserted = (QUERIES["assert_worker"], (self.id, self.term, self.commits))
+        with self.transaction(asserted, level="READ COMMITTED"):
+            if not self._fetch("note_gift", (to, self.channel)):
+                return False
+            self._fetch("give_states", (json.dumps(list(keys)), to, self.id))
+        return True
 
     def rows_patiently(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
         """
@@ -108,6 +143,7 @@ class Ownership(Session):
         if not self._connection.closed:
             try:
                 self._cursor.execute(QUERIES["let_go"], (self.id, self.term))
+                self._cursor.execute(QUERIES["tell_left"], (self.channel,))
                 self._cursor.execute(QUERIES["unlock"])
             except psycopg.Error:
                 self._connection.close()  # the server notices by itself
@@ -135,16 +171,8 @@ class Ownership(Session):
 
     def _join(self) -> None:
         before = self._looked_at_twice()
-        for _ in range(_TRIES):
-            if not living(before):
-                break
-            _pause.wait(_PAUSE_S)
-            before = self._looked_at_twice()
         with self._alone():
-            seen = self.sightings()
-            if others := living(seen):
-                raise self._locked(others[0])
-            row = to_take(seen, before)
+            row = to_take(self.sightings(), before)
             if row is None:
                 found = self._fetch("make_row", (socket.gethostname(), os.getpid()))
             else:
@@ -211,12 +239,6 @@ class Ownership(Session):
             f"{label}: the server has not let go of the lost connection yet"
         )
 
-    def _locked(self, other: Sighting) -> OpsError:
-        return DatabaseLocked(
-            f"{self.place.label} belongs to another process ({other.holder})",
-            hint="stop it, or send requests to it: obelisk-ops execution submit TARGET --db DB",
-        )
-
 
 def is_owned(place: Place) -> bool:
     """Tell whether a process serves a schema now; it is not disturbed by the question."""
@@ -245,9 +267,10 @@ def _sightings(rows: Sequence[Sequence[Any]]) -> list[Sighting]:
         Sighting(
             id=number, term=term, is_closed=closed, is_empty=empty, is_keeper=keeper, host=host,
             pid=pid, lease=lease, left_ms=left, up_ms=up, has_renewed=renewed,
-            is_connected=connected, seen_ms=now_ms,
+            functions=frozenset(served), is_connected=connected, seen_ms=now_ms,
         )
         for (
-            number, term, closed, empty, keeper, host, pid, lease, left, up, renewed, connected,
+            number, term, closed, empty, keeper, host, pid, lease, left, up, renewed, served,
+            connected, *_,
         ) in rows
     ]  # fmt: skip

@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl, urlsplit
 from obelisk_ops.errors import ConfigError
 
 SCHEMES: Final = ("postgresql", "postgres")
+#: schemas that share a channel then are woken by each other's letters, too
+_NAME_BYTES: Final = 63
 DEFAULT_SCHEMA: Final = "obelisk_ops"
 #: options that messages show; another one may hold a secret, or be a password mistyped
 _SHOWN: Final = frozenset({"host", "hostaddr", "port", "user", "dbname", "schema", "sslmode"})
@@ -40,6 +42,10 @@ class Place:
     def lock_class(self) -> int:
         """Return the first half of the numbers for the locks of its workers: 32 bits."""
         return self.lock_key("worker") & 0x7FFF_FFFF
+
+    def channel(self) -> str:
+        """Return where its workers listen; a server takes no longer name."""
+        return f"letters_{self.schema}"[:_NAME_BYTES]
 
     def __str__(self) -> str:
         return self.label

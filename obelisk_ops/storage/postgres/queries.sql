@@ -37,12 +37,79 @@ WHERE id = $1;
 SELECT id, term, is_closed, is_empty, is_keeper, host, pid, lease_until::text,
        (extract(epoch FROM lease_until - clock_timestamp()) * 1000)::bigint,
        (extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()) * 1000)::bigint,
-       lease_until - interval '10 s' > pg_postmaster_start_time(),
+       lease_until - interval '10 s' > pg_postmaster_start_time(), functions,
        EXISTS (SELECT FROM pg_locks
                WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND classid = $1::oid
                  AND objid = worker.id::oid
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
 FROM worker ORDER BY NOT is_keeper, is_empty, id;
+
+-- name: beat
+-- Renew the lease, say what is served, and see how all are; whether letters wait, and gifts came.
+WITH mine AS (
+    UPDATE worker SET writer = $3, functions = $4, lease_until = clock_timestamp() + '10 s'
+    WHERE id = $2)
+SELECT id, term, is_closed, is_empty, is_keeper, host, pid, lease_until::text,
+       (extract(epoch FROM lease_until - clock_timestamp()) * 1000)::bigint,
+       (extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()) * 1000)::bigint,
+       lease_until - interval '10 s' > pg_postmaster_start_time(), functions,
+       EXISTS (SELECT FROM pg_locks
+               WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND classid = $1::oid
+                 AND objid = worker.id::oid
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
+       EXISTS (SELECT FROM mailbox), gifts
+FROM worker ORDER BY NOT is_keeper, is_empty, id;
+
+-- name: adopt_row
+-- Fence a worker that is as it was seen, and note that it has left nothing.
+UPDATE worker
+SET term = worker.term + 1, writer = worker.term + 1, is_closed = TRUE, is_empty = TRUE,
+    is_keeper = FALSE
+FROM (SELECT id, is_keeper FROM worker WHERE id = $1 FOR UPDATE SKIP LOCKED) AS before
+WHERE worker.id = before.id AND worker.term = $2 AND worker.lease_until = $3::timestamptz
+  AND NOT worker.is_empty
+RETURNING before.is_keeper;
+
+-- name: be_keeper
+-- Look after schedules and retention from now on.
+UPDATE worker SET is_keeper = TRUE WHERE id = $1;
+
+-- name: adopt_states
+-- Take over the unfinished executions of a worker.
+UPDATE state SET worker = $1 WHERE worker = $2 AND state <> 'finished' RETURNING key;
+
+-- name: adopt_letters
+-- Take over what a worker was about to make.
+UPDATE mailbox SET worker = $1 WHERE worker = $2;
+
+-- name: note_gift
+-- Let a worker know that it has more executions, if it is there.
+UPDATE worker SET gifts = gifts + 1
+WHERE id = $1 AND NOT is_closed RETURNING pg_notify($2, 'gift ' || id);
+
+-- name: give_states
+-- Let executions be another worker's.
+UPDATE state SET worker = $2
+WHERE key IN (SELECT value::bigint FROM jsonb_array_elements($1::jsonb))
+  AND state <> 'finished' AND worker = $3;
+
+-- name: is_mine
+-- Whose an execution is.
+SELECT 1 FROM state WHERE key = $1 AND worker = $2;
+
+-- name: tell_left
+-- Let the others know that a worker has ended.
+SELECT pg_notify($1, 'left');
+
+-- name: note_waiting
+-- Let who ends an execution tell so.
+INSERT INTO waiter (execution) VALUES ($1) ON CONFLICT DO NOTHING;
+
+-- name: tell_waiting
+-- Tell who waits for executions that have ended, or are parked.
+DELETE FROM waiter USING state, jsonb_array_elements($1::jsonb) AS ended
+WHERE state.key = ended::bigint AND waiter.execution = state.id
+RETURNING pg_notify($2, 'end ' || md5(waiter.execution));
 
 -- name: take_row
 -- Begin a new term in a row that is free; how the one before ended.
@@ -216,11 +283,54 @@ SELECT letter, at, error FROM refusal WHERE letter = $1;
 LOCK TABLE meta IN SHARE UPDATE EXCLUSIVE MODE;
 
 -- name: post_letter
--- Ask the owner for something, under a number that no refused letter has; and wake it.
-INSERT INTO mailbox (id, at, kind, target, body, signal)
+-- Ask for something, under a number that no refused letter has; and wake the worker it is for, or
+-- all where that is not known.
+INSERT INTO mailbox (id, at, kind, target, body, signal, chain, function)
 SELECT 1 + greatest((SELECT coalesce(max(id), 0) FROM mailbox),
-                    (SELECT coalesce(max(letter), 0) FROM refusal)), $1, $2, $3, $4, $5
-RETURNING id, pg_current_xact_id()::text, pg_notify($6, '');
+                    (SELECT coalesce(max(letter), 0) FROM refusal)), $1, $2, $3, $4, $5, $7, $8
+RETURNING id, pg_current_xact_id()::text, pg_notify($6, 'letter ' || coalesce(
+    (SELECT worker FROM state WHERE id = $7 AND state <> 'finished'), 0));
+
+-- name: own_letters
+-- What waits for one worker, oldest first: what it is to make; what is for its executions, and
+-- for those that it is to make; and, if it is the keeper, what is for nobody else. The last
+-- column tells whether something waits for any worker that serves it.
+SELECT id, at, kind, target, body, is_free FROM (
+    SELECT id, at, kind, target, body, FALSE AS is_free FROM mailbox WHERE worker = $1
+    UNION ALL
+    SELECT id, at, kind, target, body, FALSE FROM mailbox AS letter
+    WHERE function IS NULL AND CASE WHEN chain IS NULL THEN $2::boolean ELSE coalesce(
+        (SELECT worker FROM state WHERE id = chain AND state <> 'finished'),
+        (SELECT worker FROM state WHERE id > chain || '~' AND id < chain || '~:'
+            AND strpos(substr(id, length(chain) + 2), '/') = 0 AND state <> 'finished' LIMIT 1),
+        (SELECT coalesce(maker.worker, 0) FROM mailbox AS maker
+            WHERE maker.target = letter.chain AND maker.function IS NOT NULL
+            ORDER BY maker.id LIMIT 1),
+        CASE WHEN $2::boolean THEN $1 END) = $1 END
+    UNION ALL
+    (SELECT id, at, kind, target, body, TRUE FROM mailbox
+     WHERE function IS NOT NULL AND worker IS NULL AND (function = '' OR function = ANY($3::text[]) OR
+        $2::boolean AND NOT EXISTS (SELECT FROM worker WHERE function = ANY(functions)
+            AND NOT is_closed AND lease_until > clock_timestamp()))
+     ORDER BY id LIMIT 1)) AS letters
+ORDER BY is_free, id LIMIT $4;
+
+-- name: claim_letters
+-- Take letters that wait for any worker, unless this one is fenced.
+WITH asserted AS (
+    UPDATE worker SET writer = $3, lease_until = clock_timestamp() + '10 s' WHERE id = $1),
+free AS (
+    SELECT id FROM mailbox
+    WHERE function IS NOT NULL AND worker IS NULL AND (function = '' OR function = ANY($4::text[]) OR
+        $2::boolean AND NOT EXISTS (SELECT FROM worker WHERE function = ANY(functions)
+            AND NOT is_closed AND lease_until > clock_timestamp()))
+    ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED)
+UPDATE mailbox SET worker = $1 FROM free WHERE mailbox.id = free.id
+RETURNING mailbox.id, at, kind, target, body;
+
+-- name: is_waiting
+-- Whether a letter waits still.
+SELECT 1 FROM mailbox WHERE id = $1;
 
 -- name: fate_of
 -- What became of a transaction: committed, aborted, in progress; NULL if that is long ago.
@@ -462,11 +572,4 @@ WHERE relnamespace = to_regnamespace(current_schema()) AND relkind = 'r';
 
 -- name: changes
 -- What can be seen now: it is another thing after every commit.
-SELECT pg_current_snapshot()::text;
-
--- name: beat
--- The same; and renew the lease of a worker at rest, if a third of it is over.
-WITH mine AS (
-    UPDATE worker SET writer = $2, lease_until = clock_timestamp() + '10 s'
-    WHERE id = $1 AND lease_until < clock_timestamp() + '6.7 s')
 SELECT pg_current_snapshot()::text;

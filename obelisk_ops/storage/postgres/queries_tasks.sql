@@ -138,7 +138,7 @@ FROM task WHERE worker = $1 AND outcome IS NULL;
 
 -- name: finish_tasks
 -- What came of tasks, and what they printed; nothing of those that are no longer this worker's.
--- The owner is told.
+-- The owners of their executions are told.
 WITH done AS (
     UPDATE task SET outcome = value->>3 FROM jsonb_array_elements($2::jsonb)
     WHERE execution = (value->>0)::bigint AND n = (value->>1)::bigint
@@ -151,7 +151,8 @@ said AS (
     FROM jsonb_array_elements($3::jsonb) JOIN done
       ON execution = (value->>0)::bigint AND n = (value->>1)::bigint
      AND attempt = (value->>2)::bigint)
-SELECT pg_notify($4, '') FROM done LIMIT 1;
+SELECT pg_notify($4, 'letter ' || worker)
+FROM (SELECT DISTINCT worker FROM state JOIN done ON key = execution) AS owners;
 
 -- name: release_tasks
 -- Tasks that a worker has claimed and not begun: others may have them, and are told.

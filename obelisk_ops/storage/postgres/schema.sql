@@ -20,6 +20,7 @@ CREATE TABLE worker (
     is_empty    boolean NOT NULL,                  -- whether it has left nothing
     is_keeper   boolean NOT NULL,                  -- whether schedules and retention are its own
     functions   text[]  NOT NULL,                  -- the workflows that it serves
+    gifts       bigint  NOT NULL DEFAULT 0,        -- how often others gave it executions
     host        text    NOT NULL,
     pid         bigint  NOT NULL,
     CONSTRAINT one_owner_at_a_time CHECK (writer = term)
@@ -96,6 +97,11 @@ CREATE INDEX mailbox_claimed ON mailbox (worker, id) WHERE worker IS NOT NULL;
 CREATE INDEX mailbox_others ON mailbox (id) WHERE function IS NULL;
 
 CREATE INDEX mailbox_target ON mailbox (target, kind, signal);
+
+-- Executions for whose end somebody waits in another process; who ends one tells them.
+CREATE TABLE waiter (
+    execution text COLLATE "C" NOT NULL PRIMARY KEY
+);
 
 CREATE TABLE beat (
     execution bigint NOT NULL,

@@ -61,7 +61,7 @@ class Session:
             CredentialsError: It refuses the user.
             ConfigError: The schema holds no executions.
         """
-        self.place = place
+        self.place, self.channel = place, place.channel()
         self._in_transaction = False
         self._is_closed = False
         self._connection = self._connect()
@@ -109,17 +109,18 @@ class Session:
         self._connection.run_prepared(statement, values)
 
     @contextmanager
-    def transaction(self, *steps: Step) -> Iterator[None]:
+    def transaction(self, *steps: Step, level: str = "REPEATABLE READ") -> Iterator[None]:
         """
         Do what is in the block in one transaction, or nothing of it.
 
         Args:
             *steps: What is sent together with its beginning.
+            level: How much of what others do is seen meanwhile.
         """
         self.ensure()
         self._in_transaction = True
         try:
-            self.run([("BEGIN ISOLATION LEVEL REPEATABLE READ", ()), *steps])
+            self.run([(f"BEGIN ISOLATION LEVEL {level}", ()), *steps])
             yield
             self.run([("COMMIT", ())])
         except psycopg.Error as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -11,7 +11,6 @@ from typing import Any, Final
 import msgspec
 import psycopg
 
-from obelisk_ops.core.letters import is_wanted
 from obelisk_ops.core.ports import (
     BeatRow,
     ExecutionFilter,
@@ -19,23 +18,27 @@ from obelisk_ops.core.ports import (
     Letter,
     LogRow,
     Output,
+    State,
     StateRow,
     TimerRow,
     Write,
 )
-from obelisk_ops.errors import OpsError, StorageUnavailable
+from obelisk_ops.core.workers import Adopted, Look, Sighting
+from obelisk_ops.errors import OpsError
 from obelisk_ops.storage.postgres import making
 from obelisk_ops.storage.postgres.errors import is_guilty, is_loss, translate
 from obelisk_ops.storage.postgres.owning import Ownership
 from obelisk_ops.storage.postgres.place import Place
 from obelisk_ops.storage.postgres.session import QUERIES, Session, Step
-from obelisk_ops.storage.postgres.tasks import TaskBoard, letters_channel
-from obelisk_ops.storage.reading import OwnerReader, TableReader
+from obelisk_ops.storage.postgres.tasks import TaskBoard
+from obelisk_ops.storage.reading import OwnerReader, TableReader, as_letter
 from obelisk_ops.storage.writing import id_of_signal, steps
 
 _encode = msgspec.json.Encoder().encode
 #: so many are drawn at once; the sequence counts by that
 _KEYS: Final = 100
+_LETTERS_MAX: Final = 500
+_OVER: Final = (State.FINISHED, State.PARKED)
 _BEGIN: Final[Step] = ("BEGIN", ())
 _COMMIT: Final[Step] = ("COMMIT", ())
 #: appends of one event, and of two
@@ -84,6 +87,10 @@ class PostgresReader(TableReader):
         [(snapshot,)] = self._rows("changes")
         return hash(snapshot)
 
+    def note_waiting(self, execution_id: str) -> None:
+        """See Sender.note_waiting."""
+        self._rows("note_waiting", (execution_id,))
+
     def close(self) -> None:
         """See LogReader.close."""
         self._session.close()
@@ -97,55 +104,6 @@ class PostgresReader(TableReader):
     def _state(self, row: Sequence[Any]) -> StateRow:
         *facts, error = row
         return super()._state((*facts, error and msgspec.json.decode(error)))
-
-
-class PostgresMailbox(PostgresReader):
-    """See Mailbox."""
-
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self._channel = letters_channel(place)
-        self.last_letter = 0
-        self._posted: tuple[int, str] | None = None  # what no answer was heard to yet
-
-    def ask(self, kind: str, target: str, body: str, *, now_ms: int) -> bool:
-        """
-        See Mailbox.ask. A line that is cut is no reason to ask twice, nor to give up.
-
-        Raises:
-            StorageUnavailable: Nothing was asked; or, as it says, it is not known.
-        """
-        try:
-            return self._ask(kind, target, body, now_ms)
-        except StorageUnavailable:
-            if not self._session.is_lost:
-                raise
-        return self._has_arrived() or self._ask(kind, target, body, now_ms)
-
-    def _ask(self, kind: str, target: str, body: str, now_ms: int) -> bool:
-        self._posted = None
-        # What is looked at is one moment, after all that others have asked: the lock is
-        # waited for before the first look.
-        with self._session.transaction((QUERIES["wait_for_others"], ())):
-            wanted = is_wanted(self, kind, target, body, now_ms)
-            if wanted:
-                name = _signal(body) if kind == "signal" else None
-                letter = (now_ms, kind, target, body, name, self._channel)
-                [(posted, transaction, _)] = self._rows("post_letter", letter)
-                self._posted = posted, transaction
-        if self._posted is not None:
-            self.last_letter, _ = self._posted
-        return wanted
-
-    def _has_arrived(self) -> bool:
-        """Tell whether the letter is there to whose commit no answer was heard."""
-        if self._posted is None:
-            return False
-        letter, transaction = self._posted
-        if not self._session.is_committed(transaction):
-            return False
-        self.last_letter = letter
-        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,13 +126,13 @@ class PostgresStore(PostgresReader, OwnerReader):
     """See LogStore."""
 
     _session: Ownership
+    letters_at_once = 50  # the rest is for others
 
     def __init__(self, place: Place) -> None:
         """
-        Become the owner; make the tables if there are none.
+        Join the workers; make the tables if there are none.
 
         Raises:
-            DatabaseLocked: Another process owns it.
             ConfigError: The schema holds what is not ours.
             StorageUnavailable: The server does not answer.
         """
@@ -182,6 +140,7 @@ class PostgresStore(PostgresReader, OwnerReader):
         super().__init__(place, Ownership(place))
         self.board = TaskBoard(place, self._rows, lambda: self._session.id)
         self._unheard: list[_Sent] = []
+        self._functions: list[str] = []
 
     def unfinished(self) -> list[StateRow]:
         """See LogStore.unfinished."""
@@ -200,10 +159,46 @@ class PostgresStore(PostgresReader, OwnerReader):
         [(first,)] = self._rows("draw_keys")
         return range(first, first + _KEYS)
 
-    def changes(self) -> int:
-        """See LogReader.changes. Asked once a second: it waits for nobody."""
-        [(snapshot,)] = self._session.rows("beat", self._session.asserted()[:2])
-        return hash(snapshot)
+    def take_letters(self) -> list[Letter]:
+        """See LogStore.take_letters."""
+        mine, functions = self._session, self._functions
+        found = self._rows("own_letters", (mine.id, mine.is_keeper, functions, _LETTERS_MAX))
+        own = [row for *row, is_free in found if not is_free]
+        if len(own) < len(found):
+            claim = (mine.id, mine.is_keeper, mine.term, functions, self.letters_at_once)
+            own += self._rows("claim_letters", claim)
+        return sorted(map(as_letter, own), key=lambda letter: letter.id)
+
+    @property
+    def id(self) -> int:
+        """See Shared.id."""
+        return self._session.id
+
+    @property
+    def is_keeper(self) -> bool:
+        """See Shared.is_keeper."""
+        return self._session.is_keeper
+
+    def look(self, functions: Collection[str]) -> Look:
+        """See Shared.look."""
+        self._functions = sorted(functions)
+        return self._session.look(functions)
+
+    def adopt(self, row: Sighting) -> Adopted | None:
+        """See Shared.adopt."""
+        return self._session.adopt(row)
+
+    def give(self, keys: Collection[int], to: int) -> bool:
+        """See Shared.give."""
+        return self._session.give(keys, to)
+
+    def is_mine(self, key: int) -> bool:
+        """See Shared.is_mine."""
+        return bool(self._rows("is_mine", (key, self._session.id)))
+
+    def is_waiting(self, letter: int) -> bool:
+        """See Shared.is_waiting."""
+        return bool(self._rows("is_waiting", (letter,)))
 
     def _rows(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
         return self._session.rows_patiently(name, values)
@@ -308,9 +303,15 @@ class PostgresStore(PostgresReader, OwnerReader):
     def _steps(self, writes: Sequence[Write]) -> list[Step]:
         """Return the statements for the rows of all writes, one for each table touched."""
         log = list(chain.from_iterable(write.log for write in writes))
-        found = [("append", log)] if log else []
+        found: list[tuple[str, list[Any]]] = [("append", log)] if log else []
         found += steps(writes)
-        whose = {"create_state": (self._session.id,)}
+        over = [row.key for write in writes for row in write.changed if row.state in _OVER]
+        if over:
+            found.append(("tell_waiting", over))
+        whose = {
+            "create_state": (self._session.id,),
+            "tell_waiting": (self._session.channel,),
+        }
         return [
             (QUERIES[name], (_text(_shaped(name, rows)), *whose.get(name, ())))
             for name, rows in found
@@ -354,7 +355,7 @@ def _with_error(row: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _with_signal(row: Sequence[Any]) -> tuple[Any, ...]:
-    return (*row, _signal(row[5]) if row[2] == "signal" else None)
+    return (*row, name_of(row[5]) if row[2] == "signal" else None)
 
 
 def _with_bytes(row: Sequence[Any]) -> tuple[Any, ...]:
@@ -374,7 +375,8 @@ def _text(value: Any) -> str:  # noqa: ANN401 - rows, or a text that may hold U+
     return _encode(value).decode()
 
 
-def _signal(body: str) -> str | None:
+def name_of(body: str) -> str | None:
+    """Return the id of a signal as it is looked up, from the body of one."""
     name = id_of_signal(body)
     return _text(name) if name else None
 

@@ -128,8 +128,7 @@ class TaskCounter(Session):
             self.beat(beats)
         done = [(*key, outcome) for key, outcome in outcomes]
         said = [(*row[:6], row[6].encode()) for row in outputs]
-        bell = letters_channel(self.place)
-        self._ask("finish_tasks", (self.worker, _text(done), _text(said), bell))
+        self._ask("finish_tasks", (self.worker, _text(done), _text(said), self.channel))
 
     def release(self, tasks: Collection[TaskKey]) -> None:
         """See Counter.release."""
@@ -173,11 +172,6 @@ class TaskCounter(Session):
             with suppress(psycopg.Error):
                 self._fetch("leave_claimers", (self.worker,))
         super().close()
-
-
-def letters_channel(place: Place) -> str:
-    """Return where owners listen for letters; a server takes no longer name."""
-    return f"letters_{place.schema}"[:_NAME_BYTES]
 
 
 def tasks_channel(place: Place) -> str:

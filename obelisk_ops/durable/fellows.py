@@ -1,0 +1,102 @@
+"""
+The other workers of a database: which of them are dead, and what becomes of their executions.
+
+A look renews this worker's lease, too. What is unfinished of one that is dead, or has ended,
+one of the others goes on with; what is not served here goes to one that serves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from obelisk_ops.core.workers import (
+    Shared,
+    Sighting,
+    living,
+    next_look_ms,
+    to_adopt,
+    to_give,
+)
+from obelisk_ops.durable.log import log
+from obelisk_ops.durable.scheduler import Scheduler
+from obelisk_ops.errors import Fenced, StorageUnavailable
+
+
+class Fellows:
+    """See the module."""
+
+    def __init__(
+        self, shared: Shared, scheduler: Scheduler, deliver: Callable[[], object]
+    ) -> None:
+        """
+        Know nobody yet.
+
+        Args:
+            shared: The store.
+            scheduler: What goes on with executions.
+            deliver: Told that letters may have come.
+        """
+        self._shared = shared
+        self._scheduler = scheduler
+        self._deliver = deliver
+        self._before: Sequence[Sighting] = ()
+        self._gifts = 0
+        self._is_unsure = False  # whether something may be ours that we do not know of
+
+    def look(self) -> float:
+        """
+        Look once.
+
+        Returns:
+            After how many seconds to look again.
+
+        Raises:
+            Fenced: Another worker has taken over what was ours.
+            StorageUnavailable: The server is away for a moment.
+        """
+        nursery, me = self._scheduler.nursery, self._shared.id
+        found = self._shared.look(self._scheduler.registry.names())
+        others = [one for one in living(found.workers) if one.id != me]
+        self._scheduler.served_elsewhere = frozenset().union(*(one.functions for one in others))
+        dead, self._before = to_adopt(found.workers, self._before, me), found.workers
+        for one in dead:
+            self._adopt(one)
+        if self._is_unsure or found.gifts != self._gifts:
+            self._is_unsure, self._gifts = False, found.gifts
+            self._scheduler.offers.load()
+            nursery.recover()
+        for function in nursery.unserved():
+            other = to_give(found.workers, me, function)
+            if other is not None:
+                self._scheduler.after_commit(self._give, function, other.id)
+        self._scheduler.schedules.look_at_waiting()
+        if found.has_letters:
+            self._deliver()
+        return next_look_ms(found.workers, me) / 1000
+
+    def _adopt(self, row: Sighting) -> None:
+        try:
+            adopted = self._shared.adopt(row)
+        except Fenced:
+            raise
+        except StorageUnavailable:
+            self._is_unsure = True
+            raise
+        if adopted is None:
+            return
+        log.info(
+            "adopted", worker=row.holder, executions=len(adopted.keys), ended=row.is_closed
+        )
+        self._scheduler.workshop.follows_crash = not row.is_closed
+        self._scheduler.offers.load()
+        self._scheduler.nursery.recover(adopted.keys)
+        if adopted.is_keeper:
+            self._scheduler.schedules.take_up()
+
+    def _give(self, function: str, to: int) -> None:
+        for keys in self._scheduler.nursery.to_give(function):
+            try:
+                if self._shared.give(keys, to):
+                    self._scheduler.nursery.forget(keys)
+            except StorageUnavailable:
+                return  # the next look tries again
