@@ -16,12 +16,13 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import psycopg
 import pytest
 
 from obelisk_ops import Engine
@@ -30,6 +31,7 @@ from obelisk_ops.core.ports import ExecutionFilter, State
 from obelisk_ops.errors import StorageUnavailable
 from obelisk_ops.storage import open_reader
 from obelisk_ops.storage.postgres import place
+from tests.cable import Cable, cable
 from tests.engines import until
 from tests.fault.test_kill import seed
 from tests.fault.working import errand, go, held
@@ -55,10 +57,10 @@ class Workshop:
     def side(self) -> Path:
         return self.folder / "side"
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, url: str = "") -> subprocess.Popen[str]:
         log = (self.folder / "log").open("a")
         worker = subprocess.Popen(
-            [sys.executable, "-m", "tests.fault.working", self.url, str(self.side)],
+            [sys.executable, "-m", "tests.fault.working", url or self.url, str(self.side)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
             cwd=SCRIPT.parents[2],
         )  # fmt: skip
@@ -183,31 +185,51 @@ def test_two_hundred_workers_are_killed(
     kill_and_check(postgres, tmp_path, kills=10)
 
 
-def let_the_lease_end(server: Postgres, url: str, pid: int) -> None:
+def let_the_lease_end(url: str, pid: int) -> None:
     """As if a worker had been silent for so long."""
-    schema = place.read(url).schema
-    server.psql(f"UPDATE {schema}.worker SET lease_until = now() WHERE pid = {pid}")  # noqa: S608
+    at = place.read(url)
+    with psycopg.connect(at.url, autocommit=True) as connection:
+        statement = f"UPDATE {at.schema}.worker SET lease_until = now() WHERE pid = {pid}"  # noqa: S608
+        connection.execute(statement.encode())
 
 
-def test_a_worker_that_stood_still_for_longer_than_its_lease_writes_nothing(
-    postgres: Postgres, tmp_path: Path
+@contextmanager
+def standstill(worker: subprocess.Popen[str], _line: Cable) -> Iterator[None]:
+    worker.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        worker.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def cut_off(_worker: subprocess.Popen[str], line: Cable) -> Iterator[None]:
+    line.hold()
+    try:
+        yield
+    finally:
+        line.release()
+
+
+Silence = Callable[[subprocess.Popen[str], Cable], AbstractContextManager[None]]
+
+
+@pytest.mark.parametrize("silence", [standstill, cut_off])
+def test_a_worker_that_was_silent_for_longer_than_its_lease_writes_nothing(
+    tmp_path: Path, silence: Silence
 ) -> None:
-    """Another one goes on; the one that stood still joins again, and drops what it held."""
-    url, gate = postgres.fresh_url(), tmp_path / "gate"
+    """Another one goes on; the one that was silent joins again, and drops what it held."""
+    gate = tmp_path / "gate"
 
-    async def main(shop: Workshop) -> None:
-        async with Engine(url, serve=False) as client:
+    async def main(shop: Workshop, line: Cable) -> None:
+        [first] = shop.workers
+        async with Engine(shop.url, serve=False) as client:
             handle = await client.submit(held, str(gate), id="h")
-            first = await until(lambda: shop.pid_of("h/"), "it runs")
-            [stopped] = [one for one in shop.workers if one.pid == first]
-            stopped.send_signal(signal.SIGSTOP)
-            try:
-                let_the_lease_end(postgres, url, first)
-                second = await until(
-                    lambda: shop.pid_of("h/") != first and shop.pid_of("h/"), "it is adopted"
-                )
-            finally:
-                stopped.send_signal(signal.SIGCONT)
+            await until(lambda: shop.pid_of("h/") == first.pid, "it runs")
+            shop.await_up(shop.start())
+            with silence(first, line):
+                let_the_lease_end(shop.url, first.pid)
+                await until(lambda: shop.pid_of("h/") != first.pid, "it is adopted")
             gate.touch()
             log = shop.folder / "log"
             await until(lambda: "joins_again" in log.read_text(), "it joins again")
@@ -215,13 +237,16 @@ def test_a_worker_that_stood_still_for_longer_than_its_lease_writes_nothing(
             assert await handle.result() == str(gate)
             returned = [one for one in handle.events() if one.kind == "returned"]
             assert len(returned) == 1
-            assert {int(line[3]) for line in shop.lines()} == {first, second}
-            [survivor] = [one for one in shop.workers if one.pid == second]
-            shop.kill(survivor)  # who joined again does the rest
+            shop.kill(next(one for one in shop.workers if one.pid == shop.pid_of("h/")))
+            # Who joined again does the rest.
             assert await (await client.submit(errand, 1, id="e")).result() == 4
 
-    with workshop(url, tmp_path / "shop", many=2) as shop:
-        asyncio.run(asyncio.wait_for(main(shop), 2 * PATIENCE_S))
+    with running() as server, cable(server.folder) as (line, beginning):
+        url = fresh_url(server.base_url)
+        far = url.replace(str(server.folder), str(beginning))
+        with workshop(url, tmp_path / "shop", many=0) as shop:
+            shop.await_up(shop.start(far))
+            asyncio.run(asyncio.wait_for(main(shop, line), 2 * PATIENCE_S))
 
 
 Blow = Callable[[PostgresServer], None]

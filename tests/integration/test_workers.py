@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from obelisk_ops import Engine, Signal, activity, sleep, workflow
+from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.core.ports import State
 from obelisk_ops.errors import ExecutionEnded, ExecutionExists, ExecutionFailed
 from tests.engines import looped, until
@@ -247,5 +248,39 @@ def test_an_error_is_told_at_another_worker(url: str) -> None:
             await one.submit(fails, id="f")
             with pytest.raises(ExecutionFailed, match="no"):
                 await other.handle("f").result()
+
+    asyncio.run(main())
+
+
+class Wrong(SystemClock):
+    """A clock that goes wrong by an hour."""
+
+    def __init__(self, hours: int) -> None:
+        self._ms = hours * 3_600_000
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self._ms
+
+    def elapsed_ms(self) -> int:
+        return super().elapsed_ms() + self._ms
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_no_clock_of_a_worker_decides_whose_an_execution_is(url: str, hours: int) -> None:
+    async def main() -> None:
+        async with (
+            working(url, many=1) as [one],
+            working(url, clock=Wrong(hours), many=1) as [other],
+        ):
+            for engine, name in ((one, "a"), (other, "b")):
+                await engine.submit(waits, name, id=name)
+            for engine in (one, other, one):
+                assert engine._owner is not None
+                engine._owner._mailroom._look()
+            assert (has(one, "a"), has(other, "b")) == (True, True)
+            await one.handle("b").signal(go, 1)
+            await other.handle("a").signal(go, 2)
+            assert await one.handle("b").result() == 1
+            assert await other.handle("a").result() == 2
 
     asyncio.run(main())

@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
+from obelisk_ops.core.routing import Route, route
 from obelisk_ops.core.workers import (
     GRACE_MS,
     TTL_MS,
     Sighting,
     is_dead,
     living,
+    next_look_ms,
     to_adopt,
+    to_give,
     to_take,
 )
 
@@ -23,7 +26,7 @@ def seen(**facts: Any) -> Sighting:
     given: dict[str, Any] = {
         "id": 1, "term": 1, "is_closed": False, "is_empty": False, "is_keeper": False,
         "host": "h", "pid": 7, "lease": "noon", "left_ms": 5000, "up_ms": 10 * TTL_MS,
-        "has_renewed": True, "is_connected": True, "seen_ms": 100_000,
+        "has_renewed": True, "is_connected": True, "functions": frozenset(), "seen_ms": 100_000,
     }  # fmt: skip
     return Sighting(**given | facts)
 
@@ -92,3 +95,52 @@ def test_a_new_worker_takes_the_first_row_that_is_free() -> None:
 )
 def test_who_lives(row: Sighting, lives: bool) -> None:  # noqa: FBT001
     assert bool(living([row])) is lives
+
+
+def test_who_is_given_what_is_not_served_here() -> None:
+    able = {"functions": frozenset({"m.f"})}
+    rows = [
+        seen(id=1, **able),  # oneself
+        seen(id=2, is_closed=True, **able),
+        seen(id=3),
+        seen(id=4, left_ms=9000, **able),
+        seen(id=5, left_ms=100, **able),
+    ]
+
+    found = to_give(rows, 1, "m.f")
+
+    assert found is not None
+    assert found.id == 4
+    assert to_give(rows, 1, "m.g") is None
+
+
+@pytest.mark.parametrize(
+    ("other", "wait_ms"),
+    [
+        (seen(id=2), TTL_MS // 3),
+        (seen(id=2, is_connected=False), GRACE_MS),  # is it missing the next time, too?
+        (seen(id=2, is_connected=False, is_empty=True), TTL_MS // 3),
+        (seen(id=2, is_connected=False, is_closed=True), TTL_MS // 3),
+    ],
+)
+def test_when_a_worker_looks_again(other: Sighting, wait_ms: int) -> None:
+    assert next_look_ms([seen(), other], 1) == wait_ms
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "body", "wanted"),
+    [
+        ("create", "a", '{"fn":"m.f","in":[]}', Route(function="m.f")),
+        ("create", "a@1", '{"fn":"m.f","in":[],"cron":"a"}', Route()),
+        ("create", "a", "{", Route()),  # of a later version
+        ("fork", "a", "{}", Route(function="")),
+        ("import", "a", "[]", Route(function="")),
+        ("signal", "a", "{}", Route(chain="a")),
+        ("cancel", "a/2~3", "{}", Route(chain="a/2")),
+        ("stub", "a~2/5", "{}", Route(chain="a")),
+        ("stub", "nonsense", "{}", Route()),
+        ("schedule", "nightly", "{}", Route()),
+    ],
+)
+def test_where_a_letter_goes(kind: str, target: str, body: str, wanted: Route) -> None:
+    assert route(kind, target, body) == wanted
