@@ -13,6 +13,8 @@ from typing import Final, Protocol
 
 #: how long a lease holds that is not renewed; the statements that renew say the same
 TTL_MS: Final = 10_000
+#: how often a worker at rest looks at the others, and renews its own lease
+LOOK_MS: Final = 4_000
 #: how long a connection that is not there may take to come again
 GRACE_MS: Final = 1_000
 
@@ -120,9 +122,9 @@ def to_give(seen: Iterable[Sighting], me: int, function: str) -> Sighting | None
 
 
 def next_look_ms(seen: Iterable[Sighting], me: int) -> int:
-    """Return when a worker at rest looks again: a third of a lease, or sooner after a death."""
+    """Return when a worker at rest looks again: sooner, if another one may be dead."""
     others = [one for one in seen if one.id != me and not one.is_empty and not one.is_closed]
-    return GRACE_MS if any(one.is_gone for one in others) else TTL_MS // 3
+    return GRACE_MS if any(one.is_gone for one in others) else LOOK_MS
 
 
 def living(seen: Iterable[Sighting]) -> list[Sighting]:

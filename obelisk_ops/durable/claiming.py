@@ -40,7 +40,7 @@ _AGAIN_S = 0.25
 #: how often at most a rate that lets in no more is asked
 _RATE_S = 0.02
 #: a word that was not heard costs so much
-_LOOK_S = 3.0
+_LOOK_S = 4.5
 
 
 class Job(Struct, eq=False):

@@ -9,6 +9,7 @@ import pytest
 from obelisk_ops.core.routing import Route, route
 from obelisk_ops.core.workers import (
     GRACE_MS,
+    LOOK_MS,
     TTL_MS,
     Sighting,
     is_dead,
@@ -117,10 +118,10 @@ def test_who_is_given_what_is_not_served_here() -> None:
 @pytest.mark.parametrize(
     ("other", "wait_ms"),
     [
-        (seen(id=2), TTL_MS // 3),
+        (seen(id=2), LOOK_MS),
         (seen(id=2, is_connected=False), GRACE_MS),  # is it missing the next time, too?
-        (seen(id=2, is_connected=False, is_empty=True), TTL_MS // 3),
-        (seen(id=2, is_connected=False, is_closed=True), TTL_MS // 3),
+        (seen(id=2, is_connected=False, is_empty=True), LOOK_MS),
+        (seen(id=2, is_connected=False, is_closed=True), LOOK_MS),
     ],
 )
 def test_when_a_worker_looks_again(other: Sighting, wait_ms: int) -> None:
