@@ -11,7 +11,7 @@ from obelisk_ops.core.tasks import told
 from obelisk_ops.core.why import Situation, Surroundings, family, unanswered
 from obelisk_ops.durable import tether
 from obelisk_ops.durable.enquiry import Reply, enquire
-from obelisk_ops.storage import as_address, is_owned, look_at_tasks
+from obelisk_ops.storage import Place, as_address, is_owned, look_at_tasks, served
 
 
 def surroundings(database: str, asked: Situation) -> Surroundings:
@@ -36,7 +36,10 @@ def surroundings(database: str, asked: Situation) -> Surroundings:
             is_lost=barred.is_lost, slots=offered,
         )  # fmt: skip
     functions = {one.row.function for one in all_of_it.values()}
-    reply = enquire(address, functions, unanswered(asked), all_of_it) or Reply()
+    if isinstance(address, Place):  # what workers serve is on record there, and no more
+        reply = Reply(unserved=sorted(functions - served(address)))
+    else:
+        reply = enquire(address, functions, unanswered(asked), all_of_it) or Reply()
     for key, n, _ in reply.calls:
         all_of_it[key].story.take_back(n)
     return Surroundings(

@@ -36,6 +36,7 @@ __all__ = [
     "open_reader",
     "open_store",
     "own",
+    "served",
     "survey",
 ]
 
@@ -191,3 +192,8 @@ def open_counter(place: Place, queues: Collection[str]) -> Counter:
 def survey(place: Place, failures_max: int) -> postgres.Survey:
     """Read what is in a database on a server, at one moment."""
     return postgres.survey(place, failures_max)
+
+
+def served(place: Place) -> frozenset[str]:
+    """Return the workflows that the workers of a database on a server serve now."""
+    return postgres.served(place)

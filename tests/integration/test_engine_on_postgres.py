@@ -189,6 +189,19 @@ def test_the_example_that_scales_out_is_the_same_on_both(url: str, tmp_path: Pat
     assert told[0] == told[1] == pytest.approx(3.14, abs=0.02)
 
 
+def test_why_tells_what_no_worker_serves(url: str, flows: Path) -> None:
+    asked = ("execution", "submit", f"{flows}:twice", "2", "--db", url, "--id", "a")
+    why = ("execution", "why", "a", "--db", url, "--json")
+
+    async def main() -> None:
+        async with Engine(url, workflows=[answer]):
+            assert (await asyncio.to_thread(command.call, *asked)).status == 0
+            told = await asyncio.to_thread(command.call, *why)
+            assert "unserved" in [reason["kind"] for reason in told.json["reasons"]], told
+
+    asyncio.run(main())
+
+
 def test_schedules_and_retention_are_asked_for_by_commands(url: str, flows: Path) -> None:
     db = ("--db", url)
     timed = ("schedule", "add", f"{flows}:twice", "1", "--id", "daily", "--every", "1d")

@@ -80,6 +80,12 @@ def is_owned(place: Place) -> bool:
     return bool(_room("owning").is_owned(place))
 
 
+def served(place: Place) -> frozenset[str]:
+    """Return the workflows that are served now."""
+    found: frozenset[str] = _room("owning").served(place)
+    return found
+
+
 def listen(place: Place, *, is_task: bool = False) -> Ears:
     """Hear when a letter comes, or a task."""
     ears: Ears = _room("listening").Listener(place, is_task=is_task)

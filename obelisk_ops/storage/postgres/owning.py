@@ -242,11 +242,20 @@ class Ownership(Session):
 
 def is_owned(place: Place) -> bool:
     """Tell whether a process serves a schema now; it is not disturbed by the question."""
+    return bool(_living(place))
+
+
+def served(place: Place) -> frozenset[str]:
+    """Return the workflows that are served now, by whichever worker."""
+    return frozenset(function for one in _living(place) for function in one.functions)
+
+
+def _living(place: Place) -> Sequence[Sighting]:
     with closing(connect(place)) as connection:
         try:
             cursor = psycopg.RawCursor(connection)
             cursor.execute(QUERIES["read_workers"], (place.lock_class(),))
-            return bool(living(_sightings(cursor.fetchall())))
+            return living(_sightings(cursor.fetchall()))
         except psycopg.Error as error:
             raise translate(error, place.label) from error
 
