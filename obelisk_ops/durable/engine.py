@@ -298,7 +298,9 @@ class Engine(Joining, Scheduling, Housekeeping, Looking):
     ) -> bool:
         """See Source.ask. Returns when it is durable; whether it changes anything."""
         if self._owner is not None:
-            return bool(await self._by_owner(methodcaller("ask", kind, target, body)))
+            posted = self._owner.post(kind, target, body)  # once, also if it is fenced then
+            await self._by_owner(methodcaller("answered", kind, target, body, posted))
+            return posted > 0
         is_news = self._post(kind, target, body)
         has_owner = self._client is not None and self._client.has_owner
         if is_news and has_owner and not is_checked:

@@ -7,7 +7,7 @@ one of the others goes on with; what is not served here goes to one that serves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from obelisk_ops.core.workers import (
     Shared,
@@ -41,6 +41,7 @@ class Fellows:
         self._deliver = deliver
         self._before: Sequence[Sighting] = ()
         self._gifts = 0
+        self._is_keeper = shared.is_keeper
         self._is_unsure = False  # whether something may be ours that we do not know of
 
     def look(self) -> float:
@@ -63,8 +64,10 @@ class Fellows:
             self._adopt(one)
         if self._is_unsure or found.gifts != self._gifts:
             self._is_unsure, self._gifts = False, found.gifts
-            self._scheduler.offers.load()
-            nursery.recover()
+            self._go_on(None)
+        if self._shared.is_keeper and not self._is_keeper:
+            self._is_keeper = True
+            self._scheduler.schedules.take_up()
         for function in nursery.unserved():
             other = to_give(found.workers, me, function)
             if other is not None:
@@ -88,10 +91,13 @@ class Fellows:
             "adopted", worker=row.holder, executions=len(adopted.keys), ended=row.is_closed
         )
         self._scheduler.workshop.follows_crash = not row.is_closed
+        self._go_on(adopted.keys)
+
+    def _go_on(self, keys: Collection[int] | None) -> None:
+        """Go on with what has become ours: some executions, or all that there are."""
+        self._scheduler.workshop.learn(self._scheduler.store.last_beats())
         self._scheduler.offers.load()
-        self._scheduler.nursery.recover(adopted.keys)
-        if adopted.is_keeper:
-            self._scheduler.schedules.take_up()
+        self._scheduler.nursery.recover(keys)
 
     def _give(self, function: str, to: int) -> None:
         for keys in self._scheduler.nursery.to_give(function):

@@ -213,19 +213,26 @@ class Owner:
         turn.acks.append(durable)
         await durable
 
-    async def ask(self, kind: str, target: str, body: str) -> bool:
+    def post(self, kind: str, target: str, body: str) -> int:
         """
-        Do what is asked of an execution; return whether it changed anything, once durable.
+        Ask something of an execution; return the number of the letter, 0 if it is so already.
 
         Raises:
             Conflict: It contradicts what is; see ``core.requests``.
             NotFound: There is no such execution, or call.
-            InvalidInput: A signal, or a stub's result, does not fit.
         """
         with closing(open_mailbox(self._address)) as mailbox:
             is_news = mailbox.ask(kind, target, body, now_ms=self._clock.now_ms())
-            posted = mailbox.last_letter
-        if is_news:
+            return mailbox.last_letter if is_news else 0
+
+    async def answered(self, kind: str, target: str, body: str, posted: int) -> None:
+        """
+        Return once what was asked is done, and durable.
+
+        Raises:
+            InvalidInput: A signal, or a stub's result, does not fit.
+        """
+        if posted:
             letter = (kind, target, body)
             self._letters.own[letter] = None
             await self.answer_letters()
@@ -237,7 +244,6 @@ class Owner:
         concerned = execution_of(kind, target) if kind in REQUESTS | MAKING else ""
         if self._scheduler.promises.of(concerned):
             await self._durable(self._scheduler.fence(concerned))
-        return is_news
 
     async def answer_letters(self) -> None:
         """Answer what waits in the mailbox now, and return when that is on this disk."""

@@ -47,6 +47,8 @@ from obelisk_ops.errors import OpsError
 
 #: what is still to be sent when the engine is left may take so long
 _LAST_BARRIER_S = 10.0
+#: after so long a round commits; thousands of executions may be taken up at once
+_ROUND_S = 1.0
 
 
 class Scheduler:
@@ -157,6 +159,9 @@ class Scheduler:
             self._rounds.stop()
             if self._arrivals or not self.commits.is_empty or self.workshop.has_news:
                 self._rounds.go()
+            while self._arrivals:
+                self._rounds.go()
+            self._rounds.stop()
             self.is_closed = True  # a thread that lingers may still report, to nobody
             if not await self.commits.gate.drained(_LAST_BARRIER_S):
                 log.warning("unsent", reason=self.commits.gate.trouble or "it takes too long")
@@ -173,11 +178,13 @@ class Scheduler:
         return self.outcomes.has_news and not self.commits.has_told and self.workshop.is_idle
 
     def _take_all(self) -> None:
-        arrivals = self._arrivals
+        arrivals, until = self._arrivals, self._loop.time() + _ROUND_S
         try:
             while arrivals:
                 call, args = arrivals.popleft()
                 call(*args)
+                if self._loop.time() >= until:
+                    break  # the rest is the next round's: a lease is to be renewed meanwhile
         except BaseException as bug:
             # Half a turn must not become durable, and nobody may wait for ever.
             told = bug if isinstance(bug, Exception) else OpsError("the engine was interrupted")

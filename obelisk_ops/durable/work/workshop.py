@@ -126,8 +126,9 @@ class Workshop:
             self._beats.load(beats, [row.key for row in store.unfinished()])
 
     def learn(self, beats: Sequence[BeatRow]) -> None:
-        """Take over heartbeats that came with their executions from elsewhere."""
-        self._beats.load(beats, [row[0] for row in beats])
+        """Take over heartbeats that came with their executions; of calls here more is known."""
+        new = [row for row in beats if row[:2] not in self._beats.last]
+        self._beats.load(new, [row[0] for row in new])
 
     async def close(self, grace_s: float) -> None:
         """Start nothing new; give what runs *grace_s* seconds to end."""

@@ -92,7 +92,9 @@ class Ownership(Session):
         if not mine or mine[0][1] != self.term:
             raise fenced(self.place.label)
         *_, has_letters, gifts = mine[0]
-        return Look(workers=_sightings(rows), has_letters=has_letters, gifts=gifts)
+        seen = _sightings(rows)
+        self.is_keeper = any(one.is_keeper for one in seen if one.id == self.id)
+        return Look(workers=seen, has_letters=has_letters, gifts=gifts)
 
     def adopt(self, row: Sighting) -> Adopted | None:
         """See Shared.adopt."""

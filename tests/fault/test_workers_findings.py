@@ -1,0 +1,151 @@
+"""What an attack on several workers has found: each was a defect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from obelisk_ops import Engine, Signal, activity, workflow
+from obelisk_ops.core.ports import ExecutionFilter
+from obelisk_ops.durable import scheduler
+from obelisk_ops.errors import StorageUnavailable
+from tests.engines import looped, until
+from tests.postgres import Postgres
+
+go = Signal("go", int)
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> Iterator[str]:
+    with postgres.lent() as lent:
+        yield lent
+
+
+def owner_of(engine: Engine) -> Any:
+    assert engine._owner is not None
+    return engine._owner
+
+
+def adopt(adopter: Engine, fenced: Engine) -> None:
+    """Take over all of a worker, as if its lease were over; it does not know."""
+    store = owner_of(adopter).store
+    [row] = [one for one in store._session.sightings() if one.id == owner_of(fenced).store.id]
+    assert store.adopt(row) is not None
+    owner_of(adopter)._scheduler.nursery.recover()
+
+
+@workflow
+async def collects() -> list[int]:
+    """Hear two numbers."""
+    return [await go.receive() or 0, await go.receive() or 0]
+
+
+@looped
+async def signalled_once(url: str) -> None:
+    async with (
+        Engine(url, workflows=[collects]) as one,
+        Engine(url, workflows=[collects]) as other,
+    ):
+        mine = await one.submit(collects, id="a")
+        deliver = owner_of(one)._letters.deliver
+
+        def fenced_meanwhile() -> bool:
+            is_more: bool = deliver()
+            owner_of(one)._letters.deliver = deliver
+            adopt(other, one)
+            return is_more
+
+        owner_of(one)._letters.deliver = fenced_meanwhile
+        assert await mine.signal(go, 1)
+        await other.handle("a").signal(go, 2)
+        assert await mine.result() == [1, 2]
+
+
+def test_what_a_worker_asks_while_it_is_fenced_is_asked_once(url: str) -> None:
+    signalled_once(url)
+
+
+@activity
+async def counts() -> int:
+    """Come a bit further each time."""
+    known = activity.heartbeat_details(int)
+    if known is None:
+        activity.heartbeat(7)
+        await asyncio.Event().wait()
+    return known or 0
+
+
+@workflow
+async def counted() -> int:
+    """Do it until it is done."""
+    return await counts()
+
+
+@looped
+async def heartbeat_is_known(url: str) -> None:
+    async with (
+        Engine(url, workflows=[counted], grace=0) as one,
+        Engine(url, workflows=[counted], grace=0) as other,
+    ):
+        await one.submit(counted, id="a")
+        reader = owner_of(other).store
+        await until(lambda: reader.last_beats() or _beats(reader), "it is written down")
+        owner_of(one).store.abandon()
+        assert await other.handle("a").result() == 7
+
+
+def _beats(reader: Any) -> object:
+    return [b for row in reader.executions(ExecutionFilter()) for b in reader.beats(row.key)]
+
+
+def test_who_adopts_an_execution_knows_its_last_heartbeat(url: str) -> None:
+    heartbeat_is_known(url)
+
+
+@looped
+async def keeper_in_doubt(url: str) -> None:
+    async with (
+        Engine(url, workflows=[collects]) as one,
+        Engine(url, workflows=[collects]) as other,
+    ):
+        session = owner_of(other).store._session
+        adopted = session.adopt
+
+        def unheard(row: Any) -> None:
+            session.adopt = adopted
+            assert adopted(row) is not None
+            session.is_keeper = False
+            raise StorageUnavailable("the answer is lost")
+
+        session.adopt = unheard
+        await one.schedule(collects, every=timedelta(hours=1), id="s")
+        await one.__aexit__(None, None, None)
+        await until(lambda: session.adopt is adopted, "it is adopted")
+        await until(lambda: owner_of(other)._scheduler.schedules._rows, "it is the keeper")
+
+
+def test_who_adopts_the_keeper_without_hearing_of_it_is_the_keeper(url: str) -> None:
+    keeper_in_doubt(url)
+
+
+def test_a_worker_that_takes_up_very_many_renews_its_lease_meanwhile(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it is taken for dead while it does, and who adopts that has even more to take up."""
+    monkeypatch.setattr(scheduler, "_ROUND_S", 0.0)
+
+    async def main() -> None:
+        turns: list[str] = []
+        async with Engine(url, workflows=[collects]) as one:
+            post = owner_of(one)._scheduler.post
+            for _ in range(3):
+                post(turns.append, "taken up")
+                post(asyncio.get_running_loop().call_soon, turns.append, "lease")
+            await until(lambda: len(turns) == 6, "all is done")
+        assert turns == 3 * ["taken up", "lease"]
+
+    asyncio.run(main())
