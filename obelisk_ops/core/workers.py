@@ -92,15 +92,26 @@ def is_dead(seen: Sighting, before: Sighting | None) -> bool:
     )
 
 
-def to_adopt(seen: Iterable[Sighting], before: Iterable[Sighting], me: int) -> list[Sighting]:
-    """Return the rows whose executions another worker is to go on with."""
+def to_adopt(
+    seen: Iterable[Sighting], before: Iterable[Sighting], me: int, there_ms: int = TTL_MS
+) -> list[Sighting]:
+    """
+    Return the rows whose executions another worker is to go on with.
+
+    Args:
+        seen: How all are now.
+        before: How they were at the look before.
+        me: The row of who is to adopt.
+        there_ms: For how long the server has been there for that one. Whoever was cut off
+            from it may not have been the only one: the others have a lease's time to return.
+    """
     earlier = {one.id: one for one in before}
     return [
         one
         for one in seen
         if one.id != me
         and not one.is_empty
-        and (one.is_closed or is_dead(one, earlier.get(one.id)))
+        and (one.is_closed or (there_ms >= TTL_MS and is_dead(one, earlier.get(one.id))))
     ]
 
 
@@ -144,11 +155,13 @@ class Look:
         workers: All rows.
         has_letters: Whether anything waits in the mailbox.
         gifts: How often others have given it executions.
+        was_away: Whether it had lost its connection since the last look, or its lease was over.
     """
 
     workers: Sequence[Sighting]
     has_letters: bool
     gifts: int
+    was_away: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from obelisk_ops.core.workers import (
+    TTL_MS,
+    Look,
     Shared,
     Sighting,
     living,
@@ -42,6 +44,7 @@ class Fellows:
         self._before: Sequence[Sighting] = ()
         self._gifts = 0
         self._is_keeper = shared.is_keeper
+        self._there_since: int | None = None  # when the server was there again, if it was not
         self._is_unsure = False  # whether something may be ours that we do not know of
 
     def look(self) -> float:
@@ -59,7 +62,9 @@ class Fellows:
         found = self._shared.look(self._scheduler.registry.names())
         others = [one for one in living(found.workers) if one.id != me]
         self._scheduler.served_elsewhere = frozenset().union(*(one.functions for one in others))
-        dead, self._before = to_adopt(found.workers, self._before, me), found.workers
+        there_ms = self._there_ms(found)
+        dead = to_adopt(found.workers, self._before, me, there_ms)
+        self._before = found.workers
         for one in dead:
             self._adopt(one)
         if self._is_unsure or found.gifts != self._gifts:
@@ -76,6 +81,12 @@ class Fellows:
         if found.has_letters:
             self._deliver()
         return next_look_ms(found.workers, me) / 1000
+
+    def _there_ms(self, found: Look) -> int:
+        now_ms = found.workers[0].seen_ms
+        if found.was_away:
+            self._there_since = now_ms
+        return TTL_MS if self._there_since is None else now_ms - self._there_since
 
     def _adopt(self, row: Sighting) -> None:
         try:

@@ -9,7 +9,7 @@ import msgspec
 
 from obelisk_ops.core import events, ids
 from obelisk_ops.core.events import Body, Event, Failure
-from obelisk_ops.core.fold import is_closing
+from obelisk_ops.core.fold import RESTS, is_closing
 from obelisk_ops.core.history import History
 from obelisk_ops.core.ports import State, StateRow, Write
 from obelisk_ops.core.projection import rows_of
@@ -163,7 +163,12 @@ class Nursery:
 
     def _is_held(self, row: StateRow) -> bool:
         is_live = self._roster.get(row.key) is not None
-        return is_live or self._cold.is_busy(row.id, row.key) or row.state is State.CANCELLING
+        if is_live or self._cold.is_busy(row.id, row.key):
+            return True
+        # What ends without its code ends here.
+        return row.state is State.CANCELLING and is_closing(
+            self._store.events_of(row.key, RESTS)
+        )
 
     def forget(self, keys: Collection[int]) -> None:
         """Let go of executions that are another worker's now."""

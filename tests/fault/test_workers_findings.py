@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from obelisk_ops import Engine, Signal, activity, workflow
-from obelisk_ops.core.ports import ExecutionFilter
-from obelisk_ops.durable import scheduler
-from obelisk_ops.errors import StorageUnavailable
+from obelisk_ops.core.ports import ExecutionFilter, State
+from obelisk_ops.core.workers import TTL_MS, Sighting
+from obelisk_ops.durable import fellows, scheduler
+from obelisk_ops.errors import ExecutionCancelled, StorageUnavailable
 from tests.engines import looped, until
 from tests.postgres import Postgres
 
@@ -149,3 +150,64 @@ def test_a_worker_that_takes_up_very_many_renews_its_lease_meanwhile(
         assert turns == 3 * ["taken up", "lease"]
 
     asyncio.run(main())
+
+
+def let_the_leases_end(store: Any) -> None:
+    store._session._cursor.execute("UPDATE worker SET lease_until = now() - interval '1 s'")
+
+
+def cut(store: Any) -> None:
+    store._session.drop()
+
+
+@pytest.mark.parametrize("blow", [let_the_leases_end, cut])
+def test_who_was_cut_off_does_not_take_the_others_for_dead(
+    url: str, blow: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover, or a network that was away: the first to come back is not the only one."""
+    waited: list[int] = []
+
+    def to_adopt(_seen: object, _before: object, _me: int, there_ms: int) -> list[Sighting]:
+        waited.append(there_ms)
+        return []
+
+    async def main() -> None:
+        async with Engine(url, workflows=[collects]) as one:
+            monkeypatch.setattr(fellows, "to_adopt", to_adopt)
+            look = owner_of(one)._mailroom._look
+            look()
+            assert waited == [TTL_MS]
+            blow(owner_of(one).store)
+            look()
+            assert waited[1:] == [0]
+            look()
+            assert waited[2] < TTL_MS
+
+    asyncio.run(main())
+
+
+@workflow
+async def cleans_up() -> None:
+    """Be cancelled, and hear a number before the end."""
+    try:
+        await go.receive()
+    finally:
+        await go.receive()
+
+
+@looped
+async def cancelled_goes_on(url: str) -> None:
+    async with Engine(url, workflows=[collects]) as old:
+        async with Engine(url, workflows=[cleans_up]) as new:
+            handle = await new.submit(cleans_up, id="a")
+            await handle.cancel()
+            assert handle.status().state is State.CANCELLING
+        await until(lambda: owner_of(old).store.is_mine(old.row("a").key), "it is adopted")
+        async with Engine(url, workflows=[cleans_up]) as newer:
+            await newer.handle("a").signal(go, 1)
+            with pytest.raises(ExecutionCancelled):
+                await newer.handle("a").result()
+
+
+def test_what_is_being_cancelled_is_given_to_who_serves_it(url: str) -> None:
+    cancelled_goes_on(url)

@@ -71,6 +71,7 @@ def test_what_is_adopted() -> None:
     ]
 
     assert [one.id for one in to_adopt(rows, [], me=1)] == [2, 4]
+    assert [one.id for one in to_adopt(rows, [], me=1, there_ms=TTL_MS - 1)] == [4]
 
 
 def test_a_new_worker_takes_the_first_row_that_is_free() -> None:

@@ -74,6 +74,7 @@ class Ownership(Session):
         self.is_keeper = False
         self.last_owner_closed = True
         self._known_as: tuple[int, str] | None = None
+        self._was_cut = False  # since the last look
         super().__init__(place)
 
     def asserted(self) -> tuple[int, int, int]:
@@ -93,8 +94,10 @@ class Ownership(Session):
             raise fenced(self.place.label)
         *_, has_letters, gifts = mine[0]
         seen = _sightings(rows)
-        self.is_keeper = any(one.is_keeper for one in seen if one.id == self.id)
-        return Look(workers=seen, has_letters=has_letters, gifts=gifts)
+        [me] = [one for one in seen if one.id == self.id]  # as it was before this look
+        self.is_keeper = me.is_keeper
+        was_away, self._was_cut = self._was_cut or me.left_ms <= 0, False
+        return Look(workers=seen, has_letters=has_letters, gifts=gifts, was_away=was_away)
 
     def adopt(self, row: Sighting) -> Adopted | None:
         """See Shared.adopt."""
@@ -165,6 +168,7 @@ class Ownership(Session):
         if self._known_as is not None:
             self._fetch("end_session", self._known_as)
         if self.term:
+            self._was_cut = True
             self._lock()
             self._resume()
         else:
