@@ -153,3 +153,11 @@ class Letters:
             raise Later(f"execution {execution_id!r} is being written")
         row = self._store.find(execution_id)
         return self._store.first(row.key).body if row else None
+
+    def how_asked(self, execution_id: str) -> str | None:
+        """Return the same, also of one that a letter asks for which nobody has answered yet."""
+        created = self.how_created(execution_id)
+        if created is None:
+            asked = self._store.find_letters(execution_id, ("create",))
+            created = asked[0].body if asked else None
+        return created

@@ -201,9 +201,10 @@ class Owner:
         return known is None
 
     async def _how_created(self, execution_id: str) -> str | None:
+        look = self._letters.how_created if self._shared is None else self._letters.how_asked
         while True:
             try:
-                return self._letters.how_created(execution_id)
+                return look(execution_id)
             except Later:
                 await self._durable(self._scheduler.open())
 

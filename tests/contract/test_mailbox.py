@@ -154,7 +154,7 @@ def test_a_refused_letter_is_known_for_a_minute_and_its_number_is_not_given_agai
     store.commit([Write(0, [], letters_done=[first], refusals=[refusal])])
     mailbox.ask("create", "a", created(), now_ms=7)
 
-    assert (store.letters(9)[0].id, mailbox.last_letter) == (first + 1, first + 1)
+    assert store.letters(9)[0].id == mailbox.last_letter > first
     assert mailbox.find_refusal(first) == refusal
     assert mailbox.find_refusal(first + 1) is None
 

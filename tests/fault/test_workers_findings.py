@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from obelisk_ops import Engine, Signal, activity, workflow
+from obelisk_ops.core import events
 from obelisk_ops.core.ports import ExecutionFilter, State
 from obelisk_ops.core.workers import TTL_MS, Sighting
 from obelisk_ops.durable import fellows, scheduler
-from obelisk_ops.errors import ExecutionCancelled, StorageUnavailable
+from obelisk_ops.durable.flow.registry import created
+from obelisk_ops.errors import ExecutionCancelled, ExecutionExists, StorageUnavailable
+from obelisk_ops.storage import open_mailbox
 from tests.engines import looped, until
 from tests.postgres import Postgres
+from tests.support import PATIENCE_S
 
 go = Signal("go", int)
 
@@ -187,6 +193,12 @@ def test_who_was_cut_off_does_not_take_the_others_for_dead(
 
 
 @workflow
+async def doubles(number: int) -> int:
+    """Count."""
+    return 2 * number
+
+
+@workflow
 async def cleans_up() -> None:
     """Be cancelled, and hear a number before the end."""
     try:
@@ -211,3 +223,38 @@ async def cancelled_goes_on(url: str) -> None:
 
 def test_what_is_being_cancelled_is_given_to_who_serves_it(url: str) -> None:
     cancelled_goes_on(url)
+
+
+@looped
+async def letters_have_numbers(url: str) -> None:
+    numbers = []
+    async with Engine(url, workflows=[collects]) as one, Engine(url, serve=False) as client:
+        await one.submit(collects, id="a")
+        with closing(open_mailbox(one.path)) as mailbox:
+            for kind in ("pause", "unpause", "pause"):
+                assert mailbox.ask(kind, "a", "{}", now_ms=1)
+                numbers.append(mailbox.last_letter)
+                assert await client.when_answered("a", PATIENCE_S)
+    assert sorted(set(numbers)) == numbers
+
+
+def test_no_letter_has_the_number_of_one_before(url: str) -> None:
+    """Who waits for the answer to one would be told the refusal of another one."""
+    letters_have_numbers(url)
+
+
+@looped
+async def submitted_twice(url: str) -> None:
+    async with Engine(url, workflows=[doubles]) as one:
+        body = created(doubles, Raw(b"[1]"))
+        with closing(open_mailbox(one.path)) as mailbox:
+            assert mailbox.ask("create", "a", events.encode(body), now_ms=1)
+        with pytest.raises(ExecutionExists):
+            await one.submit(doubles, 2, id="a")
+        same = await one.submit(doubles, 1, id="a")
+        assert not same.created
+        assert await same.result() == 2
+
+
+def test_what_a_client_was_promised_no_worker_gives_to_another_one(url: str) -> None:
+    submitted_twice(url)

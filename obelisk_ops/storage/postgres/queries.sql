@@ -283,11 +283,13 @@ SELECT letter, at, error FROM refusal WHERE letter = $1;
 LOCK TABLE meta IN SHARE UPDATE EXCLUSIVE MODE;
 
 -- name: post_letter
--- Ask for something, under a number that no refused letter has; and wake the worker it is for, or
--- all where that is not known.
+-- Ask for something, under a number that no letter had before (who waits for an answer is not to
+-- be told another one's; a restored server may count anew); and wake the worker it is for, or all
+-- where that is not known.
 INSERT INTO mailbox (id, at, kind, target, body, signal, chain, function)
-SELECT 1 + greatest((SELECT coalesce(max(id), 0) FROM mailbox),
-                    (SELECT coalesce(max(letter), 0) FROM refusal)), $1, $2, $3, $4, $5, $7, $8
+SELECT greatest(pg_current_xact_id()::text::bigint,
+                1 + (SELECT coalesce(max(id), 0) FROM mailbox),
+                1 + (SELECT coalesce(max(letter), 0) FROM refusal)), $1, $2, $3, $4, $5, $7, $8
 RETURNING id, pg_current_xact_id()::text, pg_notify($6, 'letter ' || coalesce(
     (SELECT worker FROM state WHERE id = $7 AND state <> 'finished'), 0));
 
