@@ -83,7 +83,10 @@ class Joining:
             assert owner is not None
             try:
                 return await work(owner)
-            except Fenced:
+            except (Fenced, StorageUnavailable) as error:
+                # Of one that is closed since it was fenced nothing is available any more.
+                if not isinstance(error, Fenced) and not await _is_fenced(owner):
+                    raise
                 if self._joining is None or self._joining.done():
                     raise
                 if self._owner is owner:
@@ -96,3 +99,14 @@ class Joining:
 
         await self._by_owner(wait)
         raise AssertionError  # it raises, too
+
+
+async def _is_fenced(owner: Owner) -> bool:
+    try:
+        if owner.has_failed:
+            await owner.failed()
+    except Fenced:
+        return True
+    except OpsError:
+        return False  # it has failed for good
+    return False

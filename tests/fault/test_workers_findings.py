@@ -17,6 +17,7 @@ from obelisk_ops.core.ports import ExecutionFilter, State
 from obelisk_ops.core.workers import TTL_MS, Sighting
 from obelisk_ops.durable import fellows, scheduler
 from obelisk_ops.durable.flow.registry import created
+from obelisk_ops.durable.owner import Owner
 from obelisk_ops.errors import ExecutionCancelled, ExecutionExists, StorageUnavailable
 from obelisk_ops.storage import open_mailbox
 from tests.engines import looped, until
@@ -258,3 +259,31 @@ async def submitted_twice(url: str) -> None:
 
 def test_what_a_client_was_promised_no_worker_gives_to_another_one(url: str) -> None:
     submitted_twice(url)
+
+
+@looped
+async def asked_between(url: str) -> None:
+    async with (
+        Engine(url, workflows=[collects]) as one,
+        Engine(url, workflows=[collects]) as other,
+    ):
+        mine, take, tries = await one.submit(collects, id="a"), one._take, []
+
+        def again() -> Owner:
+            tries.append(1)
+            if len(tries) == 1:
+                raise StorageUnavailable("the server has no room")
+            return take()
+
+        one._take = again  # type: ignore[method-assign]
+        adopt(other, one)
+        owner_of(one)._mailroom._look()
+        await until(lambda: tries, "it joins again")
+        assert await mine.signal(go, 1)
+        assert await mine.signal(go, 2)
+        assert await mine.result() == [1, 2]
+
+
+def test_who_asks_a_worker_that_joins_again_waits_for_that(url: str) -> None:
+    """It was told that nothing was asked, and it was: a signal that is sent again is two."""
+    asked_between(url)
