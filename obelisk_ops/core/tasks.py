@@ -186,8 +186,12 @@ class Board(Protocol):
         """Return every task, by its key."""
         ...
 
-    def taken(self) -> list[Standing]:
-        """Return those that somebody has claimed, by their keys."""
+    def answered(self) -> list[Standing]:
+        """Return those that have an outcome."""
+        ...
+
+    def running(self) -> list[Standing]:
+        """Return those that somebody has claimed, and that have none."""
         ...
 
     def sight(self, workers: Collection[int]) -> list[Sighting]:

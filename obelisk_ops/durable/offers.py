@@ -40,6 +40,7 @@ class Offers:
         self._board = board
         self._gone_since: dict[int, int] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._due_ms = 0  # when to look after who has claimed, by the clock that is never set
 
     def load(self) -> None:
         """Take over what the last owner has offered."""
@@ -54,23 +55,32 @@ class Offers:
             self._timer.cancel()
 
     def look(self) -> None:
-        """Take in what other workers have done."""
+        """Take in what came of tasks; now and then, who has them, and whether those live."""
         if self._board is None or not self._elsewhere.open:
             return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         try:
-            found = self._board.taken()
-            dead = self._lost({task.worker or 0 for task in found if task.outcome is None})
+            for task in self._board.answered():
+                self._take(task, is_lost=False)
+            if self._engine.clock.elapsed_ms() >= self._due_ms:
+                self._watch(self._board.running())
         except StorageUnavailable:
-            found, dead = [], set()  # a server that is away for a moment
+            pass  # a server that is away for a moment
+        if self._timer is None:
+            self._wind()
+
+    def _wind(self) -> None:
+        wait_s = _AGAIN_S if self._gone_since else _LOOK_S
+        self._due_ms = self._engine.clock.elapsed_ms() + round(wait_s * 1000)
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._ring)
+
+    def _ring(self) -> None:
+        self._timer, self._due_ms = None, 0
+        self._engine.post(self.look)
+
+    def _watch(self, found: list[Standing]) -> None:
+        dead = self._lost({task.worker or 0 for task in found})
         for task in found:
-            self._take(task, is_lost=task.outcome is None and task.worker in dead)
-        if self._elsewhere.open:
-            loop = asyncio.get_running_loop()
-            soon = _AGAIN_S if self._gone_since else _LOOK_S
-            self._timer = loop.call_later(soon, self._engine.post, self.look)
+            self._take(task, is_lost=task.worker in dead)
 
     def rest(self, execution: Execution, turn: Turn) -> None:
         """Let nothing of an execution be claimed any more; what is claimed may end."""

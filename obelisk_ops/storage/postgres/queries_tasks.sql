@@ -26,11 +26,17 @@ SELECT execution, n, attempt, task.worker, outcome, coalesce(state.state = 'fini
 FROM task LEFT JOIN state ON state.key = execution
 WHERE coalesce(state.worker, $1) = $1 ORDER BY execution, n, attempt;
 
--- name: taken_tasks
--- The same for those that somebody has claimed.
+-- name: answered_tasks
+-- The same for those that have an outcome.
 SELECT execution, n, attempt, task.worker, outcome, coalesce(state.state = 'finished', TRUE)
 FROM task LEFT JOIN state ON state.key = execution
-WHERE task.worker IS NOT NULL AND coalesce(state.worker, $1) = $1 ORDER BY execution, n, attempt;
+WHERE outcome IS NOT NULL AND coalesce(state.worker, $1) = $1;
+
+-- name: running_tasks
+-- The same for those that somebody has claimed, and that have none.
+SELECT execution, n, attempt, task.worker, outcome, coalesce(state.state = 'finished', TRUE)
+FROM task LEFT JOIN state ON state.key = execution
+WHERE task.worker IS NOT NULL AND outcome IS NULL AND coalesce(state.worker, $1) = $1;
 
 -- name: look_at_tasks
 -- How far the tasks of some executions are, for people: who has each, how many go before it, and

@@ -172,7 +172,9 @@ CREATE TABLE task (
 
 CREATE INDEX task_offered ON task (queue, priority DESC, place) WHERE worker IS NULL;
 
-CREATE INDEX task_claimed ON task (worker) WHERE worker IS NOT NULL;
+CREATE INDEX task_claimed ON task (worker) WHERE worker IS NOT NULL AND outcome IS NULL;
+
+CREATE INDEX task_answered ON task (execution) WHERE outcome IS NOT NULL;
 
 -- Who claims tasks. One whose lease is over is dead, and what it has claimed is taken from it.
 CREATE TABLE claimer (

@@ -46,9 +46,13 @@ class TaskBoard:
         """See Board.tasks."""
         return _standings(self._rows("list_tasks", (self._owner(),)))
 
-    def taken(self) -> list[Standing]:
-        """See Board.taken."""
-        return _standings(self._rows("taken_tasks", (self._owner(),)))
+    def answered(self) -> list[Standing]:
+        """See Board.answered."""
+        return _standings(self._rows("answered_tasks", (self._owner(),)))
+
+    def running(self) -> list[Standing]:
+        """See Board.running."""
+        return _standings(self._rows("running_tasks", (self._owner(),)))
 
     def sight(self, workers: Collection[int]) -> list[Sighting]:
         """See Board.sight."""
