@@ -102,7 +102,7 @@ class Schema:
             rows = list(group)
             self.run(*[part for row in rows for part in _again(*row[1:])])
             # The first is what was there; a worker that joins commits nothing.
-            if number and any(relation != "worker" for _, relation, *_ in rows):
+            if number and any(row[1] not in ("worker", "claimer") for row in rows):
                 yield
 
     def contents(self) -> dict[str, str]:

@@ -28,7 +28,7 @@ from obelisk_ops.durable.flow.functions import Activity
 from obelisk_ops.durable.flow.options import ActivityOptions
 from obelisk_ops.durable.flow.registry import Registry
 from obelisk_ops.durable.limits import Limits
-from obelisk_ops.durable.mailroom import ServerBell
+from obelisk_ops.durable.mailroom import DEAF, ServerBell
 from obelisk_ops.durable.work.waiting import Opening
 from obelisk_ops.durable.work.workshop import Workshop
 from obelisk_ops.errors import OpsError, StorageUnavailable
@@ -39,7 +39,7 @@ _CLAIMS_MAX = 100
 _AGAIN_S = 0.25
 #: how often at most a rate that lets in no more is asked
 _RATE_S = 0.02
-#: a word that was not heard costs so much
+#: a word that was not heard costs so much; a lease is six times as long
 _LOOK_S = 4.5
 
 
@@ -98,9 +98,11 @@ class Claiming:
         self._is_told = True  # whether something may not be wanted any more
         self._is_unsure = False  # whether an answer was lost, and with it what was claimed
         self._is_closing = False
+        workshop.elsewhere.freed = self.wake
         self._timer = self._loop.call_soon(self._tick)
 
-    def _rung(self, _said: Sequence[str]) -> None:
+    def _rung(self, said: Sequence[str]) -> None:
+        self._is_told |= DEAF in said
         self.wake()
 
     def wake(self) -> None:
@@ -148,7 +150,7 @@ class Claiming:
                 if job.begun_ms:
                     self._said[job.task.key] = _written(Outcome(ran_ms=self._ran_ms(job)))
             self._say()
-        except StorageUnavailable:
+        except OpsError:
             pass  # it is seen that this worker is no more
         self._counter.close()
 
@@ -207,6 +209,7 @@ class Claiming:
         if self._is_told:
             news = self._counter.news(self._activities().keys())
             self._is_told, is_any = False, news.is_any
+            self._workshop.elsewhere.overflow = news.others & self._queues - self._rated.keys()
             self._drop([job for job in self._jobs.values() if job.task.key not in news.wanted])
         if self._is_unsure:
             known = {job.task.key for job in self._jobs.values()} | self._said.keys()
@@ -251,6 +254,7 @@ class Claiming:
                 function = self._variant(task)
             except OpsError as error:  # this code and that of the owner contradict each other
                 self._said[task.key] = _written(Outcome(error=failures.record(error)))
+                self.wake()
                 continue
             job = self._jobs[key] = Job(task, task.execution, function)
             if claim.details is not None:

@@ -43,9 +43,10 @@ class Offers:
         self._due_ms = 0  # when to look after who has claimed, by the clock that is never set
 
     def load(self) -> None:
-        """Take over what the last owner has offered."""
+        """Take over what another owner has offered of executions that are not in memory."""
         if self._board is not None:
-            self._elsewhere.load(task.key for task in self._board.tasks())
+            found, roster = [task.key for task in self._board.tasks()], self._engine.roster
+            self._elsewhere.load(key for key in found if roster.get(key[0]) is None)
             self._engine.post(self.look)  # when what goes on is in memory
 
     def close(self) -> None:

@@ -82,7 +82,8 @@ class Scheduler:
             limits.bench, clock, self.alarms, report=self._attempt_ended, post=self.post,
             start_next=self._start_next,
         )  # fmt: skip
-        self.reserve_slot, self.offer = self.workshop.enter, self.workshop.elsewhere.offer
+        workshop, self.offer = self.workshop, self.workshop.offer
+        self.reserve_slot = workshop.enter if board is None else workshop.enter_beside
         self.offers = Offers(self, board)
         self.workshop.load(store)
         self._rounds = Rounds(self._loop, take=self._take_all, goes_on=self._goes_on)

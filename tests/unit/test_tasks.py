@@ -11,7 +11,7 @@ from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.core.rows import TaskRow
 from obelisk_ops.core.tasks import Sighting, View, lost, told
 from obelisk_ops.durable.claiming import in_the_manner_of
-from obelisk_ops.durable.work.elsewhere import manner_of
+from obelisk_ops.durable.work.elsewhere import Elsewhere, manner_of
 from obelisk_ops.durable.work.waiting import Waiting
 from obelisk_ops.errors import InvalidInput
 
@@ -118,3 +118,13 @@ def test_who_stands_in_line_goes_before_tasks() -> None:
     places.leave(plain.options(queue="a"))
 
     assert openings(places) == [("a", True, 9)]
+
+
+def test_calls_that_come_do_not_pass_those_that_wait_for_ever() -> None:
+    elsewhere = Elsewhere(["gpu"], lambda: None, is_there=True)
+    assert not any(elsewhere.is_next("gpu") for _ in range(20))
+    elsewhere.overflow = frozenset({"gpu"})
+    assert not any(elsewhere.is_next("gpu") for _ in range(20))
+    elsewhere.load([(1, 1, 1)])
+    assert sum(elsewhere.is_next("gpu") for _ in range(16)) == 2
+    assert not elsewhere.is_next("cpu")

@@ -1,9 +1,9 @@
 """
 Which calls other workers are asked to make an attempt of, as tasks; see ``core.tasks``.
 
-An attempt is offered where it has no chance here: its queue is not served. It counts as
-started when somebody has claimed it, not before; until then nothing of it is on record but
-the call, and the offer.
+An attempt is offered where it has no chance here: its queue is not served, or it finds no
+place and others serve its queue, too. It counts as started when somebody has claimed it, not
+before; until then nothing of it is on record but the call, and the offer.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from obelisk_ops.durable.flow.attempt import Key
 from obelisk_ops.durable.flow.functions import Activity
 from obelisk_ops.durable.flow.pending import Pending
 
+#: so often a call that has just come takes a place, before the oldest task may have it
+_PASSING = 8
+
 
 class Elsewhere:
     """
@@ -27,6 +30,8 @@ class Elsewhere:
 
     Attributes:
         open: Which attempt of each call is on offer, or being made by another worker.
+        overflow: The queues that are served here and that others serve, too.
+        freed: Told that a place is free while tasks of those may wait.
         crashed: Calls whose last attempt ended with its worker, and that are not taken up yet.
     """
 
@@ -43,6 +48,9 @@ class Elsewhere:
         """
         self.open: dict[Key, int] = {}
         self.crashed: set[Key] = set()
+        self.overflow: frozenset[str] = frozenset()
+        self.freed: Callable[[], None] = _nothing
+        self._passed = 0
         self._serves = frozenset(serves)
         self._write_soon = write_soon
         self._is_there = is_there
@@ -57,7 +65,7 @@ class Elsewhere:
         function = pending.function
         if not self._is_there or not isinstance(function, Activity):
             return False
-        if function.queue in self._serves:
+        if function.queue in self._serves and function.queue not in self.overflow:
             return False
         attempt = pending.attempt + 1
         self.open[key] = attempt
@@ -68,6 +76,13 @@ class Elsewhere:
         )  # fmt: skip
         write.tasks = [*write.tasks, row]
         return True
+
+    def is_next(self, queue: str) -> bool:
+        """Tell whether tasks of a queue that wait go before a call that has just come."""
+        if not (self.open and queue in self.overflow):
+            return False
+        self._passed += 1
+        return self._passed % _PASSING == 0
 
     def is_made(self, key: Key, number: int) -> bool:
         """Tell whether this attempt of a call is another worker's, or to be."""
@@ -112,6 +127,10 @@ class Elsewhere:
         write.tasks_gone = [*write.tasks_gone, *self._gone]
         write.beats_done = [*write.beats_done, *((row[0], row[1]) for row in self._gone)]
         self._gone = []
+
+
+def _nothing() -> None:
+    """Nobody claims tasks here."""
 
 
 def manner_of(function: Activity[Any, Any]) -> str:

@@ -163,6 +163,17 @@ class Workshop:
             return False
         return self._attempts.may_start(function, key) and self._waiting.enter(function, key)
 
+    def enter_beside(self, function: Activity[Any, Any], key: Key) -> bool:
+        """Do the same where other workers make attempts, too: their turn comes now and then."""
+        return not self.elsewhere.is_next(function.queue) and self.enter(function, key)
+
+    def offer(self, write: Write, execution_id: str, key: Key, pending: Pending) -> bool:
+        """Offer an attempt that finds no place to other workers, if that helps."""
+        function = pending.function
+        if isinstance(function, Activity) and self._attempts.is_in_the_way(function, key):
+            return False  # it is to wait for the thread of the one before it
+        return self.elsewhere.offer(write, execution_id, key, pending)
+
     def leave(self, function: Activity[Any, Any]) -> None:
         """Give back a place that was taken for an attempt which is not made."""
         self._waiting.leave(function)
@@ -313,6 +324,8 @@ class Workshop:
             self._post(*behind, attempt.key[1])
         if self._waiting.in_line:
             self._post(self._fill)
+        elif self.elsewhere.overflow and self.elsewhere.open:
+            self.elsewhere.freed()
 
     def _fill(self) -> None:
         if self._attempts.is_closing or self.is_shut:

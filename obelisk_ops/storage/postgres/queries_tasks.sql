@@ -60,8 +60,8 @@ ORDER BY execution, n, attempt;
 -- server would know of it: pairs of a claimer and its lock. It may have been away itself.
 SELECT (value->>0)::bigint,
        coalesce(lease_until, '-infinity') < clock_timestamp()
-           AND pg_postmaster_start_time() < clock_timestamp() - interval '10 s',
-       lease_until - interval '10 s' > pg_postmaster_start_time()
+           AND pg_postmaster_start_time() < clock_timestamp() - interval '30 s',
+       lease_until - interval '30 s' > pg_postmaster_start_time()
            AND (value->>1)::bigint NOT IN (
                SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
                WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND database = (
@@ -71,7 +71,7 @@ FROM jsonb_array_elements($1::jsonb) LEFT JOIN claimer ON id = (value->>0)::bigi
 -- name: join_claimers
 -- Be one that claims, or say what it serves now.
 INSERT INTO claimer (id, lease_until, host, pid, queues, functions)
-VALUES ($1, clock_timestamp() + '10 s', $2, $3, $4::text[], $5::text[])
+VALUES ($1, clock_timestamp() + '30 s', $2, $3, $4::text[], $5::text[])
 ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, queues = excluded.queues,
     functions = excluded.functions;
 
@@ -127,7 +127,7 @@ SELECT places, taken.* FROM room LEFT JOIN taken ON TRUE;
 -- Renew the lease. What a claimer is to do; a row of nothing, if there are tasks that nobody has
 -- claimed; and the queues that others serve.
 WITH alive AS (
-    UPDATE claimer SET lease_until = clock_timestamp() + '10 s' WHERE id = $1)
+    UPDATE claimer SET lease_until = clock_timestamp() + '30 s' WHERE id = $1)
 SELECT execution, n, attempt, NULL FROM task WHERE worker = $1 AND outcome IS NULL
 UNION ALL
 SELECT NULL, NULL, NULL, NULL
