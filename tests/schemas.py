@@ -91,12 +91,13 @@ class Schema:
             )
         ]
         self.run(*parts)
-        beside = sql.SQL(_SEQUENCES).format(other=other.place.schema)
-        self.run(*[sql.SQL(statement) for (statement,) in self.run(beside)])
+        self._number_as(other)
 
     def follow(self, other: Schema) -> Iterator[None]:
         """Hold what the other one did after each of its commits, one after the other."""
         self.run(*map(_emptied, self._tables()))
+        # No crash takes back a number that was drawn.
+        self._number_as(other)
         changes = other.run(sql.SQL(_CHANGES))
         for number, (_, group) in enumerate(groupby(changes, lambda row: row[0])):
             rows = list(group)
@@ -104,6 +105,11 @@ class Schema:
             # The first is what was there; a worker that joins commits nothing.
             if number and any(row[1] not in ("worker", "claimer") for row in rows):
                 yield
+
+    def _number_as(self, other: Schema) -> None:
+        """Draw no number that the other one has drawn."""
+        beside = sql.SQL(_SEQUENCES).format(other=other.place.schema)
+        self.run(*[sql.SQL(statement) for (statement,) in self.run(beside)])
 
     def contents(self) -> dict[str, str]:
         """Return the rows of each table, as one text."""

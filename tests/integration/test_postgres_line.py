@@ -69,3 +69,19 @@ def test_a_line_that_was_cut_is_lost(postgres: Postgres, line: Line) -> None:
     with pytest.raises(psycopg.OperationalError):
         line.run_prepared(INSERT, (b"2", b"1", b""))
     assert line.closed
+
+
+def test_what_the_driver_forgets_behind_a_rollback_is_prepared_again(line: Line) -> None:
+    delete = "DELETE FROM log WHERE key = $1"
+    line.run_prepared(INSERT, (b"1", b"1", b""))
+    line.run_prepared(delete, (b"7",))
+    for _ in range(10):
+        line.execute(COUNT, prepare=True)
+    line.execute("BEGIN")
+    line.execute("ROLLBACK")
+    assert line.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
+
+    line.run_prepared(INSERT, (b"2", b"1", b""))
+    line.run_prepared(delete, (b"1",))
+    line.run_prepared(INSERT, (b"3", b"1", b""))
+    assert line.execute(COUNT).fetchone() == (2, 0)

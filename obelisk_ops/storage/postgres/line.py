@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import select
 from collections.abc import Generator, Sequence
+from itertools import count
 from typing import Any, Final, TypeAlias
 
 import psycopg
-from psycopg.pq import ExecStatus
+from psycopg.pq import DiagnosticField, ExecStatus
 
 #: what the driver does between waiting and waiting
 _Steps: TypeAlias = Generator[Any, Any, Any]
 
 _LOOK_MS: Final = 100  # as often as the driver itself looks
 _SILENCE: Final = "the server does not answer"
+_NOT_PREPARED: Final = b"26000"
 _DONE: Final = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 
 
@@ -31,6 +33,7 @@ class Line(psycopg.Connection[Any]):
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - the driver's own
         super().__init__(*args, **options)
         self._statements: dict[str, bytes] = {}
+        self._numbers = count()
 
     def wait(self, gen: _Steps, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as it has it
         """See the driver: whatever waits for the server comes by here."""
@@ -44,18 +47,25 @@ class Line(psycopg.Connection[Any]):
         Raises:
             psycopg.Error: It failed; or the line is lost, or given up, and nobody knows.
         """
-        name = self._statements.get(statement) or self._prepare(statement)
-        try:
-            self.pgconn.send_query_prepared(name, values)
-            answer = self._answer()
-        except BaseException:
-            self.close()  # what comes would be taken for the answer to something else
-            raise
+        answer = self._exchange(statement, values)
+        if answer.error_field(DiagnosticField.SQLSTATE) == _NOT_PREPARED:
+            # Behind a rollback the driver drops all that is prepared, ours too.
+            self._statements.clear()
+            answer = self._exchange(statement, values)
         if answer.status not in _DONE:
             raise psycopg.errors.error_from_result(answer)
 
+    def _exchange(self, statement: str, values: Sequence[bytes]) -> Any:  # noqa: ANN401 - a result
+        name = self._statements.get(statement) or self._prepare(statement)
+        try:
+            self.pgconn.send_query_prepared(name, values)
+            return self._answer()
+        except BaseException:
+            self.close()  # what comes would be taken for the answer to something else
+            raise
+
     def _prepare(self, statement: str) -> bytes:
-        name = f"line_{len(self._statements)}"
+        name = f"line_{next(self._numbers)}"
         psycopg.RawCursor(self).execute(f"PREPARE {name} AS {statement}".encode())
         self._statements[statement] = name.encode()
         return self._statements[statement]
