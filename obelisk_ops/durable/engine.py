@@ -363,7 +363,8 @@ class Engine(Joining, Scheduling, Housekeeping, Looking):
 
     async def _wait_for_owner(self, execution_id: str) -> None:
         # Another process finishes it; of a file a reader can but watch it.
-        assert self._client is not None
+        if self._client is None:
+            raise self._not_running()
         latest = partial(self._latest, execution_id)
         await self._client.wait(latest, self._has_ended)
 

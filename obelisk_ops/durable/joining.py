@@ -49,9 +49,9 @@ class Joining:
             self._joining.cancel()
             await asyncio.wait([self._joining])
             self._joining = None
-        owner, self._owner = self._owner, None
-        if owner is not None:
-            await owner.close()
+        if self._owner is not None:
+            await self._owner.close()
+        self._owner = None
 
     async def _stay(self) -> None:
         while self._owner is not None:

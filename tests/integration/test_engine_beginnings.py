@@ -11,8 +11,8 @@ import pytest
 
 from obelisk_ops import Engine, now, schedule, sleep, workflow
 from obelisk_ops.core.ports import State
-from obelisk_ops.durable import letters
 from obelisk_ops.errors import ExecutionNotFound
+from obelisk_ops.storage.reading import OwnerReader
 from obelisk_ops.testing import EngineForTests, MovableClock
 from tests.engines import kinds, the_tables_fit_the_logs
 
@@ -123,7 +123,7 @@ def test_what_was_submitted_while_nobody_was_there_exists_from_the_start(
 ) -> None:
     """Also what an owner answers only after it has looked into its mailbox several times."""
     db = tmp_path / "runs.db"
-    monkeypatch.setattr(letters, "_LETTERS_MAX", 2)
+    monkeypatch.setattr(OwnerReader, "letters_at_once", 2)
 
     async def submit() -> None:
         async with Engine(db, serve=False) as client:
