@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
-from obelisk_ops.core import failures, requests, schedules
+from obelisk_ops.core import requests, schedules
 from obelisk_ops.core.clock import Clock
-from obelisk_ops.core.events import Failure
 from obelisk_ops.core.ports import LogReader, Mailbox
 from obelisk_ops.durable.mailroom import ServerBell, wake_owner
-from obelisk_ops.durable.others import Ends
+from obelisk_ops.durable.others import Ends, check_refusal
 from obelisk_ops.storage import (
     Address,
     Place,
@@ -83,9 +80,8 @@ class Client:
             OpsError: It has: this is why.
         """
         letter = self._sent.pop(execution_id, 0)
-        refusal = self._open().find_refusal(letter) if letter else None
-        if refusal is not None:
-            raise failures.rebuild(msgspec.json.decode(refusal[2], type=Failure))
+        if letter:
+            check_refusal(self._open(), letter)
 
     async def wait(self, latest: Callable[[], str], has_ended: Callable[[str], bool]) -> None:
         """See Ends.wait."""

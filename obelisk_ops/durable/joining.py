@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, TypeVar
 
-from obelisk_ops.core.ports import LogReader
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.owner import Owner
 from obelisk_ops.errors import Fenced, OpsError, StorageUnavailable
@@ -31,9 +30,6 @@ class Joining:
     _changed: asyncio.Event
 
     def _take(self) -> Owner:
-        raise NotImplementedError
-
-    def _reader(self) -> LogReader:
         raise NotImplementedError
 
     def _join(self) -> None:

@@ -84,6 +84,18 @@ class Ends:
                     del self._waiters[name]
 
 
+def check_refusal(reader: LogReader, letter: int) -> None:
+    """
+    Return if a letter was not refused.
+
+    Raises:
+        OpsError: It was: this is why.
+    """
+    refusal = reader.find_refusal(letter)
+    if refusal is not None:
+        raise failures.rebuild(msgspec.json.decode(refusal[2], type=Failure))
+
+
 class Others:
     """
     What this worker sees of executions that others have.
@@ -151,9 +163,7 @@ class Others:
             async with asyncio.timeout(_ANSWER_S):
                 while self._shared.is_waiting(letter):  # noqa: ASYNC110 - another process
                     await asyncio.sleep(_ANSWER_POLL_S)
-        refusal = self._reader.find_refusal(letter)
-        if refusal is not None:
-            raise failures.rebuild(msgspec.json.decode(refusal[2], type=Failure))
+        check_refusal(self._reader, letter)
 
     def cancel(self, execution_id: str) -> None:
         """Ask for the end of an execution, whoever has it; it may have ended meanwhile."""
