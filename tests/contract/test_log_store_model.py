@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from msgspec import Raw
+from msgspec.structs import replace
 
 from obelisk_ops.core import events
 from obelisk_ops.core.ports import (
@@ -41,6 +42,9 @@ from obelisk_ops.storage.sqlite.store import SqliteMailbox, SqliteStore
 from tests.postgres import Postgres
 
 Both = tuple[LogStore, Mailbox]
+
+#: a number that no store gives to a letter
+NO_LETTER = 0
 
 KEYS = st.integers(1, 4)
 IDS = st.sampled_from(["a", "b", "c", "d"])
@@ -192,7 +196,16 @@ class LogStoreMachine(RuleBasedStateMachine):
 
 
 def refusals(store: LogStore, writes: list[Write]) -> dict[int, type[OpsError]]:
-    return {at: type(error) for at, error in store.commit(writes).items()}
+    numbers = dict(enumerate((letter.id for letter in store.letters(9)), 1))
+    own = [_with_numbers(write, numbers) for write in writes]
+    return {at: type(error) for at, error in store.commit(own).items()}
+
+
+def _with_numbers(write: Write, numbers: dict[int, int]) -> Write:
+    """Name the first letter, the second and so on by the numbers that this store gave them."""
+    return replace(
+        write, letters_done=[numbers.get(at, NO_LETTER) for at in write.letters_done]
+    )
 
 
 def outcome(call: Callable[..., object], store: object) -> object:
