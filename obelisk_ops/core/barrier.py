@@ -26,6 +26,15 @@ _ON_TIMEOUT = ("fail", "wait")
 class Barrier(Protocol):
     """Says when what was committed is where it has to be before anybody may know of it."""
 
+    def check(self, who: str) -> None:
+        """
+        Make sure that it can be passed at all; *who*, a name, is about to depend on it.
+
+        Raises:
+            ConfigError: It never can: nothing brings this database into a bucket.
+        """
+        ...
+
     async def passed(self, told: Callable[[str], None]) -> None:
         """
         Return once everything that was committed before this call is there.
@@ -46,6 +55,9 @@ class Barrier(Protocol):
 
 class NoBarrier:
     """The disk is where it has to be."""
+
+    def check(self, who: str) -> None:
+        """See Barrier.check."""
 
     async def passed(self, told: Callable[[str], None]) -> None:
         """See Barrier.passed."""

@@ -205,7 +205,7 @@ class Execution:
         assert turn is not None and isinstance(function, Activity)  # noqa: PT018
         pending.is_new = True
         if self.waits or function.replicated is not None:
-            self._mind(turn, replicated=function.replicated)
+            self._mind(turn, replicated=starting.asked(self._owner, function))
         return starting.admit(self, self._owner, turn, n, pending, function)
 
     def record(self, body: Body) -> None:

@@ -42,6 +42,10 @@ class Owner(Protocol):
         """Return whether what is said of executions of a workflow waits for the bucket."""
         ...
 
+    def check_barrier(self, who: str, /) -> None:
+        """Raise ConfigError if no bucket will ever hold this database, as *who* wants."""
+        ...
+
     def take_over(self, execution: Execution) -> None:
         """Count attempts that ended with their process; raise CrashLoop if that is too many."""
         ...

@@ -75,7 +75,7 @@ class Scheduler:
         self.promises = Promises(limits.replication, store, registry, self.roster)
         self.waits, self.lost = self.promises.waits, self.roster.refuse_all
         self.commits = Commits(store, clock, barrier, limits, self)
-        self.holds = self.commits.holds
+        self.holds, self.check_barrier = self.commits.holds, barrier.check
         self.nursery = Nursery(self)
         self.requests = Requests(self)
         self.workshop = Workshop(

@@ -62,6 +62,9 @@ class SupervisedBarrier:
         self._question = b""
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
+    def check(self, who: str) -> None:
+        """See Barrier.check."""
+
     async def passed(self, told: Callable[[str], None]) -> None:
         """See Barrier.passed."""
         try:
@@ -106,6 +109,10 @@ class SupervisedBarrier:
 
 class NoBarrier:
     """Of a database on a server, which no supervisor looks after."""
+
+    def check(self, who: str) -> None:
+        """See Barrier.check."""
+        raise not_replicated(who)
 
     async def passed(self, told: Callable[[str], None]) -> None:  # noqa: ARG002
         """See Barrier.passed."""

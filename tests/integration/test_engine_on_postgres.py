@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from obelisk_ops import Engine, Retry, Signal, activity, run, workflow
+from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.errors import ConfigError, ExecutionFailed
 from tests import command
 from tests.commands import run_here
@@ -68,6 +69,20 @@ async def safe() -> int:
 async def keep() -> int:
     """Want a bucket, too."""
     return 1
+
+
+@workflow
+async def insists() -> int:
+    """Want one for this call."""
+    return await add.options(durability="replicated")(1, 1)
+
+
+@workflow
+async def tries() -> int:
+    """Want one for this call, and pass over that it cannot be had."""
+    with suppress(ConfigError):
+        await add.options(durability="replicated")(1, 1)
+    return await add(1, 2)
 
 
 @workflow
@@ -141,6 +156,23 @@ def test_an_activity_that_wants_a_bucket_is_refused_before_anything_runs(url: st
 
     with pytest.raises(ConfigError, match=r"keep says durability='replicated'"):
         asyncio.run(submit())
+
+
+@pytest.mark.parametrize("code", [insists, tries])
+def test_a_call_that_wants_a_bucket_fails_its_execution_and_no_other(
+    url: str, code: Workflow[[], int]
+) -> None:
+    """Only the call says it, so it is known when it is reached: not the engine ends then."""
+
+    async def main() -> None:
+        async with Engine(url, workflows=[code, answer]) as engine:
+            other = await engine.submit(answer, id="a")
+            with pytest.raises(ExecutionFailed, match=r"add says durability='replicated'"):
+                await (await engine.submit(code, id="i")).result()
+            await other.signal(go, 1)
+            assert await other.result() == 2
+
+    asyncio.run(main())
 
 
 def test_commands(url: str, flows: Path, tmp_path: Path) -> None:

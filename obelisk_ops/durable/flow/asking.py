@@ -25,7 +25,7 @@ from obelisk_ops.durable.flow.promise import UNKNOWN, Promise
 from obelisk_ops.durable.flow.record import Record
 from obelisk_ops.durable.flow.signals import Signal
 from obelisk_ops.durable.flow.tasks import Task, Tasks
-from obelisk_ops.errors import OpsError, WorkflowMisuse
+from obelisk_ops.errors import ConfigError, OpsError, WorkflowMisuse
 
 
 class Asking:
@@ -127,7 +127,7 @@ class Asking:
         record = self.record
         if record.has_history:
             record.note_all()
-        attempt = 0 if record.has_history else self._host.admit(n, pending)
+        attempt = 0 if record.has_history else self._admit(n, pending)
         wanted = Intended(
             n=n, fn=function.name, input=Raw(text), set=into, attempt=attempt,
             queue=function.queue_on_record, priority=function.priority,
@@ -135,6 +135,13 @@ class Asking:
         pending.attempt = attempt = record.command(wanted).attempt
         pending.running = attempt > 0
         self.activities_open += 1
+
+    def _admit(self, n: int, pending: Pending) -> int:
+        try:
+            return self._host.admit(n, pending)
+        except ConfigError as error:
+            self.violate(error)
+            raise
 
     def set_timer(
         self, wait_ms: int, *, into: str = "", promise: Promise, made: object = None

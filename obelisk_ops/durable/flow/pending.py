@@ -77,7 +77,12 @@ class Host(Protocol):
     """Who records what the code asks for, once there is no more history."""
 
     def admit(self, n: int, pending: Pending) -> int:
-        """Return 1 when the first attempt can start with this commit, else 0."""
+        """
+        Return 1 when the first attempt can start with this commit, else 0.
+
+        Raises:
+            ConfigError: What the call asks for cannot be had here.
+        """
         ...
 
     def record(self, body: Body) -> None:

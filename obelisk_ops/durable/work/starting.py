@@ -36,6 +36,18 @@ def admit(
     return 0
 
 
+def asked(owner: Owner, function: Activity[Any, Any]) -> bool | None:
+    """
+    Return whether the attempts of an activity wait for the bucket; None where it does not say.
+
+    Raises:
+        ConfigError: They would wait for ever.
+    """
+    if function.replicated:
+        owner.check_barrier(function.name)
+    return function.replicated
+
+
 def put_off(execution: Execution, owner: Owner, turn: Turn, n: int, pending: Pending) -> None:
     """Let an attempt that finds no place be made elsewhere, or wait for one here."""
     if not owner.offer(turn.write, execution.id, (execution.key, n), pending):
