@@ -67,7 +67,8 @@ def unreachable(error: psycopg.Error, label: str, conninfo: str) -> OpsError:
         return _by_state(state, _refused if not state else _unavailable)(label, _said(error))
     return StorageUnavailable(
         f"{label} cannot be reached: {_said(error)}",
-        hint="check that the server runs, and the host, port and database of the URL",
+        hint="check that the server runs, and host, port, database and TLS options (sslmode, "
+        "sslrootcert) of the URL",
     )
 
 
