@@ -28,7 +28,8 @@ from tests.databases import (
     left_for_chaos,
 )
 from tests.matrix import Matrix
-from tests.postgres import EXTERNAL, Postgres, Versions, running, version_of
+from tests.postgres import EXTERNAL, Postgres, running, version_of
+from tests.postgres_version import Versions
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter

@@ -18,19 +18,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
-import pytest
 
 from obelisk_ops.process.nature import die_with_parent
 from obelisk_ops.storage.postgres import place
 from obelisk_ops.storage.postgres.place import Place
 from tests.schemas import Schema
 from tests.support import wait_until
-
-if TYPE_CHECKING:
-    from _pytest.terminal import TerminalReporter
 
 #: a server used instead of the embedded one
 EXTERNAL = os.environ.get("OBELISK_OPS_TEST_POSTGRES")
@@ -233,32 +229,3 @@ def version_of(url: str) -> str:
     """Return which PostgreSQL answers there."""
     with psycopg.connect(url) as connection:
         return ".".join(str(connection.info.server_version // at % 100) for at in (10000, 1))
-
-
-class Versions:
-    """Says at the end of a run which PostgreSQL it used, also where workers did."""
-
-    key = pytest.StashKey[set[str]]()
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._found = config.stash.setdefault(self.key, set())
-        self._output: dict[str, object] | None = getattr(config, "workeroutput", None)
-
-    @pytest.hookimpl
-    def pytest_sessionfinish(self) -> None:
-        """Hand on what this worker used."""
-        if self._output is not None:
-            self._output["postgres"] = sorted(self._found)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: object) -> None:
-        """Take over what a worker used."""
-        self._found.update(getattr(node, "workeroutput", {}).get("postgres", []))
-
-    @pytest.hookimpl
-    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
-        """Say it."""
-        if self._found:
-            where = "OBELISK_OPS_TEST_POSTGRES" if EXTERNAL else "embedded"
-            terminalreporter.section("PostgreSQL")
-            terminalreporter.line(f"{where}: {', '.join(sorted(self._found))}")

@@ -8,12 +8,15 @@ a moment is not interrupted on a busy machine, and what it is compared with take
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from benchmarks import goals, program, workflows
+from benchmarks.children import ROOT
 from benchmarks.programs.fleet import requests_of
 
 pytestmark = pytest.mark.bench
@@ -64,6 +67,13 @@ def check(found: Mapping[str, float], guards: Guards) -> None:
         if figure in found:
             assert least is None or found[figure] >= least, figure
             assert most is None or found[figure] <= most, figure
+
+
+def test_no_program_is_taken_for_a_test() -> None:
+    """Engines would watch the code of all workflows, which takes as long as all else."""
+    names = "".join(f"import benchmarks.programs.{name}\n" for name in program.NAMES)
+    code = f"{names}from benchmarks import program\nprogram.refuse_tests()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_a_program_may_follow_another_one(tmp_path: Path) -> None:
