@@ -30,7 +30,7 @@ from obelisk_ops.core.ports import (
 from obelisk_ops.core.rows import CronRow, RefusalRow, StartRow
 from obelisk_ops.errors import ExecutionExists, ExecutionNotFound, OpsError, VersionConflict
 from obelisk_ops.storage.unbegun import matches
-from obelisk_ops.storage.writing import id_of_signal
+from obelisk_ops.storage.writing import id_of_signal, one_by_one
 
 _ALL = 1 << 62
 _EVENT_BYTES = 20
@@ -176,15 +176,7 @@ class MemoryStore(Archive):
 
     def commit(self, writes: Sequence[Write]) -> Mapping[int, OpsError]:
         """See LogStore.commit."""
-        refused: dict[int, OpsError] = {}
-        guilty: dict[int, OpsError] = {}
-        for position, write in enumerate(writes):
-            error = next((guilty[e] for e in write.executions if e in guilty), None)
-            error = error or self._try(write)
-            if error is not None:
-                refused[position] = error
-                guilty.update(dict.fromkeys(write.executions, error))
-        return refused
+        return one_by_one(writes, self._try)
 
     def ask(self, kind: str, target: str, body: str, *, now_ms: int) -> bool:
         """See Mailbox.ask."""

@@ -1,13 +1,13 @@
 """
 Writing the tables of an execution log, whichever database holds them.
 
-Here is which statements make a group of writes durable, and in which order; a backend has
-the statements, by the same names, and runs them.
+Here is which statements make a group of writes durable, and in which order, and which of its
+writes are refused; a backend has the statements, by the same names, and runs them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -16,6 +16,7 @@ from msgspec.structs import astuple
 
 from obelisk_ops.core.ports import Write
 from obelisk_ops.core.rows import CronRow
+from obelisk_ops.errors import OpsError
 
 #: statements that take rows of Write.pruned, in this order
 _PRUNING = (
@@ -34,6 +35,33 @@ def steps(writes: Sequence[Write]) -> Iterator[tuple[str, list[Any]]]:
     others = [write for write in writes if not write.is_log_only]
     if others:
         yield from ((name, rows) for name, rows in _others(_gathered(others)) if rows)
+
+
+def one_by_one(
+    writes: Sequence[Write],
+    attempt: Callable[[Write], OpsError | None],
+    guilty: Mapping[int, OpsError] | None = None,
+) -> dict[int, OpsError]:
+    """
+    Write what was refused as a group; return what is refused of it, by its place, and why.
+
+    An execution of which a write is refused is guilty: the writes of it that follow are
+    refused for the same reason, for they were meant to stand behind that one.
+
+    Args:
+        writes: In their order.
+        attempt: Writes one; or returns why it cannot be, and leaves nothing of it.
+        guilty: Executions of which a write was refused before, by key, and why.
+    """
+    refused: dict[int, OpsError] = {}
+    known = dict(guilty or {})
+    for position, write in enumerate(writes):
+        error = next((known[e] for e in write.executions if e in known), None)
+        error = error or attempt(write)
+        if error is not None:
+            refused[position] = error
+            known.update(dict.fromkeys(write.executions, error))
+    return refused
 
 
 def id_of_signal(body: str) -> str | None:

@@ -32,7 +32,7 @@ from obelisk_ops.storage.postgres.place import Place
 from obelisk_ops.storage.postgres.session import QUERIES, Session, Step
 from obelisk_ops.storage.postgres.tasks import TaskBoard
 from obelisk_ops.storage.reading import OwnerReader, TableReader, as_letter
-from obelisk_ops.storage.writing import id_of_signal, steps
+from obelisk_ops.storage.writing import id_of_signal, one_by_one, steps
 
 _encode = msgspec.json.Encoder().encode
 #: so many are drawn at once; the sequence counts by that
@@ -239,12 +239,14 @@ class PostgresStore(PostgresReader, OwnerReader):
         self._session.abandon()
 
     def _commit(
-        self, writes: Sequence[Write], guilty: dict[int, OpsError]
+        self, writes: Sequence[Write], guilty: Mapping[int, OpsError]
     ) -> Mapping[int, OpsError]:
         refused: dict[int, OpsError] = {}
         try:
             if guilty or not self._commit_all(writes):
-                self._commit_each(writes, refused, guilty)
+                self._session.run([_BEGIN, self._assertion()])
+                refused = one_by_one(writes, self._try, guilty)
+                self._session.run([_COMMIT])
         except psycopg.Error as error:
             if is_loss(error) or self._session.is_lost:
                 self._session.drop()
@@ -272,18 +274,6 @@ class PostgresStore(PostgresReader, OwnerReader):
             self._session.roll_back()
             return False
         return True
-
-    def _commit_each(
-        self, writes: Sequence[Write], refused: dict[int, OpsError], guilty: dict[int, OpsError]
-    ) -> None:
-        self._session.run([_BEGIN, self._assertion()])
-        for position, write in enumerate(writes):
-            error = next((guilty[e] for e in write.executions if e in guilty), None)
-            error = error or self._try(write)
-            if error is not None:
-                refused[position] = error
-                guilty.update(dict.fromkeys(write.executions, error))
-        self._session.run([_COMMIT])
 
     def _try(self, write: Write) -> OpsError | None:
         try:

@@ -26,7 +26,7 @@ from obelisk_ops.storage.sqlite.connection import (
 from obelisk_ops.storage.sqlite.errors import GUILTY, translate
 from obelisk_ops.storage.sqlite.recovery import find_overlooked_commit
 from obelisk_ops.storage.sqlite.rows import Rows, repeated
-from obelisk_ops.storage.writing import steps
+from obelisk_ops.storage.writing import one_by_one, steps
 
 _json = msgspec.json.Encoder().encode
 # Soon: a log that is written over again is synced in two thirds of the time of one that grows,
@@ -167,16 +167,9 @@ class SqliteStore(SqliteReader, OwnerReader):
         self._execute("COMMIT")
 
     def _commit_each(self, writes: Sequence[Write]) -> dict[int, OpsError]:
-        refused: dict[int, OpsError] = {}
-        guilty: dict[int, OpsError] = {}
         try:
             self._execute("BEGIN IMMEDIATE")
-            for position, write in enumerate(writes):
-                error = next((guilty[e] for e in write.executions if e in guilty), None)
-                error = error or self._try(write)
-                if error is not None:
-                    refused[position] = error
-                    guilty.update(dict.fromkeys(write.executions, error))
+            refused = one_by_one(writes, self._try)
             self._execute("COMMIT")
         except apsw.Error as error:
             self._roll_back()
