@@ -6,12 +6,13 @@ One workflow whose work spreads over all places there are: π, from random point
 does it on one machine, in one file. The same code, unchanged, on a server:
 
     DB=postgresql://lab@db.example.org/lab
-    obelisk-ops worker examples/scale_out.py --db $DB
+    obelisk-ops worker examples/scale_out.py --queue default=2 --db $DB
     obelisk-ops execution submit examples/scale_out.py:estimate 40 --id pi --db $DB
     obelisk-ops execution result pi --wait --db $DB
 
-The first of these may be given on as many machines as serve one database. Kill what you like:
-batches that were counted are not counted again, and the answer is the same.
+The first of these may be given on as many machines as serve one database: each counts two
+batches at once, and what finds no place with one goes to the others. Kill what you like: what
+was counted is not counted again, and the answer is the same.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -24,8 +25,9 @@ from obelisk_ops.settings import Settings, load, named_databases
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
-SERVING = ("minio", "worker")
-SECRETS = {"S3_ACCESS_KEY": "canary", "S3_SECRET_KEY": "canary-secret"}
+SERVING = ("minio", "worker", "postgres")
+ON_POSTGRES = ("pg-tables", "pg-worker", "pg-hands", "pg-client")
+SECRETS = {"S3_ACCESS_KEY": "canary", "S3_SECRET_KEY": "canary-1", "PGPASSWORD": "canary-2"}
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +35,9 @@ def stack() -> dict[str, Any]:
     return dict(yaml.safe_load((DOCKER / "compose.yaml").read_text()))
 
 
-def test_the_stack_has_its_four_services(stack: dict[str, Any]) -> None:
-    assert set(stack["services"]) == {"minio", "bucket", "first-boot", "worker"}
+def test_the_stack_has_its_services(stack: dict[str, Any]) -> None:
+    named = {name for name, service in stack["services"].items() if "profiles" not in service}
+    assert named == {"minio", "bucket", "worker"}
     # What allows an empty disk runs when somebody asks for it, and never by itself.
     assert stack["services"]["first-boot"]["profiles"] == ["first-boot"]
     assert "--first-boot" not in stack["services"]["worker"].get("command", ())
@@ -54,6 +57,9 @@ def test_images_are_pinned(stack: dict[str, Any]) -> None:
 
     assert re.fullmatch(r"\$\{MINIO_IMAGE:-minio/minio:RELEASE\.[0-9TZ-]+\}", given)
     assert stack["services"]["bucket"]["image"] == given
+    # Its number says how the folder of the data is laid out; what follows it are repairs alone.
+    server = stack["services"]["postgres"]["image"]
+    assert re.fullmatch(r"\$\{POSTGRES_IMAGE:-postgres:18-\w+\}", server)
     bases = re.findall(r"^FROM (\S+)", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
     assert all(re.fullmatch(r"python:3\.\d+-slim-\w+", base) for base in bases)
 
@@ -66,9 +72,8 @@ def test_nothing_is_published_beyond_loopback(stack: dict[str, Any]) -> None:
 def test_no_secret_stands_in_the_stack_or_the_image(stack: dict[str, Any]) -> None:
     for service in stack["services"].values():
         for name, value in service.get("environment", {}).items():
-            assert not re.search("KEY|SECRET|PASSWORD|USER", name) or name.endswith("_FILE"), (
-                value
-            )
+            is_secret = re.search("KEY|SECRET|PASSWORD|ROOT_USER", name)
+            assert not is_secret or name.endswith("_FILE"), value
     assert all(set(source) == {"environment"} for source in stack["secrets"].values())
     image = (DOCKER / "Dockerfile").read_text()
     assert not re.search(r"^\s*(ARG|ENV).*(KEY|SECRET|PASSWORD|TOKEN)", image, re.MULTILINE)
@@ -77,13 +82,17 @@ def test_no_secret_stands_in_the_stack_or_the_image(stack: dict[str, Any]) -> No
 def test_only_who_speaks_to_the_bucket_gets_its_keys(stack: dict[str, Any]) -> None:
     holders = {name for name, service in stack["services"].items() if service.get("secrets")}
 
-    assert holders == {"minio", "bucket", "first-boot", "worker"}
+    assert holders == {"minio", "bucket", "first-boot", "worker", "postgres", *ON_POSTGRES}
+    for name in ("postgres", *ON_POSTGRES):
+        assert stack["services"][name]["secrets"] == ["PGPASSWORD"]
 
 
 def test_our_services_run_with_few_rights(stack: dict[str, Any]) -> None:
-    for name in ("first-boot", "worker"):
+    for name in ("first-boot", "worker", *ON_POSTGRES):
         service = stack["services"][name]
-        assert service["read_only"] is True
+        assert "read_only" not in service, (
+            "Compose refuses it beside secrets of the environment"
+        )
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
     assert "\nUSER obelisk\n" in (DOCKER / "Dockerfile").read_text()
@@ -95,6 +104,7 @@ def test_the_commands_of_the_stack_exist(stack: dict[str, Any]) -> None:
         [*entrypoint(), *services["worker"]["command"]],
         services["worker"]["healthcheck"]["test"],
         services["first-boot"]["entrypoint"],
+        *(services[name]["entrypoint"] + services[name]["command"] for name in ON_POSTGRES),
     ]
 
     for line in lines:
@@ -171,6 +181,61 @@ def assert_a_stop_fits(settings: Settings, command: list[str], *, within_s: int)
     assert settings.stop_timeout_s + 5 <= within_s
 
 
+@pytest.mark.parametrize("name", ["pg-worker", "pg-hands"])
+def test_workers_on_a_server_can_be_many(stack: dict[str, Any], name: str) -> None:
+    service = stack["services"][name]
+
+    # What is each one's own: a name, a port, a volume.
+    assert not {"container_name", "hostname", "ports", "volumes"} & set(service)
+    assert service["depends_on"] == {
+        "pg-tables": {"condition": "service_completed_successfully"}
+    }
+    drain_s = int(service["command"][service["command"].index("--grace") + 1])
+    assert drain_s + 5 <= int(service["stop_grace_period"][:-1])
+    # The image's own asks a supervisor, and there is none.
+    assert service["healthcheck"] == {"disable": True}
+
+
+def test_the_tables_are_made_by_one_who_may_once_the_server_is_up(
+    stack: dict[str, Any],
+) -> None:
+    services = stack["services"]
+
+    assert services["pg-tables"]["command"][:2] == ["db", "migrate"]
+    assert services["pg-tables"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    assert services["pg-tables"]["restart"] == "no"
+    # While it is made, a server listens on its socket alone.
+    assert "127.0.0.1" in services["postgres"]["healthcheck"]["test"]
+    url = "postgresql://lab@postgres/lab"
+    assert all(url in services[name]["command"] for name in ON_POSTGRES)
+    assert {services["postgres"]["environment"][f"POSTGRES_{x}"] for x in ("USER", "DB")} == {
+        "lab"
+    }
+
+
+def test_the_page_about_many_workers_types_what_the_file_begins_with() -> None:
+    page = (ROOT / "docs/how-to/run-workers-on-several-machines.md").read_text()
+    head = (DOCKER / "compose.yaml").read_text().split("\n\n")[1]
+    typed = re.sub(r" \\\n# +", " ", head)
+
+    lines = re.findall(r"^#   (.+)$", typed, re.MULTILINE)
+    assert len(lines) == 5
+    assert [line for line in lines if line not in page] == []
+
+
+def test_the_entrypoint_makes_variables_of_secrets(tmp_path: Path) -> None:
+    script = (DOCKER / "entrypoint.sh").read_text()
+    assert script.count("/run/secrets/") == 2
+    (tmp_path / "PGPASSWORD").write_text("canary\n")
+    (tmp_path / "entrypoint").write_text(script.replace("/run/secrets", str(tmp_path)))
+
+    done = subprocess.run(
+        ["sh", tmp_path / "entrypoint", "sh", "-c", 'echo "$PGPASSWORD."'],
+        capture_output=True, text=True, check=True, timeout=10,
+    )  # fmt: skip
+    assert done.stdout == "canary.\n"
+
+
 def test_the_entrypoint_hands_secrets_on_and_becomes_the_command() -> None:
     entrypoint = DOCKER / "entrypoint.sh"
 
@@ -195,9 +260,10 @@ def test_docker_reads_the_stack_as_we_do(stack: dict[str, Any]) -> None:
         assert set(service.get("secrets", ())) <= set(stack["secrets"])
 
     if has_compose():
-        done = compose("config", "--format", "json")
-        assert done.returncode == 0, done.stderr
-        assert "canary" not in done.stdout
+        for profile in ("first-boot", "postgres"):
+            done = compose("--profile", profile, "config", "--format", "json")
+            assert done.returncode == 0, done.stderr
+            assert "canary" not in done.stdout
 
 
 def has_compose() -> bool:
@@ -208,7 +274,8 @@ def has_compose() -> bool:
 
 
 def compose(*words: str) -> subprocess.CompletedProcess[str]:
+    alone = shutil.which("docker-compose")  # it reads files without docker, too
     return subprocess.run(
-        ["docker", "compose", "-f", DOCKER / "compose.yaml", *words],
+        [*([alone] if alone else ["docker", "compose"]), "-f", DOCKER / "compose.yaml", *words],
         capture_output=True, text=True, check=False, timeout=180, env=os.environ | SECRETS,
     )  # fmt: skip
