@@ -40,6 +40,7 @@ Every error this package raises on purpose.
     │   ├── AlreadyAnswered             already_answered     8   a stub, and otherwise
     │   ├── VersionConflict             version_conflict     8
     │   ├── PreconditionFailed          precondition_failed  8   another writer was first
+    │   ├── StillServed                 still_served         8   by older workers
     │   ├── TargetExists                target_exists        8
     │   └── StaleSidecar                stale_sidecar        8
     ├── Fenced                          fenced               9
@@ -242,6 +243,10 @@ class VersionConflict(Conflict, code="version_conflict"):
 
 class PreconditionFailed(Conflict, code="precondition_failed"):
     """Another writer changed or created the object first."""
+
+
+class StillServed(Conflict, code="still_served"):
+    """Workers live that could not work with the tables of a newer version."""
 
 
 class TargetExists(Conflict, code="target_exists"):

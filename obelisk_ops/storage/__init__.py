@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from obelisk_ops.core.archive import Archive, ArchiveStore
+from obelisk_ops.core.migrating import Plan
 from obelisk_ops.core.ports import LogReader, Mailbox
 from obelisk_ops.core.tasks import Counter, View
 from obelisk_ops.errors import UsageError
@@ -30,12 +31,14 @@ __all__ = [
     "listen",
     "look_at_tasks",
     "make_if_missing",
+    "migrate",
     "open_archive",
     "open_counter",
     "open_mailbox",
     "open_reader",
     "open_store",
     "own",
+    "plan_migration",
     "served",
     "survey",
 ]
@@ -157,6 +160,29 @@ def make_if_missing(address: Address) -> None:
     from obelisk_ops.storage.sqlite import making  # noqa: PLC0415 - only when used
 
     making.make_if_missing(address)
+
+
+def plan_migration(address: Address) -> Plan:
+    """Return what ``migrate`` would do. A file gets what is missing when it is opened."""
+    if isinstance(address, Place):
+        return postgres.plan_migration(address)
+    from obelisk_ops.storage.sqlite.connection import SCHEMA_VERSION  # noqa: PLC0415
+
+    return Plan(version=None if is_missing(address) else SCHEMA_VERSION)
+
+
+def migrate(address: Address) -> Plan:
+    """
+    Make a database, or bring it to the newest version; return what there was to be done.
+
+    Raises:
+        StillServed: Workers live that could not work with the new tables.
+    """
+    if isinstance(address, Place):
+        return postgres.migrate(address)
+    found = plan_migration(address)
+    make_if_missing(address)
+    return found
 
 
 def open_mailbox(address: Address) -> Mailbox:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from obelisk_ops.core.archive import Archive, ArchiveStore
+from obelisk_ops.core.migrating import Plan
 from obelisk_ops.core.ports import Mailbox
 from obelisk_ops.core.tasks import Counter, View
 from obelisk_ops.errors import ProgramMissing
@@ -130,6 +131,18 @@ def is_missing(place: Place) -> bool:
 def make_if_missing(place: Place) -> bool:
     """Make the tables, unless they are there; return whether they were made."""
     return bool(_room("making").make_if_missing(place))
+
+
+def plan_migration(place: Place) -> Plan:
+    """Return what ``migrate`` would do."""
+    found: Plan = _room("migrating").look(place)
+    return found
+
+
+def migrate(place: Place) -> Plan:
+    """Make the tables, or bring them to the newest version; return what was to be done."""
+    done: Plan = _room("migrating").migrate(place)
+    return done
 
 
 def _room(name: str) -> Any:  # noqa: ANN401 - a module

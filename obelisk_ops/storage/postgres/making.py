@@ -10,11 +10,11 @@ import psycopg
 
 from obelisk_ops.storage import sql
 from obelisk_ops.storage.postgres.errors import translate
+from obelisk_ops.storage.postgres.migrations import NEWEST
 from obelisk_ops.storage.postgres.place import Place
 from obelisk_ops.storage.postgres.session import (
     PACKAGE,
     QUERIES,
-    SCHEMA_VERSION,
     connect,
     is_missing,
 )
@@ -61,7 +61,8 @@ def _make(cursor: psycopg.RawCursor[Any], place: Place) -> bool:
         cursor.execute(f'CREATE SCHEMA IF NOT EXISTS "{place.schema}"')
         cursor.execute(sql.read(PACKAGE, "schema.sql"))
         facts = {
-            "schema_version": str(SCHEMA_VERSION),
+            "schema_version": str(NEWEST.version),
+            "oldest_version": str(NEWEST.oldest),
             "database_id": secrets.token_hex(16),
             "epoch": "1",
         }

@@ -35,8 +35,9 @@ from obelisk_ops.errors import (
     VerificationFailed,
 )
 from obelisk_ops.storage.postgres.errors import fenced, translate
+from obelisk_ops.storage.postgres.migrations import NEWEST
 from obelisk_ops.storage.postgres.place import Place
-from obelisk_ops.storage.postgres.session import QUERIES, Session, connect
+from obelisk_ops.storage.postgres.session import QUERIES, Session, connect, refuse_foreign
 
 _READ_PATIENCE_MS = 20_000
 _READ_PAUSE_S = 0.2
@@ -177,13 +178,15 @@ class Ownership(Session):
 
     def _join(self) -> None:
         before = self._looked_at_twice()
+        me = (socket.gethostname(), os.getpid(), NEWEST.version)
         with self._alone():
+            # Once more: the tables may have been changed while this one waited for its turn.
+            refuse_foreign(self._cursor, self.place)
             row = to_take(self.sightings(), before)
             if row is None:
-                found = self._fetch("make_row", (socket.gethostname(), os.getpid()))
+                found = self._fetch("make_row", me)
             else:
-                taken = (row.id, row.term, socket.gethostname(), os.getpid())
-                found = self._fetch("take_row", taken)
+                found = self._fetch("take_row", (row.id, row.term, *me))
             [(self.id, self.term, self.is_keeper, self.last_owner_closed)] = found
             self._lock()
         _mine.add(self._name)

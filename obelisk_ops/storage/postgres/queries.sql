@@ -116,7 +116,7 @@ RETURNING pg_notify($2, 'end ' || md5(waiter.execution));
 UPDATE worker
 SET term = worker.term + 1, writer = worker.term + 1, commits = 0, is_closed = FALSE,
     is_empty = FALSE, lease_until = clock_timestamp() + '10 s', functions = '{}',
-    host = $3, pid = $4,
+    host = $3, pid = $4, knows = $5,
     is_keeper = worker.is_keeper OR NOT EXISTS (SELECT FROM worker WHERE is_keeper)
 FROM (SELECT is_closed FROM worker WHERE id = $1 AND term = $2) AS before
 WHERE worker.id = $1 AND worker.term = $2
@@ -125,9 +125,9 @@ RETURNING worker.id, worker.term, worker.is_keeper, before.is_closed;
 -- name: make_row
 -- Begin where no row is free.
 INSERT INTO worker (id, term, writer, commits, lease_until, is_closed, is_empty, is_keeper,
-                    functions, host, pid)
+                    functions, host, pid, knows)
 SELECT coalesce(max(id), 0) + 1, 1, 1, 0, clock_timestamp() + '10 s', FALSE, FALSE,
-       coalesce(NOT bool_or(is_keeper), TRUE), '{}', $1, $2
+       coalesce(NOT bool_or(is_keeper), TRUE), '{}', $1, $2, $3
 FROM worker
 RETURNING id, term, is_keeper, TRUE;
 

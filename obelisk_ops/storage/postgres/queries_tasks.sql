@@ -70,8 +70,8 @@ FROM jsonb_array_elements($1::jsonb) LEFT JOIN claimer ON id = (value->>0)::bigi
 
 -- name: join_claimers
 -- Be one that claims, or say what it serves now.
-INSERT INTO claimer (id, lease_until, host, pid, queues, functions)
-VALUES ($1, clock_timestamp() + '30 s', $2, $3, $4::text[], $5::text[])
+INSERT INTO claimer (id, lease_until, host, pid, queues, functions, knows)
+VALUES ($1, clock_timestamp() + '30 s', $2, $3, $4::text[], $5::text[], $6)
 ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, queues = excluded.queues,
     functions = excluded.functions;
 

@@ -3,7 +3,7 @@
 -- written: jsonb would reorder it, and knows no \u0000. Names are compared byte by byte.
 
 CREATE TABLE meta (
-    key   text COLLATE "C" NOT NULL PRIMARY KEY,   -- schema_version, database_id, epoch
+    key   text COLLATE "C" NOT NULL PRIMARY KEY,   -- schema_version, oldest_version, database_id, epoch
     value text NOT NULL
 );
 
@@ -23,6 +23,7 @@ CREATE TABLE worker (
     gifts       bigint  NOT NULL DEFAULT 0,        -- how often others gave it executions
     host        text    NOT NULL,
     pid         bigint  NOT NULL,
+    knows       bigint  NOT NULL,                  -- the newest version of this schema, it says
     CONSTRAINT one_owner_at_a_time CHECK (writer = term)
 );
 
@@ -183,7 +184,8 @@ CREATE TABLE claimer (
     host        text   NOT NULL,
     pid         bigint NOT NULL,
     queues      text[] NOT NULL,
-    functions   text[] NOT NULL                    -- the activities whose code it has
+    functions   text[] NOT NULL,                   -- the activities whose code it has
+    knows       bigint NOT NULL                    -- the newest version of this schema, it says
 );
 
 -- Letters that the owner refused, for who asked; each for a minute.

@@ -6,6 +6,7 @@ Reading is repeated on a new connection; what writes knows better what to do, an
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.types.numeric import Int8Dumper
 
+from obelisk_ops.core.migrating import Standing
 from obelisk_ops.errors import (
     ConfigError,
     CredentialsError,
@@ -23,6 +25,7 @@ from obelisk_ops.errors import (
 from obelisk_ops.storage import sql
 from obelisk_ops.storage.postgres import errors
 from obelisk_ops.storage.postgres.line import Line
+from obelisk_ops.storage.postgres.migrations import NEWEST
 from obelisk_ops.storage.postgres.place import Place
 
 #: a statement and its values
@@ -31,10 +34,9 @@ Step = tuple[str, Sequence[Any]]
 PACKAGE: Final = "obelisk_ops.storage.postgres"
 QUERIES: Final = {
     name: text
-    for file in ("queries.sql", "queries_survey.sql", "queries_tasks.sql")
-    for name, text in sql.load(PACKAGE, file).items()
+    for file in ("queries", "queries_migrating", "queries_survey", "queries_tasks")
+    for name, text in sql.load(PACKAGE, f"{file}.sql").items()
 }
-SCHEMA_VERSION: Final = 1
 _IDLE: Final = psycopg.pq.TransactionStatus.IDLE
 #: What libpq is told unless the URL says otherwise. A server that is gone without a word is
 #: given up in half a minute, as it gives up us (see be_impatient); the system takes hours.
@@ -241,16 +243,16 @@ def connect(place: Place) -> Line:
     return connection
 
 
-def is_missing(cursor: psycopg.RawCursor[Any], place: Place) -> bool:
+def standing(cursor: psycopg.RawCursor[Any], place: Place) -> Standing | None:
     """
-    Tell whether the schema holds nothing yet.
+    Return which version the tables of the schema have; None if it holds nothing yet.
 
     Raises:
-        ConfigError: It holds tables of another program, or of a newer version.
+        ConfigError: It holds tables of another program.
     """
     [(ours, tables)] = cursor.execute(QUERIES["user_tables"]).fetchall()
     if not tables:
-        return True
+        return None
     facts = dict(cursor.execute(QUERIES["read_meta"]).fetchall()) if ours else {}
     if "database_id" not in facts:
         raise ConfigError(
@@ -258,13 +260,42 @@ def is_missing(cursor: psycopg.RawCursor[Any], place: Place) -> bool:
             hint="give workflows a schema of their own: ?schema=NAME in the URL",
         )
     version = int(facts["schema_version"])
-    if version > SCHEMA_VERSION:
+    return Standing(version=version, oldest=int(facts.get("oldest_version", version)))
+
+
+def is_missing(cursor: psycopg.RawCursor[Any], place: Place) -> bool:
+    """
+    Tell whether the schema holds nothing yet.
+
+    Raises:
+        ConfigError: It holds tables of another program, or of a version that does not fit.
+    """
+    found = standing(cursor, place)
+    if found is None:
+        return True
+    refuse_newer(found, place, NEWEST.version)
+    if found.version < NEWEST.version:
         raise ConfigError(
-            f"{place.label} has schema version {version}; this program knows up to "
-            f"{SCHEMA_VERSION}",
-            hint="pip install --upgrade obelisk-ops",
+            f"{place.label} has schema version {found.version}; this program needs "
+            f"{NEWEST.version}",
+            hint=f"bring them there: obelisk-ops db migrate --db {shlex.quote(place.label)}",
         )
     return False
+
+
+def refuse_newer(found: Standing, place: Place, knows: int) -> None:
+    """
+    Refuse tables with which a program cannot work that *knows* an older version.
+
+    Raises:
+        ConfigError: They are such.
+    """
+    if found.oldest > knows:
+        raise ConfigError(
+            f"{place.label} has schema version {found.version}; this program knows up to "
+            f"{knows}",
+            hint="pip install --upgrade obelisk-ops",
+        )
 
 
 def refuse_foreign(cursor: psycopg.RawCursor[Any], place: Place) -> None:
@@ -272,7 +303,7 @@ def refuse_foreign(cursor: psycopg.RawCursor[Any], place: Place) -> None:
     Refuse a schema that holds no executions.
 
     Raises:
-        ConfigError: It is another program's, or of a newer version.
+        ConfigError: It is another program's, or of a version that does not fit.
         DatabaseNotFound: There is none.
     """
     if is_missing(cursor, place):

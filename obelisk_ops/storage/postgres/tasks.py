@@ -24,6 +24,7 @@ from obelisk_ops.core.ports import BeatRow, OutputRow
 from obelisk_ops.core.rows import TaskKey, TaskRow
 from obelisk_ops.core.tasks import Claim, News, Sighting, Standing, View
 from obelisk_ops.errors import StorageUnavailable
+from obelisk_ops.storage.postgres.migrations import NEWEST
 from obelisk_ops.storage.postgres.place import Place
 from obelisk_ops.storage.postgres.session import Session
 
@@ -168,7 +169,7 @@ class TaskCounter(Session):
 
     def _row(self) -> Sequence[Any]:
         host, pid = socket.gethostname(), os.getpid()
-        return self.worker, host, pid, self._queues, self._functions
+        return self.worker, host, pid, self._queues, self._functions, NEWEST.version
 
     def close(self) -> None:
         """See Counter.close."""
