@@ -198,6 +198,10 @@ class Board(Protocol):
         """Return how these workers are."""
         ...
 
+    def call(self, workers: Collection[int]) -> None:
+        """Let workers show that they live, where they hear it; nobody waits for that."""
+        ...
+
 
 class Counter(Protocol):
     """

@@ -138,6 +138,15 @@ def next_look_ms(seen: Iterable[Sighting], me: int) -> int:
     return GRACE_MS if any(one.is_gone for one in others) else LOOK_MS
 
 
+def to_call(seen: Iterable[Sighting], before: Iterable[Sighting], me: int) -> list[int]:
+    """Return the rows of workers that are to show that they live: they are gone since now."""
+    earlier = {one.id for one in before if one.is_gone}
+    return [
+        one.id for one in seen
+        if one.id != me and one.is_gone and not one.is_closed and one.id not in earlier
+    ]  # fmt: skip
+
+
 def living(seen: Iterable[Sighting]) -> list[Sighting]:
     """Return the workers that are there, as far as one look tells."""
     return [
@@ -208,6 +217,10 @@ class Shared(Protocol):
 
     def give(self, keys: Collection[int], to: int) -> bool:
         """Give unfinished executions to another worker; False when it is not there."""
+        ...
+
+    def call(self, rows: Collection[int]) -> None:
+        """Let workers show that they live, where they hear it; nobody waits for that."""
         ...
 
     def is_mine(self, key: int) -> bool:

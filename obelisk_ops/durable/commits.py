@@ -141,15 +141,13 @@ class Commits:
             self._turns = turns
             self._keep_or_fail(as_ops_error(error))
             return
-        self._stalled_since = None
+        if self._stalled_since is not None:
+            self._note_that_it_goes_on(self._stalled_since)
         if writes:
             self.gate.wrote()
         for position in guilty:
             self._refuse(_turn_of(writes[position], turns), guilty[position])
-        for turn in turns:
-            if turn.settled is not None:
-                turn.settled(True)  # noqa: FBT003
-                turn.settled = None
+        _settle(turns)
         self._make_it_known(self.gate.let_through(turns))
 
     def _make_it_known(self, turns: list[Turn]) -> None:
@@ -202,6 +200,10 @@ class Commits:
             self._retry.cancel()
         self._retry = self._loop.call_later(_RETRY_S, self.commit)
 
+    def _note_that_it_goes_on(self, since_ms: int) -> None:
+        self._stalled_since = None
+        log.warning("commits_again", waited_ms=self._clock.elapsed_ms() - since_ms)
+
     def _tell_late(self, turn: Turn, error: OpsError) -> None:
         """Tell who waits for a turn that takes too long; its effects still happen once."""
         for waiter in turn.acks:
@@ -224,6 +226,13 @@ class Commits:
         turn.acks.clear()
         if turn.settled is not None:
             turn.settled(False)  # noqa: FBT003
+            turn.settled = None
+
+
+def _settle(turns: list[Turn]) -> None:
+    for turn in turns:
+        if turn.settled is not None:
+            turn.settled(True)  # noqa: FBT003
             turn.settled = None
 
 

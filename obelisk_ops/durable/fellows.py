@@ -17,6 +17,7 @@ from obelisk_ops.core.workers import (
     living,
     next_look_ms,
     to_adopt,
+    to_call,
     to_give,
 )
 from obelisk_ops.durable.log import log
@@ -64,7 +65,10 @@ class Fellows:
         self._scheduler.served_elsewhere = frozenset().union(*(one.functions for one in others))
         there_ms = self._there_ms(found)
         dead = to_adopt(found.workers, self._before, me, there_ms)
+        called = to_call(found.workers, self._before, me)
         self._before = found.workers
+        if called:
+            self._shared.call(called)
         for one in dead:
             self._adopt(one)
         if self._is_unsure or found.gifts != self._gifts:
@@ -116,4 +120,5 @@ class Fellows:
                 if self._shared.give(keys, to):
                     self._scheduler.nursery.forget(keys)
             except StorageUnavailable:
+                self._scheduler.nursery.doubt(keys, self._shared.is_mine)
                 return  # the next look tries again

@@ -36,6 +36,7 @@ class Nursery:
         self._roster = scheduler.roster
         self._cold = scheduler.cold
         self._unserved: dict[str, set[int]] = {}
+        self._doubted: dict[int, Callable[[int], bool]] = {}
         self._keys: Iterator[int] = iter(())
 
     # -- made --------------------------------------------------------------------------
@@ -173,10 +174,15 @@ class Nursery:
     def forget(self, keys: Collection[int]) -> None:
         """Let go of executions that are another worker's now."""
         for key in keys:
+            self._doubted.pop(key, None)
             for n in self._store.timers(key):
                 self._engine.alarms.drop((key, n))
         for unserved in self._unserved.values():
             unserved.difference_update(keys)
+
+    def doubt(self, keys: Collection[int], is_mine: Callable[[int], bool]) -> None:
+        """Ask before something is done with these: they may be another worker's by now."""
+        self._doubted.update(dict.fromkeys(keys, is_mine))
 
     def is_unserved(self, row: StateRow) -> bool:
         """Return whether an execution waits for its workflow to be served."""
@@ -258,6 +264,12 @@ class Nursery:
             self.load(row)
 
     def _find(self, key: int) -> StateRow | None:
+        """Return the row of an execution, if it is there, and this worker's."""
+        is_mine = self._doubted.get(key)
+        if is_mine is not None and not is_mine(key):
+            self.forget([key])
+            return None
+        self._doubted.pop(key, None)
         try:
             return self._store.get(key)
         except ExecutionNotFound:

@@ -83,11 +83,11 @@ class Offers:
         for task in found:
             self._take(task, is_lost=task.worker in dead)
 
-    def rest(self, execution: Execution, turn: Turn) -> None:
+    def rest(self, key: int, turn: Turn) -> None:
         """Let nothing of an execution be claimed any more; what is claimed may end."""
-        if self._elsewhere.of(execution.key):
-            self._elsewhere.take_back(execution.key, turn.write)
-            turn.effects.append((self._rested, (execution.key,)))
+        if self._elsewhere.of(key):
+            self._elsewhere.take_back(key, turn.write)
+            turn.effects.append((self._rested, (key,)))
 
     def resumed(self, execution: Execution) -> None:
         """Take back what is offered of an execution that does not wait for it."""
@@ -110,6 +110,8 @@ class Offers:
         seen = self._board.sight(workers) if workers else []
         now_ms, since = self._engine.clock.elapsed_ms(), self._gone_since
         self._gone_since = {s.worker: since.get(s.worker, now_ms) for s in seen if s.is_gone}
+        if self._gone_since.keys() - since.keys():
+            self._board.call(self._gone_since.keys() - since.keys())
         return lost(seen, self._gone_since, now_ms)
 
     def _take(self, task: Standing, *, is_lost: bool) -> None:

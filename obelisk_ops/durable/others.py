@@ -118,7 +118,7 @@ class Others:
         self.ends.heard(said)
         if {"letter 0", f"letter {me}", DEAF} & {*said}:
             deliver()
-        return bool({"left", f"gift {me}", DEAF} & {*said})
+        return bool({"left", f"gift {me}", f"call {me}", DEAF} & {*said})
 
     def has(self, execution_id: str) -> bool:
         """Tell whether another worker has an unfinished execution, or will have it."""

@@ -117,7 +117,7 @@ class Requests:
         match kind:
             case "pause" if not live.is_paused or pause_of(body).moved:
                 live.pause(turn, now_ms, pause_of(body))
-                self._engine.offers.rest(live, turn)
+                self._engine.offers.rest(live.key, turn)
             case "unpause" if live.is_paused:
                 live.unpause(turn, now_ms)
             case "cancel":
@@ -191,6 +191,7 @@ class Requests:
             case "pause":
                 cold.append(turn, row.key, pause_of(body), now_ms)
                 cold.change(turn, row.key, State.PAUSED)
+                engine.offers.rest(row.key, turn)
             case "unpause":
                 cold.append(turn, row.key, events.Unpaused(), now_ms)
                 cold.change(turn, row.key, State.PENDING)

@@ -183,7 +183,7 @@ class MemoryStore(Archive):
         if not is_wanted(self, kind, target, body, now_ms):
             return False
         self._asked += 1
-        letter = max([0, *self._tables.letters, *self._tables.refusals]) + 1
+        letter = max([self.last_letter, *self._tables.letters, *self._tables.refusals]) + 1
         self.last_letter = letter
         self._tables.letters[letter] = Letter(
             id=letter, at=now_ms, kind=kind, target=target, body=body

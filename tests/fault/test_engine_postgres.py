@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from obelisk_ops import Engine, activity, workflow
 from obelisk_ops.errors import DatabaseNotFound
 from obelisk_ops.storage import Address, as_address
 from obelisk_ops.storage.postgres import place
+from tests.fault.blows import Blow, crash, restart
 from tests.fault.test_kill import (
     Account,
     kill_and_check,
@@ -22,10 +23,8 @@ from tests.fault.test_kill import (
     seed,
     the_tables_fit_the_log,
 )
-from tests.postgres import Postgres, PostgresServer, cut, fresh_url, running
+from tests.postgres import Postgres, cut, fresh_url, running
 from tests.support import wait_until
-
-Blow = Callable[[PostgresServer], None]
 
 
 def test_a_few_kills_of_its_process(postgres: Postgres, tmp_path: Path) -> None:
@@ -38,16 +37,6 @@ def test_a_few_kills_of_its_process(postgres: Postgres, tmp_path: Path) -> None:
 def test_two_hundred_kills_of_its_process(postgres: Postgres, tmp_path: Path) -> None:
     with postgres.lent() as one, postgres.lent() as other:
         kill_and_check(tmp_path, 200, [place.read(one), place.read(other)])
-
-
-def restart(server: PostgresServer) -> None:
-    server.stop()
-    server.start()
-
-
-def crash(server: PostgresServer) -> None:
-    server.kill()
-    server.start()
 
 
 def test_it_outlives_its_connections_and_its_server(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -19,13 +19,11 @@ import pytest
 
 from obelisk_ops.storage.postgres import place
 from obelisk_ops.storage.postgres.store import PostgresReader
-from tests.postgres import Postgres, PostgresServer, cut, fresh_url, running
+from tests.fault.blows import Blow, crash, restart
+from tests.postgres import Postgres, cut, fresh_url, running
 
 SCRIPT = Path(__file__).with_name("postgres_doomed.py")
 ENDLESS = 1_000_000
-
-#: done to what serves the owner
-Blow = Callable[[PostgresServer], None]
 
 
 @contextmanager
@@ -95,25 +93,15 @@ def _with_the_unheard(url: str, told: list[int]) -> list[int]:
         return [int(event.body) for event in reader.log(1)]
 
 
-def _restart(server: PostgresServer) -> None:
-    server.stop()
-    server.start()
-
-
-def _crash(server: PostgresServer) -> None:
-    server.kill()
-    server.start()
-
-
 def test_an_owner_outlives_its_connection_and_its_server() -> None:
-    _strike([cut, cut, _restart, _crash])
+    _strike([cut, cut, restart, crash])
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(1800)
 def test_an_owner_outlives_two_hundred_blows() -> None:
     dice = _dice()
-    _strike(dice.choices([cut, _restart, _crash], weights=[6, 1, 1], k=200))
+    _strike(dice.choices([cut, restart, crash], weights=[6, 1, 1], k=200))
 
 
 def _strike(blows: list[Blow]) -> None:

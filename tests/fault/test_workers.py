@@ -33,9 +33,19 @@ from obelisk_ops.storage import open_reader
 from obelisk_ops.storage.postgres import place
 from tests.cable import Cable, cable
 from tests.engines import until
+from tests.fault.blows import (
+    Blow,
+    behead,
+    crash,
+    crowd,
+    fill,
+    lose_a_process,
+    restart,
+    url_of_a_role,
+)
 from tests.fault.test_kill import seed
 from tests.fault.working import errand, go, held
-from tests.postgres import Postgres, PostgresServer, cut, fresh_url, running
+from tests.postgres import Postgres, cut, fresh_url, running
 from tests.support import PATIENCE_S, wait_until
 
 T = TypeVar("T")
@@ -57,10 +67,11 @@ class Workshop:
     def side(self) -> Path:
         return self.folder / "side"
 
-    def start(self, url: str = "") -> subprocess.Popen[str]:
+    def start(self, url: str = "", *more: str, code: str = "working") -> subprocess.Popen[str]:
         log = (self.folder / "log").open("a")
+        given = (url or self.url, str(self.side), *more)
         worker = subprocess.Popen(
-            [sys.executable, "-m", "tests.fault.working", url or self.url, str(self.side)],
+            [sys.executable, "-m", f"tests.fault.{code}", *given],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
             cwd=SCRIPT.parents[2],
         )  # fmt: skip
@@ -72,6 +83,10 @@ class Workshop:
         assert worker.stdout is not None
         if worker.stdout.readline() != "up\n":
             pytest.fail(f"a worker did not come up: {(self.folder / 'log').read_text()}")
+
+    def end(self, worker: subprocess.Popen[str]) -> None:
+        worker.communicate()
+        self.workers.remove(worker)
 
     def kill(self, worker: subprocess.Popen[str]) -> None:
         worker.kill()
@@ -155,6 +170,7 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
 
 
 def kill_some(shop: Workshop, kills: int) -> None:
+    """Kill one after the other; the clocks of those that take their places are hours apart."""
     chosen = seed()
     print(f"OBELISK_OPS_TEST_SEED={chosen}")  # noqa: T201 - to repeat a failure
     dice = random.Random(chosen)
@@ -162,7 +178,7 @@ def kill_some(shop: Workshop, kills: int) -> None:
         seen, more = len(shop.lines()), dice.randrange(1, 20)
         wait_until(lambda: len(shop.lines()) >= seen + more, 60, "they work")  # noqa: B023
         shop.kill(dice.choice(shop.workers))
-        shop.start()  # it comes up beside what is going on
+        shop.start("", str(dice.randrange(-9, 10)))  # it comes up beside what is going on
 
 
 def kill_and_check(server: Postgres, folder: Path, kills: int) -> None:
@@ -237,7 +253,7 @@ def test_a_worker_that_was_silent_for_longer_than_its_lease_writes_nothing(
             assert await handle.result() == str(gate)
             returned = [one for one in handle.events() if one.kind == "returned"]
             assert len(returned) == 1
-            shop.kill(next(one for one in shop.workers if one.pid == shop.pid_of("h/")))
+            shop.end(next(one for one in shop.workers if one.pid == shop.pid_of("h/")))
             # Who joined again does the rest.
             assert await (await client.submit(errand, 1, id="e")).result() == 4
 
@@ -249,28 +265,16 @@ def test_a_worker_that_was_silent_for_longer_than_its_lease_writes_nothing(
             asyncio.run(asyncio.wait_for(main(shop, line), 2 * PATIENCE_S))
 
 
-Blow = Callable[[PostgresServer], None]
-
-
-def restart(server: PostgresServer) -> None:
-    server.stop()
-    server.start()
-
-
-def crash(server: PostgresServer) -> None:
-    server.kill()
-    server.start()
-
-
 def strike(folder: Path, blows: Sequence[Blow]) -> None:
     """Strike what several workers stand on; after each blow they have to go on."""
     with running() as server:
-        url = fresh_url(server.base_url)
+        url = url_of_a_role(server)
 
         def meanwhile() -> None:
             for blow in blows:
                 seen = len(shop.lines())
                 wait_until(lambda: len(shop.lines()) > seen + 5, 60, "they work")  # noqa: B023
+                print(blow.__name__)  # noqa: T201 - what it was
                 blow(server)
 
         with workshop(url, folder, many=3) as shop:
@@ -279,10 +283,13 @@ def strike(folder: Path, blows: Sequence[Blow]) -> None:
 
 
 def test_workers_outlive_their_connections_and_their_server(tmp_path: Path) -> None:
-    strike(tmp_path / "shop", [cut, restart, crash])
+    strike(tmp_path / "shop", [cut, crowd, crash, fill])
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
-def test_workers_outlive_sixty_blows(tmp_path: Path) -> None:
-    strike(tmp_path / "shop", 12 * [cut, cut, restart, cut, crash])
+def test_workers_outlive_a_hundred_blows(tmp_path: Path) -> None:
+    chosen = seed()
+    print(f"OBELISK_OPS_TEST_SEED={chosen}")  # noqa: T201 - to repeat a failure
+    blows = [cut, crowd, restart, crash, behead, lose_a_process, fill]
+    strike(tmp_path / "shop", random.Random(chosen).choices(blows, k=100))

@@ -1,10 +1,10 @@
 """
 One of several workers, which is killed, stopped or cut off; see test_workers.py.
 
-    python working.py URL SIDE-EFFECTS
+    python working.py URL SIDE-EFFECTS [HOURS]
 
 Every attempt of an activity leaves a line when it starts and one when it ends, in a file that
-the engine knows nothing of. Ends when its input does.
+the engine knows nothing of. Its clock may be wrong by hours. Ends when its input does.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from obelisk_ops import Engine, Retry, Signal, activity, sleep, workflow
+from obelisk_ops.core.clock import SystemClock
 
 go = Signal("go", int)
 
@@ -70,10 +73,23 @@ async def held(gate: str) -> str:
     return gate
 
 
-async def main(url: str, side: str) -> None:
+class Wrong(SystemClock):
+    """A clock that goes wrong by some hours."""
+
+    def __init__(self, hours: int) -> None:
+        self._ms = hours * 3_600_000
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self._ms
+
+    def elapsed_ms(self) -> int:
+        return super().elapsed_ms() + self._ms
+
+
+async def serve(url: str, side: str, workflows: Sequence[Any], hours: int = 0) -> None:
     global _side  # noqa: PLW0603 - of the process
     _side = os.open(side, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    async with Engine(url, workflows=[errand, part, held], grace=0) as engine:
+    async with Engine(url, workflows=workflows, grace=0, clock=Wrong(hours)) as engine:
         print("up", flush=True)  # noqa: T201
         ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
         failed = asyncio.create_task(engine.failed())
@@ -84,4 +100,5 @@ async def main(url: str, side: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2]))
+    _, database, file, *hours = sys.argv
+    asyncio.run(serve(database, file, [errand, part, held], *map(int, hours)))

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from obelisk_ops import Engine, Signal, activity, sleep, workflow
-from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.core.ports import State
 from obelisk_ops.errors import ExecutionEnded, ExecutionExists, ExecutionFailed
 from tests.engines import looped, until
+from tests.fault.working import Wrong
 from tests.postgres import Postgres
 
 go = Signal("go", int)
@@ -250,19 +250,6 @@ def test_an_error_is_told_at_another_worker(url: str) -> None:
                 await other.handle("f").result()
 
     asyncio.run(main())
-
-
-class Wrong(SystemClock):
-    """A clock that goes wrong by an hour."""
-
-    def __init__(self, hours: int) -> None:
-        self._ms = hours * 3_600_000
-
-    def now_ms(self) -> int:
-        return super().now_ms() + self._ms
-
-    def elapsed_ms(self) -> int:
-        return super().elapsed_ms() + self._ms
 
 
 @pytest.mark.parametrize("hours", [-1, 1])

@@ -16,6 +16,7 @@ from obelisk_ops.core.workers import (
     living,
     next_look_ms,
     to_adopt,
+    to_call,
     to_give,
     to_take,
 )
@@ -72,6 +73,20 @@ def test_what_is_adopted() -> None:
 
     assert [one.id for one in to_adopt(rows, [], me=1)] == [2, 4]
     assert [one.id for one in to_adopt(rows, [], me=1, there_ms=TTL_MS - 1)] == [4]
+
+
+def test_who_is_gone_is_called_once() -> None:
+    gone = {"is_connected": False}
+    rows = [
+        seen(id=1, **gone),  # oneself
+        seen(id=2, **gone),
+        seen(id=3, **gone, is_closed=True),
+        seen(id=4, **gone, has_renewed=False),
+        seen(id=5),
+    ]
+
+    assert to_call(rows, [], me=1) == [2]
+    assert to_call(rows, rows, me=1) == []
 
 
 def test_a_new_worker_takes_the_first_row_that_is_free() -> None:

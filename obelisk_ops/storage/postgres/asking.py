@@ -5,8 +5,9 @@ from __future__ import annotations
 from obelisk_ops.core.letters import is_wanted
 from obelisk_ops.core.routing import route
 from obelisk_ops.errors import StorageUnavailable
+from obelisk_ops.storage.postgres.errors import is_conflict
 from obelisk_ops.storage.postgres.place import Place
-from obelisk_ops.storage.postgres.session import QUERIES
+from obelisk_ops.storage.postgres.session import CONFLICTS_MAX, QUERIES
 from obelisk_ops.storage.postgres.store import PostgresReader, name_of
 
 
@@ -25,11 +26,14 @@ class PostgresMailbox(PostgresReader):
         Raises:
             StorageUnavailable: Nothing was asked; or, as it says, it is not known.
         """
-        try:
-            return self._ask(kind, target, body, now_ms)
-        except StorageUnavailable:
-            if not self._session.is_lost:
-                raise
+        for _ in range(CONFLICTS_MAX):
+            try:
+                return self._ask(kind, target, body, now_ms)
+            except StorageUnavailable as error:
+                if self._session.is_lost:
+                    break
+                if not is_conflict(error.__cause__):
+                    raise
         return self._has_arrived() or self._ask(kind, target, body, now_ms)
 
     def _ask(self, kind: str, target: str, body: str, now_ms: int) -> bool:

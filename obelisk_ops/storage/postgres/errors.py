@@ -26,6 +26,10 @@ _NOT_THE_OWNER: Final = "one_owner_at_a_time"
 _GUILTY_CLASSES: Final = ("21", "22", "23", "54")
 #: classes in which the connection ends
 _LOSS_CLASSES: Final = ("08", "57")
+#: after which nothing is known of what was under way, whatever the reason
+_LAST_WORDS: Final = ("FATAL", "PANIC")
+#: a transaction is undone for the sake of another one
+_CONFLICTS: Final = ("40001", "40P01")
 _UNIQUE: Final = "23505"
 
 
@@ -42,7 +46,13 @@ def is_guilty(error: psycopg.Error) -> bool:
 def is_loss(error: psycopg.Error) -> bool:
     """Tell whether the server ends the connection, or said nothing at all."""
     is_about_it = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    return is_about_it and (error.sqlstate is None or error.sqlstate[:2] in _LOSS_CLASSES)
+    is_end = error.sqlstate is None or error.sqlstate[:2] in _LOSS_CLASSES
+    return is_about_it and (is_end or error.diag.severity_nonlocalized in _LAST_WORDS)
+
+
+def is_conflict(error: BaseException | None) -> bool:
+    """Tell whether all was undone for the sake of another transaction: it may be done again."""
+    return isinstance(error, psycopg.Error) and error.sqlstate in _CONFLICTS
 
 
 def translate(error: psycopg.Error, label: str) -> OpsError:

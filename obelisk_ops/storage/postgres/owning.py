@@ -121,12 +121,17 @@ class Ownership(Session):
 
     def give(self, keys: Collection[int], to: int) -> bool:
         """See Shared.give."""
+        both = (QUERIES["lock_both"], (self.id, to))
         asserted = (QUERIES["assert_worker"], (self.id, self.term, self.commits))
-        with self.transaction(asserted, level="READ COMMITTED"):
+        with self.transaction(both, asserted, level="READ COMMITTED"):
             if not self._fetch("note_gift", (to, self.channel)):
                 return False
             self._fetch("give_states", (json.dumps(list(keys)), to, self.id))
         return True
+
+    def call(self, rows: Collection[int]) -> None:
+        """See Shared.call."""
+        self.rows("call", (json.dumps(list(rows)), self.channel))
 
     def rows_patiently(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
         """
@@ -197,6 +202,7 @@ class Ownership(Session):
         gone = [one for one in seen if one.is_gone and not one.is_closed]
         if all(map(self._has_ended, gone)):
             return [replace(one, seen_ms=one.seen_ms - GRACE_MS) for one in seen]
+        self._fetch("call", (json.dumps([one.id for one in gone]), self.channel))
         _pause.wait(GRACE_MS / 1000)
         return seen
 

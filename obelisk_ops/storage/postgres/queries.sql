@@ -82,6 +82,14 @@ UPDATE state SET worker = $1 WHERE worker = $2 AND state <> 'finished' RETURNING
 -- Take over what a worker was about to make.
 UPDATE mailbox SET worker = $1 WHERE worker = $2;
 
+-- name: lock_both
+-- Before one worker gives to another: in one order, for that one may be giving to this one.
+SELECT id FROM worker WHERE id IN ($1, $2) ORDER BY id FOR NO KEY UPDATE;
+
+-- name: call
+-- Let workers show that they live, whose connections are not there.
+SELECT pg_notify($2, 'call ' || value) FROM jsonb_array_elements_text($1::jsonb);
+
 -- name: note_gift
 -- Let a worker know that it has more executions, if it is there.
 UPDATE worker SET gifts = gifts + 1
@@ -166,8 +174,10 @@ WHERE pid = $1 AND backend_start = $2::timestamptz;
 SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid();
 
 -- name: settle_in
--- Look for tables in one schema alone, and let nothing be acknowledged that a crash can undo.
+-- Look for tables in one schema alone, and let nothing be acknowledged that a crash can undo. What
+-- a role or a database says of isolation is for others: who waited for a row here sees it then.
 SELECT set_config('search_path', $1, FALSE),
+       set_config('default_transaction_isolation', 'read committed', FALSE),
        CASE WHEN current_setting('synchronous_commit') = 'off'
             THEN set_config('synchronous_commit', 'on', FALSE) END;
 
@@ -261,17 +271,19 @@ WHERE queue = value->>0 AND at = (value->>1)::bigint;
 SELECT queue, at, elapsed, many FROM start ORDER BY queue, at;
 
 -- name: put_refusals
--- Why letters were refused; of several of one letter the last.
+-- Why letters were refused; of several of one letter the last. When, by the clock of the server.
 INSERT INTO refusal (letter, at, error)
-SELECT DISTINCT ON (1) (value->>0)::bigint, (value->>1)::bigint, value->>2
+SELECT DISTINCT ON (1) (value->>0)::bigint,
+       (extract(epoch FROM clock_timestamp()) * 1000)::bigint, value->>2
 FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS rows (value, place)
 ORDER BY 1, place DESC
 ON CONFLICT (letter) DO UPDATE SET at = excluded.at, error = excluded.error;
 
 -- name: forget_refusals
--- Those of more than a minute ago: who asked has looked, or never will.
+-- Those of more than a minute ago: who asked has looked, or never will. Not those of now.
 DELETE FROM refusal
-WHERE at < (SELECT max((value->>1)::bigint) - 60000 FROM jsonb_array_elements($1::jsonb));
+WHERE at < (extract(epoch FROM clock_timestamp()) * 1000)::bigint - 60000
+  AND letter NOT IN (SELECT (value->>0)::bigint FROM jsonb_array_elements($1::jsonb));
 
 -- name: find_refusal
 -- Why a letter was refused.

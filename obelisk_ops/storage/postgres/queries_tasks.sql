@@ -68,6 +68,11 @@ SELECT (value->>0)::bigint,
                    SELECT oid FROM pg_database WHERE datname = current_database()))
 FROM jsonb_array_elements($1::jsonb) LEFT JOIN claimer ON id = (value->>0)::bigint;
 
+-- name: call_claimers
+-- Let claimers show that they live, whose connections are not there.
+SELECT pg_notify(left('tasks_' || current_schema(), 63), 'worker ' || value)
+FROM jsonb_array_elements_text($1::jsonb);
+
 -- name: join_claimers
 -- Be one that claims, or say what it serves now.
 INSERT INTO claimer (id, lease_until, host, pid, queues, functions, knows)

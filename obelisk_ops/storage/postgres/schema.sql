@@ -191,6 +191,6 @@ CREATE TABLE claimer (
 -- Letters that the owner refused, for who asked; each for a minute.
 CREATE TABLE refusal (
     letter bigint PRIMARY KEY,                     -- its number in the mailbox
-    at     bigint NOT NULL,
+    at     bigint NOT NULL,                        -- by the clock of the server
     error  text   NOT NULL                         -- class, message and hint, JSON
 );

@@ -46,6 +46,8 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }  # fmt: skip
 _PATIENCE_MS = "10000"
 _LOOKS, _LOOK_S = 100, 0.1
+#: so often in a row is done again what the server has undone for the sake of others
+CONFLICTS_MAX: Final = 5
 _pause = threading.Event()
 
 
@@ -69,13 +71,15 @@ class Session:
         self._connection = self._connect()
 
     def rows(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
-        """Run a statement, and return its rows."""
-        try:
-            return self._fetch(name, values)
-        except psycopg.Error as error:
-            if not self._connection.closed or self._in_transaction or self._is_closed:
-                raise self.in_words(error) from error
-        self.reconnect()
+        """Run a statement, and return its rows; again, if that was undone or not heard of."""
+        for _ in range(CONFLICTS_MAX):
+            try:
+                return self._fetch(name, values)
+            except psycopg.Error as error:
+                is_over = self._in_transaction or self._is_closed
+                if is_over or not (errors.is_conflict(error) or self._connection.closed):
+                    raise self.in_words(error) from error
+            self.ensure()
         try:
             return self._fetch(name, values)
         except psycopg.Error as error:

@@ -192,6 +192,10 @@ class PostgresStore(PostgresReader, OwnerReader):
         """See Shared.give."""
         return self._session.give(keys, to)
 
+    def call(self, rows: Collection[int]) -> None:
+        """See Shared.call."""
+        self._session.call(rows)
+
     def is_mine(self, key: int) -> bool:
         """See Shared.is_mine."""
         return bool(self._rows("is_mine", (key, self._session.id)))

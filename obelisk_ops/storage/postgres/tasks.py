@@ -61,6 +61,10 @@ class TaskBoard:
         found = self._rows("sight_claimers", (_text(pairs),))
         return [Sighting(worker, is_over, bool(is_gone)) for worker, is_over, is_gone in found]
 
+    def call(self, workers: Collection[int]) -> None:
+        """See Board.call."""
+        self._rows("call_claimers", (_text(list(workers)),))
+
 
 def look_at(place: Place, executions: Collection[int]) -> list[View]:
     """Return how far the tasks of some executions are."""

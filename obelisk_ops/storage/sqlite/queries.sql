@@ -76,10 +76,13 @@ DELETE FROM refusal WHERE at < (SELECT max(value->>1) - 60000 FROM json_each(?))
 SELECT letter, at, error FROM refusal WHERE letter = ?;
 
 -- name: post_letter
--- Ask the owner for something, under a number that no refused letter has.
+-- Ask the owner for something, under a number that no letter had before: who waits for an answer
+-- is not to be told another one's. By the time, for nothing is left of what was answered; chance
+-- tells those of one millisecond apart.
 INSERT INTO mailbox (id, at, kind, target, body)
-VALUES (1 + max((SELECT coalesce(max(id), 0) FROM mailbox),
-                (SELECT coalesce(max(letter), 0) FROM refusal)), ?, ?, ?, ?);
+VALUES (max(1 + (SELECT coalesce(max(id), 0) FROM mailbox),
+            1 + (SELECT coalesce(max(letter), 0) FROM refusal),
+            ?1 * 1000 + abs(random() % 1000)), ?1, ?2, ?3, ?4);
 
 -- name: letters
 -- What waits in the mailbox, oldest first.
