@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_NAME = ".s.PGSQL.5432"
+NAME = ".s.PGSQL.5432"
 
 
 class Cable:
     """Passes on what programs and a server say to each other, on sockets in two folders."""
 
     def __init__(self, server: Path, here: Path) -> None:
-        self._server, self._here = server / _NAME, here / _NAME
+        self._server, self._here = server / NAME, here / NAME
         self._is_open = threading.Event()
         self._is_open.set()
         self._loop = asyncio.new_event_loop()

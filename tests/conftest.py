@@ -28,6 +28,7 @@ from tests.databases import (
     left_for_chaos,
 )
 from tests.matrix import Matrix
+from tests.pooler import Pooler, pooling
 from tests.postgres import EXTERNAL, Postgres, running, version_of
 from tests.postgres_version import Versions
 
@@ -162,6 +163,13 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[Postgres]:
         yield server
         if EXTERNAL:
             server.drop()
+
+
+@pytest.fixture(scope="session")
+def pooler(postgres: Postgres) -> Iterator[Pooler]:
+    """What gives each transaction another connection of that server."""
+    with pooling(postgres.base_url) as found:
+        yield found
 
 
 @pytest.fixture

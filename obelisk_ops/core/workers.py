@@ -37,6 +37,7 @@ class Sighting:
         up_ms: How long the server has been up.
         has_renewed: Whether it has renewed the lease since the server came up.
         is_connected: Whether its connection is there.
+        is_pooled: Whether nothing is known of that: a pooler is between. Its lease alone tells.
         functions: The workflows that it serves.
         seen_ms: When this was seen, by a clock that is never set.
     """
@@ -53,13 +54,14 @@ class Sighting:
     up_ms: int
     has_renewed: bool
     is_connected: bool
+    is_pooled: bool
     functions: frozenset[str]
     seen_ms: int
 
     @property
     def is_gone(self) -> bool:
         """Whether its connection is not there, though the server would know of it."""
-        return not self.is_connected and self.has_renewed
+        return not self.is_connected and self.has_renewed and not self.is_pooled
 
     @property
     def holder(self) -> str:
@@ -194,10 +196,12 @@ class Shared(Protocol):
     Attributes:
         id: Of the row of this worker.
         is_keeper: Whether schedules and retention are its own.
+        commits: How many it has made.
     """
 
     id: int
     is_keeper: bool
+    commits: int
 
     def look(self, functions: Collection[str]) -> Look:
         """Renew the lease, say what is served here, and see how the others are."""

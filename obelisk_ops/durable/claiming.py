@@ -19,6 +19,7 @@ from msgspec import Raw, Struct
 
 from obelisk_ops.core import failures
 from obelisk_ops.core.clock import Clock
+from obelisk_ops.core.polling import MANY
 from obelisk_ops.core.ports import Write
 from obelisk_ops.core.rows import TaskKey, TaskRow
 from obelisk_ops.core.tasks import Claim, Counter, Manner, Outcome
@@ -87,6 +88,9 @@ class Claiming:
         self._rated = {one.name: one for one in limits.bench.queues if one.rate is not None}
         self._patience_ms = limits.storage_timeout_s * 1000
         self._bell = ServerBell(place, self._hears)
+        self._bell.pulse = self._pulse
+        self._done = 0  # how many were claimed, or have an outcome
+        self._has_fellows = False  # who serve the same queues
         self._loop = asyncio.get_running_loop()
         self._jobs: dict[Key, Job] = {}
         self._variants: dict[tuple[str, str, str, int], Activity[Any, Any]] = {}
@@ -163,6 +167,10 @@ class Claiming:
         self._is_told |= is_mine
         return is_mine or (what == "queue" and whom in self._queues)
 
+    def _pulse(self) -> tuple[int, int]:
+        """See Pulse. How many others there are is not known, but that they are several."""
+        return self._done, MANY if self._has_fellows else 1
+
     def _tick(self) -> None:
         self._timer = self._loop.call_later(_LOOK_S, self._tick)
         self._is_told = True
@@ -209,14 +217,20 @@ class Claiming:
         if self._is_told:
             news = self._counter.news(self._activities().keys())
             self._is_told, is_any = False, news.is_any
+            self._has_fellows = bool(news.others & self._queues)
+            # Claimed by a question whose answer was lost, and that came late.
+            self._is_unsure |= not news.wanted <= self._known()
             self._workshop.elsewhere.overflow = news.others & self._queues - self._rated.keys()
             self._drop([job for job in self._jobs.values() if job.task.key not in news.wanted])
         if self._is_unsure:
-            known = {job.task.key for job in self._jobs.values()} | self._said.keys()
+            known = self._known()
             self._take([one for one in self._counter.claims() if one.task.key not in known])
             self._is_unsure = False
         full = [self._claim(one) for one in self._workshop.openings()] if is_any else []
         return any(full)
+
+    def _known(self) -> set[TaskKey]:
+        return {job.task.key for job in self._jobs.values()} | self._said.keys()
 
     def _drop(self, jobs: list[Job]) -> None:
         for job in jobs:
@@ -247,6 +261,7 @@ class Claiming:
         return len(claims) == room
 
     def _take(self, claims: list[Claim]) -> None:
+        self._done += len(claims)
         for claim in claims:
             task = claim.task
             key = (task.execution, task.n)
@@ -287,6 +302,7 @@ class Claiming:
         if attempt.details is not None:
             outcome.details = Raw(attempt.details)
         self._said[job.task.key] = _written(outcome)
+        self._done += 1
         self.wake()
 
     def _ran_ms(self, job: Job) -> int:

@@ -62,6 +62,7 @@ class Fellows:
         nursery, me = self._scheduler.nursery, self._shared.id
         found = self._shared.look(self._scheduler.registry.names())
         others = [one for one in living(found.workers) if one.id != me]
+        self._scheduler.fellows = len(others)
         self._scheduler.served_elsewhere = frozenset().union(*(one.functions for one in others))
         there_ms = self._there_ms(found)
         dead = to_adopt(found.workers, self._before, me, there_ms)

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
+from obelisk_ops.core.polling import Pace
 from obelisk_ops.core.ports import LogStore
 from obelisk_ops.errors import OpsError, StorageUnavailable
 from obelisk_ops.storage import Address, Place, listen
@@ -25,6 +26,8 @@ _SOCKET = "engine.sock"
 _LOOK_S = 1.0
 #: what is heard last on a line that was lost
 DEAF = "deaf"
+#: what a letter is told with that may be for any worker
+EVERYBODY = "letter 0"
 _WAKE_UP = b"!"
 _DATAGRAM_BYTES = 1 << 16
 
@@ -109,12 +112,23 @@ class Mailroom:
             self._timer = self._loop.call_later(wait_s, self._look)
 
 
+#: returns how much has happened here, as a number that grows, and how many look for the same
+Pulse = Callable[[], tuple[int, int]]
 #: told what was heard, where anything was said
 Ring = Callable[[Sequence[str]], object]
 
 
 class Bell(Protocol):
-    """What is rung when a letter comes."""
+    """
+    What is rung when a letter comes.
+
+    Attributes:
+        is_barred: Whether nobody tells that a letter comes; it rings by itself.
+        pulse: By which it does so.
+    """
+
+    is_barred: bool
+    pulse: Pulse | None
 
     def hang(self, ring: Ring) -> bool:
         """Call *ring* from now on; again where it has stopped working. Whether it works."""
@@ -127,6 +141,9 @@ class Bell(Protocol):
 
 class SocketBell:
     """Beside a file: datagrams, of which some are questions."""
+
+    is_barred = False
+    pulse: Pulse | None = None
 
     def __init__(self, database: Path, asked: Callable[[bytes], None]) -> None:
         """
@@ -167,26 +184,52 @@ class SocketBell:
 
 
 class ServerBell:
-    """On a server: what it tells who listens, on a connection that is replaced if it breaks."""
+    """
+    On a server: what it tells who listens, on a connection that is replaced if it breaks.
+
+    Behind a pooler it tells nobody. The bell rings by itself then, so that it is looked.
+
+    Attributes:
+        is_barred: Whether that is so.
+        pulse: By what it is decided when to ring by itself; without it that is never.
+    """
 
     def __init__(self, place: Place, wanted: Callable[[str], bool] | None = None) -> None:
         """Listen to nothing yet; then for letters, or for tasks that are *wanted*."""
+        self.is_barred = False
+        self.pulse: Pulse | None = None
         self._place, self._wanted = place, wanted
         self._ears: Ears | None = None
+        self._pace = Pace()
+        self._timer: asyncio.TimerHandle | None = None
 
     def hang(self, ring: Ring) -> bool:
         """See Bell.hang."""
-        if self._ears is None:
+        if self._ears is None and not self.is_barred:
             ears = listen(self._place, is_task=self._wanted is not None)
             number = ears.fileno()
-            if number is None:
-                return False
-            self._ears = ears
-            asyncio.get_running_loop().add_reader(number, self._heard, number, ring)
-        return True
+            self.is_barred = ears.is_barred
+            if number is not None:
+                self._ears = ears
+                asyncio.get_running_loop().add_reader(number, self._heard, number, ring)
+        if self.is_barred and self.pulse is not None and self._timer is None:
+            self._wind(self.pulse, ring)
+        return self._ears is not None or self._timer is not None
+
+    def _wind(self, pulse: Pulse, ring: Ring) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._pace.wait_s, self._look, pulse, ring)
+
+    def _look(self, pulse: Pulse, ring: Ring) -> None:
+        looks = self._pace.looks(*pulse())
+        self._wind(pulse, ring)
+        if looks:
+            ring([EVERYBODY])
 
     def take_down(self) -> None:
         """See Bell.take_down."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._ears is not None:
             number = self._ears.fileno()
             asyncio.get_running_loop().remove_reader(number if number is not None else -1)

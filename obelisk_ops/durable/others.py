@@ -11,19 +11,19 @@ import msgspec
 
 from obelisk_ops.core import failures
 from obelisk_ops.core.events import Failure
+from obelisk_ops.core.polling import waits
 from obelisk_ops.core.ports import LogReader, State
 from obelisk_ops.core.workers import Shared
 from obelisk_ops.durable.commits import closed_error
-from obelisk_ops.durable.mailroom import DEAF
+from obelisk_ops.durable.mailroom import DEAF, EVERYBODY, Bell
 from obelisk_ops.durable.scheduler import Scheduler
 from obelisk_ops.errors import OpsError
 from obelisk_ops.storage import Address, open_mailbox
 
 _OVER = (State.FINISHED, State.PARKED)
 
-#: also where nothing is heard
+#: how often it is looked where ends are heard: one may be missed
 _LOOK_S = 1.0
-_DEAF_LOOK_S = 0.05
 _ANSWER_S = 2.0
 _ANSWER_POLL_S = 0.01
 
@@ -33,7 +33,7 @@ class Ends:
     Who is to look again when an execution has ended.
 
     Attributes:
-        is_listening: Whether ends are heard; else it is looked often.
+        is_listening: Whether ends are heard; else it is looked, often at first.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Ends:
             has_ended: Looks whether that has ended.
             note: Has whoever ends it tell so.
         """
-        while True:
+        for wait_s in waits():
             execution_id = latest()
             name = md5(execution_id.encode(), usedforsecurity=False).hexdigest()
             event = asyncio.Event()
@@ -74,7 +74,7 @@ class Ends:
                 note(execution_id)
                 if has_ended(execution_id):
                     return
-                async with asyncio.timeout(_LOOK_S if self.is_listening else _DEAF_LOOK_S):
+                async with asyncio.timeout(_LOOK_S if self.is_listening else wait_s):
                     await event.wait()
             except TimeoutError:
                 pass
@@ -105,18 +105,22 @@ class Others:
     """
 
     def __init__(
-        self, address: Address, shared: Shared, reader: LogReader, scheduler: Scheduler
-    ) -> None:
+        self, address: Address, shared: Shared, reader: LogReader, scheduler: Scheduler,
+        bell: Bell,
+    ) -> None:  # fmt: skip
         self.ends = Ends()
-        self.ends.is_listening = True
+        bell.pulse, self._bell = self._pulse, bell
         self._address, self._shared, self._reader = address, shared, reader
         self._scheduler = scheduler
+
+    def _pulse(self) -> tuple[int, int]:
+        return self._shared.commits, 1 + self._scheduler.fellows
 
     def heard(self, said: Collection[str], deliver: Callable[[], object]) -> bool:
         """Do what was heard (see ``Ears.hear``); return whether to look at the others now."""
         me = self._shared.id
         self.ends.heard(said)
-        if {"letter 0", f"letter {me}", DEAF} & {*said}:
+        if {EVERYBODY, f"letter {me}", DEAF} & {*said}:
             deliver()
         return bool({"left", f"gift {me}", f"call {me}", DEAF} & {*said})
 
@@ -150,6 +154,7 @@ class Others:
             row = self._scheduler.store.find(name)
             return row is not None and row.state in _OVER
 
+        self.ends.is_listening = not self._bell.is_barred
         await self.ends.wait(latest, has_ended, self._shared.note_waiting)
 
     async def answered(self, letter: int) -> None:

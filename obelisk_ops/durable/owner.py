@@ -25,7 +25,7 @@ from obelisk_ops.durable.flow.registry import Registry
 from obelisk_ops.durable.letters import Letters
 from obelisk_ops.durable.limits import Limits
 from obelisk_ops.durable.log import log
-from obelisk_ops.durable.mailroom import Mailroom, Watch, bell_of
+from obelisk_ops.durable.mailroom import Bell, Mailroom, Watch, bell_of
 from obelisk_ops.durable.others import Others
 from obelisk_ops.durable.requests import Later
 from obelisk_ops.durable.scheduler import Scheduler
@@ -84,7 +84,7 @@ class Owner:
         self._letters = Letters(self.store, self._scheduler)
         bell = bell_of(address, self._asked)
         failed = self._scheduler.commits.fail
-        self._shared, self._others = self._held.shared, self._find_others()
+        self._shared, self._others = self._held.shared, self._find_others(bell)
         self._mailroom = Mailroom(bell, self._looking(), self._woken, failed)
         self._scheduler.workshop.follows_crash = not self._held.last_owner_closed
         self._was_shut = False
@@ -100,11 +100,11 @@ class Owner:
         self._watch_supervisor()
         hook.add()
 
-    def _find_others(self) -> Others | None:
+    def _find_others(self, bell: Bell) -> Others | None:
         shared = self._held.shared
         if shared is None:
             return None
-        found = Others(self._address, shared, self.reader, self._scheduler)
+        found = Others(self._address, shared, self.reader, self._scheduler, bell)
         self._scheduler.schedules.cancel = found.cancel
         return found
 

@@ -92,6 +92,7 @@ class Scheduler:
         self.is_closed = False
         self.schedules = Schedules(self)
         self.served_elsewhere: frozenset[str] = frozenset()  # by other workers
+        self.fellows = 0  # how many of those there are
 
     # -- from outside ----------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from obelisk_ops.storage.postgres import place
 from obelisk_ops.storage.postgres.asking import PostgresMailbox
 from obelisk_ops.storage.postgres.store import PostgresStore
 from obelisk_ops.storage.sqlite.store import SqliteMailbox, SqliteStore
+from tests.pooler import Pooler
 from tests.postgres import Postgres
 
 Both = tuple[ArchiveStore, Mailbox]
@@ -40,12 +41,26 @@ def postgres(server: Postgres, stack: ExitStack) -> Both:
     return store, stack.enter_context(closing(PostgresMailbox(at)))
 
 
-@pytest.fixture(params=[*BACKENDS, "postgres"])
+def pooled(server: Postgres, pooler: Pooler, stack: ExitStack) -> Both:
+    at = place.read(pooler.through(stack.enter_context(server.lent())))
+    store = stack.enter_context(closing(PostgresStore(at)))
+    return store, stack.enter_context(closing(PostgresMailbox(at)))
+
+
+#: the statements are the same; a slice is tests/integration/test_pooler.py
+POOLED = pytest.param("pooled", marks=pytest.mark.chaos)
+
+
+@pytest.fixture(params=[*BACKENDS, "postgres", POOLED])
 def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Both]:
     """The owner's side of an empty database, and what others may do with it."""
     with ExitStack() as stack:
         if request.param == "postgres":
             yield postgres(request.getfixturevalue("postgres"), stack)
+            return
+        if request.param == "pooled":
+            server, pooler = map(request.getfixturevalue, ("postgres", "pooler"))
+            yield pooled(server, pooler, stack)
             return
         yield BACKENDS[request.param](tmp_path, stack)
 

@@ -201,11 +201,11 @@ def test_two_hundred_workers_are_killed(
     kill_and_check(postgres, tmp_path, kills=10)
 
 
-def let_the_lease_end(url: str, pid: int) -> None:
-    """As if a worker had been silent for so long."""
+def let_the_lease_end(url: str, pid: int, when: str = "now") -> None:
+    """As if a worker had been silent for so long; or let it last."""
     at = place.read(url)
     with psycopg.connect(at.url, autocommit=True) as connection:
-        statement = f"UPDATE {at.schema}.worker SET lease_until = now() WHERE pid = {pid}"  # noqa: S608
+        statement = f"UPDATE {at.schema}.worker SET lease_until = '{when}' WHERE pid = {pid}"  # noqa: S608
         connection.execute(statement.encode())
 
 

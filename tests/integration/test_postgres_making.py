@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 
-import psycopg
 import pytest
 
 from obelisk_ops import errors
@@ -18,8 +17,8 @@ def test_many_make_the_tables_at_the_same_time(postgres: Postgres) -> None:
     at = place.read(postgres.fresh_url())
     with ExitStack() as stack:
         lines = [stack.enter_context(closing(session.connect(at))) for _ in range(3)]
-        assert all(session.is_missing(psycopg.RawCursor(line), at) for line in lines)
-        assert [making._make(psycopg.RawCursor(line), at) for line in lines] == [
+        assert all(session.is_missing(line, at) for line in lines)
+        assert [making._make(line, at) for line in lines] == [
             True, False, False,
         ]  # fmt: skip
 

@@ -56,7 +56,7 @@ def at(postgres: Postgres) -> Place:
 
 def standing(at: Place) -> Standing | None:
     with closing(session.connect(at)) as line:
-        return session.standing(psycopg.RawCursor(line), at)
+        return session.standing(line, at)
 
 
 def tables(postgres: Postgres, at: Place) -> set[object]:

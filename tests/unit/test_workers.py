@@ -28,7 +28,8 @@ def seen(**facts: Any) -> Sighting:
     given: dict[str, Any] = {
         "id": 1, "term": 1, "is_closed": False, "is_empty": False, "is_keeper": False,
         "host": "h", "pid": 7, "lease": "noon", "left_ms": 5000, "up_ms": 10 * TTL_MS,
-        "has_renewed": True, "is_connected": True, "functions": frozenset(), "seen_ms": 100_000,
+        "has_renewed": True, "is_connected": True, "is_pooled": False,
+        "functions": frozenset(), "seen_ms": 100_000,
     }  # fmt: skip
     return Sighting(**given | facts)
 

@@ -41,7 +41,14 @@ class Survey:
 
 
 class Ears(Protocol):
-    """What hears that letters come, or tasks; one that is deaf is replaced."""
+    """
+    What hears that letters come, or tasks; one that is deaf is replaced.
+
+    Attributes:
+        is_barred: Whether no other would hear anything either: a pooler is between.
+    """
+
+    is_barred: bool
 
     def fileno(self) -> int | None:
         """Return what becomes readable when there is something to hear; None if it is deaf."""

@@ -18,9 +18,14 @@ class Listener:
     def __init__(self, place: Place, *, is_task: bool = False) -> None:
         """Listen, if the server can be reached: for letters, or for tasks."""
         self._connection: psycopg.Connection[object] | None = None
+        self.is_barred = False
         channel = tasks_channel(place) if is_task else place.channel()
         with suppress(OpsError, psycopg.Error):
             connection = connect(place)
+            if connection.is_pooled:
+                connection.close()
+                self.is_barred = True
+                return
             connection.execute(f'LISTEN "{channel}"'.encode())
             self._connection = connection
 

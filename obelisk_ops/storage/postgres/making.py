@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import secrets
 from contextlib import closing
-from typing import Any
 
 import psycopg
 
 from obelisk_ops.storage import sql
 from obelisk_ops.storage.postgres.errors import translate
+from obelisk_ops.storage.postgres.line import Line
 from obelisk_ops.storage.postgres.migrations import NEWEST
 from obelisk_ops.storage.postgres.place import Place
 from obelisk_ops.storage.postgres.session import (
     PACKAGE,
     QUERIES,
+    beginning,
     connect,
     is_missing,
 )
@@ -30,7 +31,7 @@ def is_made(place: Place) -> bool:
     """
     with closing(connect(place)) as connection:
         try:
-            return not is_missing(psycopg.RawCursor(connection), place)
+            return not is_missing(connection, place)
         except psycopg.Error as error:
             raise translate(error, place.label) from error
 
@@ -45,18 +46,19 @@ def make_if_missing(place: Place) -> bool:
         StorageUnavailable: The server does not answer.
     """
     with closing(connect(place)) as connection:
-        cursor = psycopg.RawCursor(connection)
         try:
-            return is_missing(cursor, place) and _make(cursor, place)
+            return is_missing(connection, place) and _make(connection, place)
         except psycopg.Error as error:
             raise translate(error, place.label) from error
 
 
-def _make(cursor: psycopg.RawCursor[Any], place: Place) -> bool:
+def _make(line: Line, place: Place) -> bool:
     """Make all in one transaction, one process after the other; whether there was need."""
-    cursor.execute("BEGIN")
+    cursor = psycopg.RawCursor(line)
+    for statement, values in beginning(line, place):
+        cursor.execute(statement, values)
     cursor.execute(QUERIES["lock_until_commit"], (place.lock_key("making"),))
-    is_needed = is_missing(cursor, place)
+    is_needed = is_missing(line, place)
     if is_needed:
         cursor.execute(f'CREATE SCHEMA IF NOT EXISTS "{place.schema}"')
         cursor.execute(sql.read(PACKAGE, "schema.sql"))

@@ -10,18 +10,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 
 from obelisk_ops.core.migrating import Migration, Plan, Program, newest, plan
 from obelisk_ops.core.words import counted
-from obelisk_ops.errors import StillServed, StorageUnavailable
+from obelisk_ops.errors import ConfigError, StillServed, StorageUnavailable
 from obelisk_ops.storage.postgres import making
 from obelisk_ops.storage.postgres.errors import translate
+from obelisk_ops.storage.postgres.line import Line
 from obelisk_ops.storage.postgres.migrations import MIGRATIONS
 from obelisk_ops.storage.postgres.place import Place
-from obelisk_ops.storage.postgres.session import QUERIES, connect, refuse_newer, standing
+from obelisk_ops.storage.postgres.session import (
+    QUERIES,
+    ask,
+    connect,
+    refuse_newer,
+    settle,
+    standing,
+)
 
 _TRIES: Final = 200
 _PAUSE_S: Final = 0.3
@@ -39,8 +47,8 @@ def look(place: Place, migrations: Sequence[Migration] = MIGRATIONS) -> Plan:
         ConfigError: The schema holds what is not ours, or is of a newer version.
         StorageUnavailable: The server does not answer.
     """
-    with _connected(place) as cursor:
-        return _plan(cursor, place, migrations)
+    with _connected(place) as line:
+        return _plan(line, place, migrations)
 
 
 def migrate(place: Place, migrations: Sequence[Migration] = MIGRATIONS) -> Plan:
@@ -54,41 +62,41 @@ def migrate(place: Place, migrations: Sequence[Migration] = MIGRATIONS) -> Plan:
         StorageUnavailable: The server does not answer, or no moment was free. The steps
             before are done; given again, it goes on behind them.
     """
-    with _connected(place) as cursor:
-        found = _plan(cursor, place, migrations)
+    with _connected(place) as line:
+        found = _plan(line, place, migrations)
         if found.version is None:
             making.make_if_missing(place)
         _refuse_if_served(found, place)
+        if line.is_pooled and any(step.beside for step in found.steps):
+            raise _refused_behind_a_pooler(place)
         for step in found.steps:
             for statement in step.beside:
-                cursor.execute(statement)
-            _take_patiently(cursor, place, step)
+                line.execute(statement.encode())
+            _take_patiently(line, place, step)
     return found
 
 
 @contextmanager
-def _connected(place: Place) -> Iterator[psycopg.RawCursor[Any]]:
-    with closing(connect(place)) as connection:
+def _connected(place: Place) -> Iterator[Line]:
+    with closing(connect(place)) as line:
         try:
-            cursor = psycopg.RawCursor(connection)
-            # What is done beside workers may wait for them: nobody waits for it.
-            cursor.execute(QUERIES["be_patient"])
-            yield cursor
+            if not line.is_pooled:
+                # What is done beside workers may wait for them: nobody waits for it.
+                line.execute(QUERIES["be_patient"].encode())
+            yield line
         except psycopg.Error as error:
             raise translate(error, place.label) from error
 
 
-def _plan(
-    cursor: psycopg.RawCursor[Any], place: Place, migrations: Sequence[Migration]
-) -> Plan:
-    now = standing(cursor, place)
+def _plan(line: Line, place: Place, migrations: Sequence[Migration]) -> Plan:
+    now = standing(line, place)
     if now is not None:
         refuse_newer(now, place, newest(migrations).version)
-    return plan(now, migrations, _alive(cursor) if now else [])
+    return plan(now, migrations, _alive(line, place) if now else [])
 
 
-def _alive(cursor: psycopg.RawCursor[Any]) -> list[Program]:
-    rows = cursor.execute(QUERIES["programs"]).fetchall()
+def _alive(line: Line, place: Place) -> list[Program]:
+    rows = ask(line, place, "programs")
     return [Program(host=host, pid=pid, knows=knows) for host, pid, knows in rows]
 
 
@@ -105,10 +113,18 @@ def _refuse_if_served(found: Plan, place: Place) -> None:
     )
 
 
-def _take_patiently(cursor: psycopg.RawCursor[Any], place: Place, step: Migration) -> None:
+def _refused_behind_a_pooler(place: Place) -> ConfigError:
+    return ConfigError(
+        f"{place.label} is behind a pooler, and what is done beside workers needs a "
+        "connection of its own",
+        hint="give the command once more with the URL of the server itself",
+    )
+
+
+def _take_patiently(line: Line, place: Place, step: Migration) -> None:
     for _ in range(_TRIES):
         try:
-            _take(cursor, place, step)
+            _take(line, place, step)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             _pause.wait(_PAUSE_S)
         except psycopg.errors.QueryCanceled as error:
@@ -126,13 +142,15 @@ def _take_patiently(cursor: psycopg.RawCursor[Any], place: Place, step: Migratio
     )
 
 
-def _take(cursor: psycopg.RawCursor[Any], place: Place, step: Migration) -> None:
-    with cursor.connection.transaction():
+def _take(line: Line, place: Place, step: Migration) -> None:
+    cursor = psycopg.RawCursor(line)
+    with line.transaction():
+        settle(line, place)
         cursor.execute(QUERIES["be_brief"], (str(_WAIT_MS), str(_WORK_MS)))
         for purpose in ("making", "joining"):
             cursor.execute(QUERIES["lock_until_commit"], (place.lock_key(purpose),))
-        now = standing(cursor, place)
-        alive = _alive(cursor)
+        now = standing(line, place)
+        alive = _alive(line, place)
         found = plan(now, [step], alive)
         _refuse_if_served(found, place)  # who has joined since; from here on nobody does
         if now is None or not found.steps:

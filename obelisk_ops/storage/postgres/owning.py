@@ -11,12 +11,18 @@ may be; and the lease in the row, which every commit renews, that nothing is hea
 The same row counts the commits of a term. Whoever heard no answer to a commit reads
 there whether it arrived: never before the lock is held again, for until then the server may
 still be at it.
+
+Behind a pooler that gives each transaction another connection a lock would be left with
+whichever it was taken on. There is none then, the row says so, and the lease alone tells; who
+was cut off begins another term in its own row: it waits there for what is under way, and what
+comes later is refused.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -37,10 +43,19 @@ from obelisk_ops.errors import (
 from obelisk_ops.storage.postgres.errors import fenced, translate
 from obelisk_ops.storage.postgres.migrations import NEWEST
 from obelisk_ops.storage.postgres.place import Place
-from obelisk_ops.storage.postgres.session import QUERIES, Session, connect, refuse_foreign
+from obelisk_ops.storage.postgres.session import (
+    QUERIES,
+    Session,
+    Values,
+    ask,
+    connect,
+    refuse_foreign,
+)
 
 _READ_PATIENCE_MS = 20_000
 _READ_PAUSE_S = 0.2
+#: no two terms that are drawn are the same; who takes a row adds one
+_TERM_BITS = 40
 _pause = threading.Event()
 _clock = SystemClock()
 
@@ -76,6 +91,7 @@ class Ownership(Session):
         self.last_owner_closed = True
         self._known_as: tuple[int, str] | None = None
         self._was_cut = False  # since the last look
+        self._drawn: list[int] = []  # terms that may have begun: no answer was heard
         super().__init__(place)
 
     def asserted(self) -> tuple[int, int, int]:
@@ -88,8 +104,8 @@ class Ownership(Session):
 
     def look(self, functions: Collection[str]) -> Look:
         """See Shared.look. It waits for nobody."""
-        values = (self.place.lock_class(), self.id, self.term, sorted(functions))
-        rows = self.rows("beat", values)
+        served = sorted(functions)
+        rows = self.rows("beat", lambda: (self.place.lock_class(), self.id, self.term, served))
         mine = [row for row in rows if row[0] == self.id]
         if not mine or mine[0][1] != self.term:
             raise fenced(self.place.label)
@@ -102,6 +118,7 @@ class Ownership(Session):
 
     def adopt(self, row: Sighting) -> Adopted | None:
         """See Shared.adopt."""
+        self.ensure()  # a term may begin with that
         joining = (self.place.lock_key("joining"),)
         with self.transaction(
             (QUERIES["lock_until_commit"], joining),
@@ -121,6 +138,7 @@ class Ownership(Session):
 
     def give(self, keys: Collection[int], to: int) -> bool:
         """See Shared.give."""
+        self.ensure()
         both = (QUERIES["lock_both"], (self.id, to))
         asserted = (QUERIES["assert_worker"], (self.id, self.term, self.commits))
         with self.transaction(both, asserted, level="READ COMMITTED"):
@@ -133,7 +151,7 @@ class Ownership(Session):
         """See Shared.call."""
         self.rows("call", (json.dumps(list(rows)), self.channel))
 
-    def rows_patiently(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
+    def rows_patiently(self, name: str, values: Values = ()) -> list[Any]:
         """
         Run a statement that reads, and wait while the server is away.
 
@@ -153,9 +171,10 @@ class Ownership(Session):
         """Give it up, and say so. Twice is allowed."""
         if not self._connection.closed:
             try:
-                self._cursor.execute(QUERIES["let_go"], (self.id, self.term))
-                self._cursor.execute(QUERIES["tell_left"], (self.channel,))
-                self._cursor.execute(QUERIES["unlock"])
+                self._fetch("let_go", (self.id, self.term))
+                self._fetch("tell_left", (self.channel,))
+                if not self.is_pooled:
+                    self._fetch("unlock", ())
             except psycopg.Error:
                 self._connection.close()  # the server notices by itself
         self.abandon()
@@ -175,18 +194,19 @@ class Ownership(Session):
             self._fetch("end_session", self._known_as)
         if self.term:
             self._was_cut = True
-            self._lock()
             self._resume()
         else:
             self._join()
-        [self._known_as] = self._fetch("this_session", ())
+        self._known_as = None
+        if not self.is_pooled:
+            [self._known_as] = self._fetch("this_session", ())
 
     def _join(self) -> None:
         before = self._looked_at_twice()
-        me = (socket.gethostname(), os.getpid(), NEWEST.version)
+        me = (socket.gethostname(), os.getpid(), NEWEST.version, self.is_pooled)
         with self._alone():
             # Once more: the tables may have been changed while this one waited for its turn.
-            refuse_foreign(self._cursor, self.place)
+            refuse_foreign(self._connection, self.place)
             row = to_take(self.sightings(), before)
             if row is None:
                 found = self._fetch("make_row", me)
@@ -216,18 +236,35 @@ class Ownership(Session):
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Do what is in the block in a transaction of which there is one at a time."""
-        self._cursor.execute("BEGIN")
+        self.run(self.beginning())
         self._fetch("lock_until_commit", (self.place.lock_key("joining"),))
         yield
-        self._cursor.execute("COMMIT")  # else the connection is closed
+        self.run([("COMMIT", ())])  # else the connection is closed
 
     def _resume(self) -> None:
-        term, commits, *_ = self._row()
-        if term != self.term:
-            raise fenced(self.place.label)
+        if self.is_pooled:
+            commits = self._begin_anew()
+        else:
+            self._lock()
+            term, commits, *_ = self._row()
+            if term not in (self.term, *self._drawn):
+                raise fenced(self.place.label)
+            self.term, self._drawn = term, []
         if commits < self.commits:
             raise self._forgetful(self.commits - commits)
         self.commits = commits
+
+    def _begin_anew(self) -> int:
+        """Begin another term, if the row is ours still; return how many commits it did."""
+        known = [self.term, *self._drawn]
+        drawn = self.term + 1 + secrets.randbits(_TERM_BITS)
+        self._drawn.append(drawn)
+        found = self._fetch("begin_anew", (self.id, known, drawn))
+        if not found:
+            raise fenced(self.place.label)
+        self.term, self._drawn = drawn, []
+        [(commits,)] = found
+        return int(commits)
 
     def _row(self) -> Sequence[Any]:
         found: list[Sequence[Any]] = self._fetch("read_worker", (self.id,))
@@ -242,6 +279,8 @@ class Ownership(Session):
         )
 
     def _lock(self) -> None:
+        if self.is_pooled:
+            return
         [(is_held,)] = self._fetch("lock", (self.place.lock_class(), self.id))
         if not is_held:
             raise self._still_locked()  # asked again later: the loop is not to stand still
@@ -268,9 +307,8 @@ def served(place: Place) -> frozenset[str]:
 def _living(place: Place) -> Sequence[Sighting]:
     with closing(connect(place)) as connection:
         try:
-            cursor = psycopg.RawCursor(connection)
-            cursor.execute(QUERIES["read_workers"], (place.lock_class(),))
-            return living(_sightings(cursor.fetchall()))
+            found = ask(connection, place, "read_workers", (place.lock_class(),))
+            return living(_sightings(found))
         except psycopg.Error as error:
             raise translate(error, place.label) from error
 
@@ -291,10 +329,11 @@ def _sightings(rows: Sequence[Sequence[Any]]) -> list[Sighting]:
         Sighting(
             id=number, term=term, is_closed=closed, is_empty=empty, is_keeper=keeper, host=host,
             pid=pid, lease=lease, left_ms=left, up_ms=up, has_renewed=renewed,
-            functions=frozenset(served), is_connected=connected, seen_ms=now_ms,
+            functions=frozenset(served), is_connected=connected, is_pooled=pooled,
+            seen_ms=now_ms,
         )
         for (
             number, term, closed, empty, keeper, host, pid, lease, left, up, renewed, served,
-            connected, *_,
+            connected, pooled, *_,
         ) in rows
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Which schema of which database: a URL of libpq's, and the option ``schema`` in it."""
+"""Which schema of which database: a URL of libpq's, and in it the options that are ours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ SCHEMES: Final = ("postgresql", "postgres")
 _NAME_BYTES: Final = 63
 DEFAULT_SCHEMA: Final = "obelisk_ops"
 #: options that messages show; another one may hold a secret, or be a password mistyped
-_SHOWN: Final = frozenset({"host", "hostaddr", "port", "user", "dbname", "schema", "sslmode"})
+_SHOWN: Final = frozenset(
+    {"host", "hostaddr", "port", "user", "dbname", "schema", "sslmode", "pooler"}
+)
+#: options that libpq does not know
+_OURS: Final = ("schema", "pooler")
+_POOLERS: Final = ("transaction", "session")
 _NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 
 
@@ -27,12 +32,15 @@ class Place:
     Attributes:
         url: What libpq is given. It may hold a password: never show it.
         schema: The schema in which the tables are.
+        pooler: What is between here and the server, as the URL says: ``transaction`` gives each
+            transaction another connection, ``session`` keeps one; empty to find out.
         label: The URL as messages show it, without anything secret.
     """
 
     url: str = field(repr=False)
     schema: str
     label: str
+    pooler: str = ""
 
     def lock_key(self, purpose: str) -> int:
         """Return a number for an advisory lock of this schema: 64 bits, signed."""
@@ -65,8 +73,9 @@ def read(url: str) -> Place:
     if url in _concealed:
         return _concealed[url]
     base, mark, query = url.partition("?")
-    # Left as it is written, but for the schema: libpq reads an escape or a + in its own way.
-    others = [part for part in query.split("&") if part and not part.startswith("schema=")]
+    # Left as it is written, but for what is ours: libpq reads an escape or a + in its own way.
+    given = [part for part in query.split("&") if part]
+    others = [part for part in given if part.partition("=")[0] not in _OURS]
     try:
         parts = urlsplit(url)
     except ValueError:  # its text may quote the URL
@@ -89,10 +98,17 @@ def read(url: str) -> Place:
             f"{schema!r} cannot be the name of a schema",
             hint="use small letters, digits and _, and not pg_ at its beginning",
         )
+    pooler = options.get("pooler", "")
+    if pooler not in ("", *_POOLERS):
+        raise ConfigError(
+            f"{pooler!r} is no kind of pooler",
+            hint="write pooler=transaction, pooler=session, or nothing: it is found out",
+        )
     return Place(
         url=f"{base}{mark if others else ''}{'&'.join(others)}",
         schema=schema,
-        label=_label(parts.netloc, parts.path, [part for part in query.split("&") if part]),
+        label=_label(parts.netloc, parts.path, given),
+        pooler=pooler,
     )
 
 

@@ -41,7 +41,8 @@ SELECT id, term, is_closed, is_empty, is_keeper, host, pid, lease_until::text,
        EXISTS (SELECT FROM pg_locks
                WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND classid = $1::oid
                  AND objid = worker.id::oid
-                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
+       is_pooled
 FROM worker ORDER BY NOT is_keeper, is_empty, id;
 
 -- name: beat
@@ -57,7 +58,7 @@ SELECT id, term, is_closed, is_empty, is_keeper, host, pid, lease_until::text,
                WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND classid = $1::oid
                  AND objid = worker.id::oid
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
-       EXISTS (SELECT FROM mailbox), gifts
+       is_pooled, EXISTS (SELECT FROM mailbox), gifts
 FROM worker ORDER BY NOT is_keeper, is_empty, id;
 
 -- name: adopt_row
@@ -124,7 +125,7 @@ RETURNING pg_notify($2, 'end ' || md5(waiter.execution));
 UPDATE worker
 SET term = worker.term + 1, writer = worker.term + 1, commits = 0, is_closed = FALSE,
     is_empty = FALSE, lease_until = clock_timestamp() + '10 s', functions = '{}',
-    host = $3, pid = $4, knows = $5,
+    host = $3, pid = $4, knows = $5, is_pooled = $6,
     is_keeper = worker.is_keeper OR NOT EXISTS (SELECT FROM worker WHERE is_keeper)
 FROM (SELECT is_closed FROM worker WHERE id = $1 AND term = $2) AS before
 WHERE worker.id = $1 AND worker.term = $2
@@ -133,11 +134,17 @@ RETURNING worker.id, worker.term, worker.is_keeper, before.is_closed;
 -- name: make_row
 -- Begin where no row is free.
 INSERT INTO worker (id, term, writer, commits, lease_until, is_closed, is_empty, is_keeper,
-                    functions, host, pid, knows)
+                    functions, host, pid, knows, is_pooled)
 SELECT coalesce(max(id), 0) + 1, 1, 1, 0, clock_timestamp() + '10 s', FALSE, FALSE,
-       coalesce(NOT bool_or(is_keeper), TRUE), '{}', $1, $2, $3
+       coalesce(NOT bool_or(is_keeper), TRUE), '{}', $1, $2, $3, $4
 FROM worker
 RETURNING id, term, is_keeper, TRUE;
+
+-- name: begin_anew
+-- Begin another term in a row of one's own, behind all that was under way there; how many commits
+-- there were. What is still to come of an older term is refused.
+UPDATE worker SET term = $3, writer = $3, is_pooled = TRUE, lease_until = clock_timestamp() + '10 s'
+WHERE id = $1 AND term = ANY($2::bigint[]) RETURNING commits;
 
 -- name: let_go
 -- Note that a worker ends by itself, if it is not fenced.
@@ -176,10 +183,21 @@ SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid
 -- name: settle_in
 -- Look for tables in one schema alone, and let nothing be acknowledged that a crash can undo. What
 -- a role or a database says of isolation is for others: who waited for a row here sees it then.
-SELECT set_config('search_path', $1, FALSE),
-       set_config('default_transaction_isolation', 'read committed', FALSE),
+-- $2 is the server's process as a connection was told it: where another one answers there is a
+-- pooler between, and what is set holds for this statement alone.
+SELECT is_pooled, set_config('search_path', $1, is_pooled),
+       set_config('default_transaction_isolation', 'read committed', is_pooled),
        CASE WHEN current_setting('synchronous_commit') = 'off'
-            THEN set_config('synchronous_commit', 'on', FALSE) END;
+            THEN set_config('synchronous_commit', 'on', is_pooled) END
+FROM (SELECT coalesce(pg_backend_pid() <> $2::bigint, FALSE) AS is_pooled) AS line;
+
+-- name: settle_transaction
+-- The same, and what is told to whoever is patient, for one transaction: behind a pooler the next
+-- one may be on another connection, and this one is somebody else's then.
+SELECT set_config('search_path', $1, TRUE), set_config('lock_timeout', $2, TRUE),
+       set_config('idle_in_transaction_session_timeout', $2, TRUE),
+       CASE WHEN current_setting('synchronous_commit') = 'off'
+            THEN set_config('synchronous_commit', 'on', TRUE) END;
 
 -- name: be_impatient
 -- Never hold others up: a transaction that is left open ends, and so does a connection whose

@@ -61,7 +61,7 @@ ORDER BY execution, n, attempt;
 SELECT (value->>0)::bigint,
        coalesce(lease_until, '-infinity') < clock_timestamp()
            AND pg_postmaster_start_time() < clock_timestamp() - interval '30 s',
-       lease_until - interval '30 s' > pg_postmaster_start_time()
+       NOT is_pooled AND lease_until - interval '30 s' > pg_postmaster_start_time()
            AND (value->>1)::bigint NOT IN (
                SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
                WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND database = (
@@ -75,10 +75,10 @@ FROM jsonb_array_elements_text($1::jsonb);
 
 -- name: join_claimers
 -- Be one that claims, or say what it serves now.
-INSERT INTO claimer (id, lease_until, host, pid, queues, functions, knows)
-VALUES ($1, clock_timestamp() + '30 s', $2, $3, $4::text[], $5::text[], $6)
+INSERT INTO claimer (id, lease_until, host, pid, queues, functions, knows, is_pooled)
+VALUES ($1, clock_timestamp() + '30 s', $2, $3, $4::text[], $5::text[], $6, $7)
 ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, queues = excluded.queues,
-    functions = excluded.functions;
+    functions = excluded.functions, is_pooled = excluded.is_pooled;
 
 -- name: forget_claimers
 -- Those that were killed long ago, and have left nothing.

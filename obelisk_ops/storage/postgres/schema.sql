@@ -24,6 +24,7 @@ CREATE TABLE worker (
     host        text    NOT NULL,
     pid         bigint  NOT NULL,
     knows       bigint  NOT NULL,                  -- the newest version of this schema, it says
+    is_pooled   boolean NOT NULL,                  -- whether its connection holds no lock
     CONSTRAINT one_owner_at_a_time CHECK (writer = term)
 );
 
@@ -185,7 +186,8 @@ CREATE TABLE claimer (
     pid         bigint NOT NULL,
     queues      text[] NOT NULL,
     functions   text[] NOT NULL,                   -- the activities whose code it has
-    knows       bigint NOT NULL                    -- the newest version of this schema, it says
+    knows       bigint NOT NULL,                   -- the newest version of this schema, it says
+    is_pooled   boolean NOT NULL                   -- whether its connection holds no lock
 );
 
 -- Letters that the owner refused, for who asked; each for a minute.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import shlex
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import psycopg
 from psycopg.types.numeric import Int8Dumper
@@ -24,12 +24,12 @@ from obelisk_ops.errors import (
 )
 from obelisk_ops.storage import sql
 from obelisk_ops.storage.postgres import errors
-from obelisk_ops.storage.postgres.line import Line
+from obelisk_ops.storage.postgres.line import Line, Step
 from obelisk_ops.storage.postgres.migrations import NEWEST
 from obelisk_ops.storage.postgres.place import Place
 
-#: a statement and its values
-Step = tuple[str, Sequence[Any]]
+#: what a statement is given, or what returns it at the moment when it is sent
+Values: TypeAlias = Sequence[Any] | Callable[[], Sequence[Any]]
 
 PACKAGE: Final = "obelisk_ops.storage.postgres"
 QUERIES: Final = {
@@ -68,9 +68,14 @@ class Session:
         self.place, self.channel = place, place.channel()
         self._in_transaction = False
         self._is_closed = False
-        self._connection = self._connect()
+        self._connect()
 
-    def rows(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
+    @property
+    def is_pooled(self) -> bool:
+        """Whether each transaction may be on another connection of the server."""
+        return self._connection.is_pooled
+
+    def rows(self, name: str, values: Values = ()) -> list[Any]:
         """Run a statement, and return its rows; again, if that was undone or not heard of."""
         for _ in range(CONFLICTS_MAX):
             try:
@@ -92,6 +97,9 @@ class Session:
         Raises:
             psycopg.Error: The first that failed; none after it was done.
         """
+        if self.is_pooled:
+            self._connection.run_together(steps)
+            return
         failures: list[psycopg.Error] = []
         try:
             with self._connection.pipeline():
@@ -126,7 +134,7 @@ class Session:
         self.ensure()
         self._in_transaction = True
         try:
-            self.run([(f"BEGIN ISOLATION LEVEL {level}", ()), *steps])
+            self.run(self.beginning(*steps, level=level))
             yield
             self.run([("COMMIT", ())])
         except psycopg.Error as error:
@@ -134,6 +142,10 @@ class Session:
         finally:
             self._in_transaction = False
             self.roll_back()
+
+    def beginning(self, *steps: Step, level: str = "") -> list[Step]:
+        """Return what begins a transaction in which some statements come first."""
+        return beginning(self._connection, self.place, *steps, level=level)
 
     def is_committed(self, transaction: str) -> bool:
         """
@@ -179,7 +191,7 @@ class Session:
     def reconnect(self) -> None:
         """Connect again, as at the beginning."""
         try:
-            self._connection = self._connect()
+            self._connect()
         except CredentialsError as error:
             # It had let us in; and a server without room says no in the same way.
             raise StorageUnavailable(error.message, hint=error.hint) from error
@@ -193,12 +205,15 @@ class Session:
         """Return the error of ours for one of the driver's."""
         return errors.translate(error, self.place.label)
 
-    def _fetch(self, name: str, values: Sequence[Any]) -> list[Any]:
-        self._cursor.execute(QUERIES[name], values)
+    def _fetch(self, name: str, values: Values) -> list[Any]:
+        given = values() if callable(values) else values
+        if self.is_pooled:
+            return ask(self._connection, self.place, name, given)
+        self._cursor.execute(QUERIES[name], given)
         return self._cursor.fetchall() if self._cursor.description else []
 
-    def _connect(self) -> Line:
-        connection = connect(self.place)
+    def _connect(self) -> None:
+        connection = self._connection = connect(self.place)
         connection.looks_most = self._looks_most
         try:
             self._cursor = psycopg.RawCursor(connection)
@@ -208,11 +223,55 @@ class Session:
             if isinstance(error, psycopg.Error):
                 raise errors.translate(error, self.place.label) from error
             raise
-        return connection
 
     def _arrange(self) -> None:
         """Make a new connection what is wanted of it, or refuse the database."""
-        refuse_foreign(self._cursor, self.place)
+        refuse_foreign(self._connection, self.place)
+
+
+def ask(line: Line, place: Place, name: str, values: Sequence[Any] = ()) -> list[Any]:
+    """
+    Run one statement, and return its rows: a transaction by itself, if none is open.
+
+    Raises:
+        psycopg.Error: It failed.
+    """
+    if not line.is_pooled:
+        cursor = psycopg.RawCursor(line).execute(QUERIES[name], values)
+        return cursor.fetchall() if cursor.description else []
+    step = (QUERIES[name], values)
+    if line.info.transaction_status != _IDLE:
+        return line.run_together([step])[0]
+    try:
+        return line.run_together([*beginning(line, place), step, ("COMMIT", ())])[-2]
+    except psycopg.Error:
+        with suppress(psycopg.Error):
+            line.execute("ROLLBACK")
+        raise
+
+
+def beginning(line: Line, place: Place, *steps: Step, level: str = "") -> list[Step]:
+    """Return what begins a transaction in which some statements come first."""
+    if not line.is_pooled:
+        return [(f"BEGIN ISOLATION LEVEL {level}" if level else "BEGIN", ()), *steps]
+    begin = (f"BEGIN ISOLATION LEVEL {level or 'READ COMMITTED'}", ())
+    if not steps:
+        return [begin, _told(place)]
+    # To tell it takes a snapshot, and so it comes last: a lock may be waited for before.
+    path = f'SET LOCAL search_path = "{place.schema}"'
+    patience = f"SET LOCAL lock_timeout = {_PATIENCE_MS}"
+    return [begin, (path, ()), (patience, ()), *steps, _told(place)]
+
+
+def settle(line: Line, place: Place) -> None:
+    """Tell a transaction that has just begun what it is to be told."""
+    if line.is_pooled:
+        line.run_together([_told(place)])
+
+
+def _told(place: Place) -> Step:
+    """Return what each transaction is told behind a pooler, as a session is once."""
+    return QUERIES["settle_transaction"], (f'"{place.schema}"', _PATIENCE_MS)
 
 
 def connect(place: Place) -> Line:
@@ -239,25 +298,41 @@ def connect(place: Place) -> Line:
     # Each size of a number would be a statement of its own to the server.
     connection.adapters.register_dumper(int, Int8Dumper)
     try:
-        psycopg.RawCursor(connection).execute(QUERIES["settle_in"], (f'"{place.schema}"',))
-        psycopg.RawCursor(connection).execute(QUERIES["be_impatient"], (_PATIENCE_MS,))
+        _settle_in(connection, place)
     except psycopg.Error as error:
         connection.close()
         raise errors.translate(error, place.label) from error
     return connection
 
 
-def standing(cursor: psycopg.RawCursor[Any], place: Place) -> Standing | None:
+def _settle_in(line: Line, place: Place) -> None:
+    """
+    Tell a new connection what is wanted of it, and find out whether it is one.
+
+    A pooler cannot tell us the number of the server's process: it is another one each time.
+    """
+    told = {"": line.info.backend_pid, "transaction": 0, "session": None}[place.pooler]
+    settings = (f'"{place.schema}"', told)
+    cursor = psycopg.RawCursor(line).execute(QUERIES["settle_in"], settings)
+    [(line.is_pooled, *_)] = cursor.fetchall()
+    if line.is_pooled:
+        line.prepare_threshold = None
+        line.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    else:
+        cursor.execute(QUERIES["be_impatient"], (_PATIENCE_MS,))
+
+
+def standing(line: Line, place: Place) -> Standing | None:
     """
     Return which version the tables of the schema have; None if it holds nothing yet.
 
     Raises:
         ConfigError: It holds tables of another program.
     """
-    [(ours, tables)] = cursor.execute(QUERIES["user_tables"]).fetchall()
+    [(ours, tables)] = ask(line, place, "user_tables")
     if not tables:
         return None
-    facts = dict(cursor.execute(QUERIES["read_meta"]).fetchall()) if ours else {}
+    facts = dict(ask(line, place, "read_meta")) if ours else {}
     if "database_id" not in facts:
         raise ConfigError(
             f"{place.label}: the schema {place.schema!r} belongs to another program",
@@ -267,14 +342,14 @@ def standing(cursor: psycopg.RawCursor[Any], place: Place) -> Standing | None:
     return Standing(version=version, oldest=int(facts.get("oldest_version", version)))
 
 
-def is_missing(cursor: psycopg.RawCursor[Any], place: Place) -> bool:
+def is_missing(line: Line, place: Place) -> bool:
     """
     Tell whether the schema holds nothing yet.
 
     Raises:
         ConfigError: It holds tables of another program, or of a version that does not fit.
     """
-    found = standing(cursor, place)
+    found = standing(line, place)
     if found is None:
         return True
     refuse_newer(found, place, NEWEST.version)
@@ -302,7 +377,7 @@ def refuse_newer(found: Standing, place: Place, knows: int) -> None:
         )
 
 
-def refuse_foreign(cursor: psycopg.RawCursor[Any], place: Place) -> None:
+def refuse_foreign(line: Line, place: Place) -> None:
     """
     Refuse a schema that holds no executions.
 
@@ -310,7 +385,7 @@ def refuse_foreign(cursor: psycopg.RawCursor[Any], place: Place) -> None:
         ConfigError: It is another program's, or of a version that does not fit.
         DatabaseNotFound: There is none.
     """
-    if is_missing(cursor, place):
+    if is_missing(line, place):
         raise DatabaseNotFound(
             f"there are no executions in {place.label}",
             hint="the tables are made by who first serves it, or submits to it",

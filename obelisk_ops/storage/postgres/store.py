@@ -27,9 +27,10 @@ from obelisk_ops.core.workers import Adopted, Look, Sighting
 from obelisk_ops.errors import OpsError
 from obelisk_ops.storage.postgres import making
 from obelisk_ops.storage.postgres.errors import is_guilty, is_loss, translate
+from obelisk_ops.storage.postgres.line import Step
 from obelisk_ops.storage.postgres.owning import Ownership
 from obelisk_ops.storage.postgres.place import Place
-from obelisk_ops.storage.postgres.session import QUERIES, Session, Step
+from obelisk_ops.storage.postgres.session import QUERIES, Session, Values
 from obelisk_ops.storage.postgres.tasks import TaskBoard
 from obelisk_ops.storage.reading import OwnerReader, TableReader, as_letter
 from obelisk_ops.storage.writing import id_of_signal, one_by_one, steps
@@ -39,7 +40,6 @@ _encode = msgspec.json.Encoder().encode
 _KEYS: Final = 100
 _LETTERS_MAX: Final = 500
 _OVER: Final = (State.FINISHED, State.PARKED)
-_BEGIN: Final[Step] = ("BEGIN", ())
 _COMMIT: Final[Step] = ("COMMIT", ())
 #: appends of one event, and of two
 _FEW: Final = (QUERIES["append_one"], QUERIES["append_two"])
@@ -165,8 +165,11 @@ class PostgresStore(PostgresReader, OwnerReader):
         found = self._rows("own_letters", (mine.id, mine.is_keeper, functions, _LETTERS_MAX))
         own = [row for *row, is_free in found if not is_free]
         if len(own) < len(found):
-            claim = (mine.id, mine.is_keeper, mine.term, functions, self.letters_at_once)
-            own += self._rows("claim_letters", claim)
+            most = self.letters_at_once
+            own += self._rows(
+                "claim_letters",
+                lambda: (mine.id, mine.is_keeper, mine.term, functions, most),
+            )
         return sorted(map(as_letter, own), key=lambda letter: letter.id)
 
     @property
@@ -178,6 +181,11 @@ class PostgresStore(PostgresReader, OwnerReader):
     def is_keeper(self) -> bool:
         """See Shared.is_keeper."""
         return self._session.is_keeper
+
+    @property
+    def commits(self) -> int:
+        """See Shared.commits."""
+        return self._session.commits
 
     def look(self, functions: Collection[str]) -> Look:
         """See Shared.look."""
@@ -204,7 +212,7 @@ class PostgresStore(PostgresReader, OwnerReader):
         """See Shared.is_waiting."""
         return bool(self._rows("is_waiting", (letter,)))
 
-    def _rows(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
+    def _rows(self, name: str, values: Values = ()) -> list[Any]:
         return self._session.rows_patiently(name, values)
 
     @property
@@ -248,7 +256,7 @@ class PostgresStore(PostgresReader, OwnerReader):
         refused: dict[int, OpsError] = {}
         try:
             if guilty or not self._commit_all(writes):
-                self._session.run([_BEGIN, self._assertion()])
+                self._session.run([*self._session.beginning(), self._assertion()])
                 refused = one_by_one(writes, self._try, guilty)
                 self._session.run([_COMMIT])
         except psycopg.Error as error:
@@ -268,10 +276,12 @@ class PostgresStore(PostgresReader, OwnerReader):
     def _commit_all(self, writes: Sequence[Write]) -> bool:
         """Commit all, or nothing if one of them is guilty: return which it was."""
         try:
-            if len(writes) == 1 and writes[0].is_log_only:
+            is_short = len(writes) == 1 and writes[0].is_log_only
+            if is_short and not self._session.is_pooled:
                 self._session.run_one(*_alone(writes[0].log, self._session.asserted()))
             else:
-                self._session.run([_BEGIN, self._assertion(), *self._steps(writes), _COMMIT])
+                steps = [self._assertion(), *self._steps(writes), _COMMIT]
+                self._session.run([*self._session.beginning(), *steps])
         except psycopg.Error as error:
             if not is_guilty(error):
                 raise

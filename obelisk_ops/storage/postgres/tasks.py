@@ -4,7 +4,7 @@ Tasks in the table ``task``: how their owner sees them, and the counter where th
 Who claims has a row in the table ``claimer`` with a lease, which ends by the clock of the
 server, and a connection of its own with a lock on it: the server lets go of that when the
 process is killed. A connection that breaks ends the lock, too; who connects again within a
-second is not taken for dead.
+second is not taken for dead. Behind a pooler there is no such lock, and the row says so.
 """
 
 from __future__ import annotations
@@ -101,15 +101,11 @@ class TaskCounter(Session):
         self, queue: str, functions: Collection[str], room: int, many: int, per_ms: int
     ) -> tuple[list[Claim], bool]:
         """See Counter.claim_at_rate."""
-        self.ensure()
-        try:
-            # One after the other: who counts must see what the one before has counted.
-            with self._connection.transaction():
-                self._fetch("lock_until_commit", (self.place.lock_key(f"rate {queue}"),))
-                values = (queue, sorted(functions), room, self.worker, many, per_ms)
-                found = self._fetch("claim_at_rate", values)
-        except psycopg.Error as error:
-            raise self.in_words(error) from error
+        # One after the other: who counts must see what the one before has counted.
+        with self.transaction(level="READ COMMITTED"):
+            self._fetch("lock_until_commit", (self.place.lock_key(f"rate {queue}"),))
+            values = (queue, sorted(functions), room, self.worker, many, per_ms)
+            found = self._fetch("claim_at_rate", values)
         [(left, *_)] = found[:1]
         claims = _claims(row[1:] for row in found if row[1] is not None)
         return claims, len(claims) == left < room
@@ -162,18 +158,24 @@ class TaskCounter(Session):
         super()._arrange()
         if self._known_as is not None:
             self._fetch("end_session", self._known_as)
+        self._known_as = None
+        if not self.is_pooled:
+            self._lock()
+            [self._known_as] = self._fetch("this_session", ())
+        self._fetch("forget_claimers", ())
+        self._fetch("join_claimers", self._row())
+
+    def _lock(self) -> None:
         [(is_held,)] = self._fetch("lock_claimer", (_lock_key(self.place, self.worker),))
         if not is_held:
             raise StorageUnavailable(
                 f"{self.place}: the server has not let go of the lost connection yet"
             )
-        [self._known_as] = self._fetch("this_session", ())
-        self._fetch("forget_claimers", ())
-        self._fetch("join_claimers", self._row())
 
     def _row(self) -> Sequence[Any]:
         host, pid = socket.gethostname(), os.getpid()
-        return self.worker, host, pid, self._queues, self._functions, NEWEST.version
+        known = (NEWEST.version, self.is_pooled)
+        return self.worker, host, pid, self._queues, self._functions, *known
 
     def close(self) -> None:
         """See Counter.close."""
