@@ -34,7 +34,7 @@ _HOST = f"{_PACKAGE}.durable.execution"
 
 
 #: of each workflow so many executions, and of each so many turns
-_FIRST_EXECUTIONS, _FIRST_TURNS = 10, 100
+FIRST_EXECUTIONS, _FIRST_TURNS = 10, 100
 
 
 def is_wanted(strict: bool | None) -> bool:  # noqa: FBT001 - as the engine was told
@@ -85,7 +85,7 @@ class Watches:
         """Return who watches an execution of *function*, if anybody."""
         if self._is_throughout:
             return self._watch
-        if not is_new or self._begun[function] == _FIRST_EXECUTIONS:
+        if not is_new or self._begun[function] == FIRST_EXECUTIONS:
             return None
         self._begun[function] += 1
         return Glance(self._watch, _FIRST_TURNS)

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import select
 from collections.abc import Generator, Sequence
+from functools import partial
 from itertools import count
 from typing import Any, Final, TypeAlias
 
 import psycopg
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus
+
+from obelisk_ops.storage.postgres.vigil import Vigil
 
 #: what the driver does between waiting and waiting
 _Steps: TypeAlias = Generator[Any, Any, Any]
@@ -47,6 +50,7 @@ class Line(psycopg.Connection[Any]):
         super().__init__(*args, **options)
         self._statements: dict[str, bytes] = {}
         self._numbers = count()
+        self._vigil = Vigil()
 
     def wait(self, gen: _Steps, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as it has it
         """See the driver: whatever waits for the server comes by here."""
@@ -149,6 +153,8 @@ class Line(psycopg.Connection[Any]):
     def _look(self, wanted: int) -> None:
         poll = select.poll()
         poll.register(self.pgconn.socket, wanted)
+        if self._vigil.sees(partial(poll.poll, 0)):
+            return
         looks = 0
         while not poll.poll(_LOOK_MS):
             looks += 1
