@@ -15,6 +15,7 @@ demo: $(STAMP)-demo ## A sweep, its backup, two disasters and a post-mortem, eac
 	$(BIN)/obelisk-ops demo
 
 test: $(STAMP)-dev ## The whole suite, with the real Litestream and a real S3 server
+	@$(BIN)/python -m compileall -q obelisk_ops  # hundreds of processes start with it
 	$(BIN)/pytest -n 4 --dist loadgroup -m "not chaos"
 
 test-chaos: $(STAMP)-dev ## The random kill tests in full count

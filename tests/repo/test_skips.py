@@ -33,7 +33,7 @@ def test_a_skip_is_listed_and_fails_in_ci(
 
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
-        env=os.environ | {"CI": ci},
+        env=os.environ | {"CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True, text=True, check=False, timeout=180,
     )  # fmt: skip
 
