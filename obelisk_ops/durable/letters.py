@@ -24,6 +24,7 @@ from obelisk_ops.errors import (
     ExecutionExists,
     ExecutionNotFound,
     OpsError,
+    StorageUnavailable,
     Unavailable,
 )
 
@@ -63,7 +64,14 @@ class Letters:
         self._scheduler.post(self._deliver_again)
 
     def _deliver_again(self) -> None:
-        self.deliver()
+        try:
+            self.deliver()
+        except StorageUnavailable:  # of a server that is away, or refuses it, for a moment
+            self._deliver_later()
+
+    def _deliver_later(self) -> None:
+        again = asyncio.get_running_loop().call_later
+        again(_AGAIN_S, self._scheduler.post, self._deliver_again)
 
     def _answer(self, letter: Letter) -> bool:
         turn = self._turn_for(letter)
@@ -78,8 +86,7 @@ class Letters:
         # Once it is gone from the table its number may come again.
         self._answering.discard(letter)
         if not is_durable:  # nothing of it is: it is answered anew
-            again = asyncio.get_running_loop().call_later
-            again(_AGAIN_S, self._scheduler.post, self._deliver_again)
+            self._deliver_later()
 
     def _turn_for(self, letter: Letter) -> Turn | None:
         try:

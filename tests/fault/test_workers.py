@@ -230,39 +230,39 @@ def cut_off(_worker: subprocess.Popen[str], line: Cable) -> Iterator[None]:
 Silence = Callable[[subprocess.Popen[str], Cable], AbstractContextManager[None]]
 
 
-@pytest.mark.parametrize("silence", [standstill, cut_off])
 def test_a_worker_that_was_silent_for_longer_than_its_lease_writes_nothing(
-    tmp_path: Path, silence: Silence
+    tmp_path: Path,
 ) -> None:
     """Another one goes on; the one that was silent joins again, and drops what it held."""
-    gate = tmp_path / "gate"
-
-    async def main(shop: Workshop, line: Cable) -> None:
-        [first] = shop.workers
-        async with Engine(shop.url, serve=False) as client:
-            handle = await client.submit(held, str(gate), id="h")
-            await until(lambda: shop.pid_of("h/") == first.pid, "it runs")
-            shop.await_up(shop.start())
-            with silence(first, line):
-                let_the_lease_end(shop.url, first.pid)
-                await until(lambda: shop.pid_of("h/") != first.pid, "it is adopted")
-            gate.touch()
-            log = shop.folder / "log"
-            await until(lambda: "joins_again" in log.read_text(), "it joins again")
-            await handle.signal(go, 1)
-            assert await handle.result() == str(gate)
-            returned = [one for one in handle.events() if one.kind == "returned"]
-            assert len(returned) == 1
-            shop.end(next(one for one in shop.workers if one.pid == shop.pid_of("h/")))
-            # Who joined again does the rest.
-            assert await (await client.submit(errand, 1, id="e")).result() == 4
-
     with running() as server, cable(server.folder) as (line, beginning):
-        url = fresh_url(server.base_url)
-        far = url.replace(str(server.folder), str(beginning))
-        with workshop(url, tmp_path / "shop", many=0) as shop:
-            shop.await_up(shop.start(far))
-            asyncio.run(asyncio.wait_for(main(shop, line), 2 * PATIENCE_S))
+        for silence in (standstill, cut_off):
+            url = fresh_url(server.base_url)
+            far = url.replace(str(server.folder), str(beginning))
+            with workshop(url, tmp_path / silence.__name__, many=0) as shop:
+                shop.await_up(shop.start(far))
+                silent = be_silent(shop, line, silence)
+                asyncio.run(asyncio.wait_for(silent, 2 * PATIENCE_S))
+
+
+async def be_silent(shop: Workshop, line: Cable, silence: Silence) -> None:
+    [first] = shop.workers
+    gate, log = shop.folder / "gate", shop.folder / "log"
+    async with Engine(shop.url, serve=False) as client:
+        handle = await client.submit(held, str(gate), id="h")
+        await until(lambda: shop.pid_of("h/") == first.pid, "it runs")
+        shop.await_up(shop.start())
+        with silence(first, line):
+            let_the_lease_end(shop.url, first.pid)
+            await until(lambda: shop.pid_of("h/") != first.pid, "it is adopted")
+        gate.touch()
+        await until(lambda: "joins_again" in log.read_text(), "it joins again")
+        await handle.signal(go, 1)
+        assert await handle.result() == str(gate)
+        returned = [one for one in handle.events() if one.kind == "returned"]
+        assert len(returned) == 1
+        shop.end(next(one for one in shop.workers if one.pid == shop.pid_of("h/")))
+        # Who joined again does the rest.
+        assert await (await client.submit(errand, 1, id="e")).result() == 4
 
 
 def strike(folder: Path, blows: Sequence[Blow]) -> None:

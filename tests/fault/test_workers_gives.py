@@ -193,3 +193,27 @@ def test_a_refusal_is_kept_for_a_minute_of_the_server(url: str, postgres: Postgr
         assert [store.find_refusal(letter) is None for letter in (1, 1 << 60, 3)] == [
             True, True, False,
         ]  # fmt: skip
+
+
+@looped
+async def refused_once(url: str) -> None:
+    async with Engine(url, workflows=[waits]) as one:
+        handle = await one.submit(waits, id="a")
+        store, refused = owner_of(one).store, []
+        take = store.take_letters
+
+        def refuse() -> None:
+            store.take_letters = take
+            refused.append(True)
+            raise StorageUnavailable("no room for what was claimed")
+
+        store.take_letters = refuse
+        owner_of(one)._letters._deliver_soon()
+        await until(lambda: refused, "it is refused")
+        await handle.signal(go, 3)
+        assert await handle.result() == 3
+        assert not owner_of(one).has_failed
+
+
+def test_a_server_that_refuses_a_claim_is_asked_again(url: str) -> None:
+    refused_once(url)
