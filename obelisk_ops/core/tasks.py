@@ -9,6 +9,7 @@ records what came of it. Whatever dies in between, the row says how far it was.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
@@ -259,6 +260,10 @@ class Counter(Protocol):
 
         Of a task that is no longer wanted of this worker nothing is kept.
         """
+        ...
+
+    def at_once(self) -> AbstractContextManager[None]:
+        """Let what is said and claimed in a block be one transaction: all of it, or nothing."""
         ...
 
     def release(self, tasks: Collection[TaskKey]) -> None:

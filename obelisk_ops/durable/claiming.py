@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -153,7 +154,7 @@ class Claiming:
             for job in self._jobs.values():
                 if job.begun_ms:
                     self._said[job.task.key] = _written(Outcome(ran_ms=self._ran_ms(job)))
-            self._say()
+            self._exchange(is_any=False)
         except OpsError:
             pass  # it is seen that this worker is no more
         self._counter.close()
@@ -179,8 +180,8 @@ class Claiming:
     def _go(self) -> None:
         self._next = None
         try:
-            self._say()
-            is_more = not self._is_closing and self._look()
+            is_any = not self._is_closing and self._hear()
+            claims, is_more = self._exchange(is_any=is_any)
         except StorageUnavailable as error:
             self._is_unsure = True
             self._wait_or_fail(error)
@@ -189,6 +190,7 @@ class Claiming:
         else:
             self._stalled_since = None
             self._bell.hang(self._rung)
+            self._take(claims)
             if is_more:
                 self.wake()
 
@@ -201,18 +203,8 @@ class Claiming:
         elif self._next is None:
             self._next = self._loop.call_later(_AGAIN_S, self._go)
 
-    def _say(self) -> None:
-        said, besides = list(self._said.items()), self._besides
-        if said:
-            self._counter.finish(said, besides.outputs, besides.beats)
-        elif besides.beats:
-            self._counter.beat(besides.beats)
-        for key, _ in said:
-            del self._said[key]
-        self._besides = Write(0, [])
-
-    def _look(self) -> bool:
-        """Drop what is not wanted any more, and claim; whether there may be more."""
+    def _hear(self) -> bool:
+        """Learn what is not wanted any more, or was claimed; whether there may be more."""
         is_any = True
         if self._is_told:
             news = self._counter.news(self._activities().keys())
@@ -226,8 +218,33 @@ class Claiming:
             known = self._known()
             self._take([one for one in self._counter.claims() if one.task.key not in known])
             self._is_unsure = False
-        full = [self._claim(one) for one in self._workshop.openings()] if is_any else []
-        return any(full)
+        return is_any
+
+    def _exchange(self, *, is_any: bool) -> tuple[list[Claim], bool]:
+        """Say what came of tasks, and claim others: return them, and whether there are more."""
+        said, besides = list(self._said.items()), self._besides
+        # One sync for both: places are empty for as long as that takes.
+        with self._counter.at_once() if said else nullcontext():
+            if said:
+                self._counter.finish(said, besides.outputs, besides.beats)
+            elif besides.beats:
+                self._counter.beat(besides.beats)
+            found = self._claim_all() if is_any else ([], False)
+        for key, _ in said:
+            del self._said[key]
+        self._besides = Write(0, [])
+        return found
+
+    def _claim_all(self) -> tuple[list[Claim], bool]:
+        claims: list[Claim] = []
+        is_more = False
+        for opening in self._workshop.openings():
+            # Those claimed just now have not taken their places yet, which queues may share.
+            room = max(0, min(opening.room, _CLAIMS_MAX) - len(claims))
+            found = self._claim(opening, room) if room else []
+            is_more = is_more or len(found) == room
+            claims += found
+        return claims, is_more
 
     def _known(self) -> set[TaskKey]:
         return {job.task.key for job in self._jobs.values()} | self._said.keys()
@@ -239,26 +256,22 @@ class Claiming:
             self._workshop.forget(key)
             self._workshop.abandon(key)
 
-    def _claim(self, opening: Opening) -> bool:
+    def _claim(self, opening: Opening, room: int) -> list[Claim]:
         names = [
             name for name, function in self._activities().items()
             if opening.is_async in (None, function.is_async)
         ]  # fmt: skip
         if not names:
-            return False
-        room, rated = min(opening.room, _CLAIMS_MAX), self._rated.get(opening.queue)
+            return []
+        rated = self._rated.get(opening.queue)
         if rated is None or rated.rate is None:
-            claims = self._counter.claim(opening.queue, names, room)
-        else:
-            limit = (rated.rate, rated.per_ms)
-            claims, is_held_back = self._counter.claim_at_rate(
-                opening.queue, names, room, *limit
-            )
-            if is_held_back:
-                wait_s = min(max(rated.per_ms / rated.rate / 1000, _RATE_S), _LOOK_S)
-                self._loop.call_later(wait_s, self.wake)
-        self._take(claims)
-        return len(claims) == room
+            return self._counter.claim(opening.queue, names, room)
+        limit = (rated.rate, rated.per_ms)
+        claims, is_held_back = self._counter.claim_at_rate(opening.queue, names, room, *limit)
+        if is_held_back:
+            wait_s = min(max(rated.per_ms / rated.rate / 1000, _RATE_S), _LOOK_S)
+            self._loop.call_later(wait_s, self.wake)
+        return claims
 
     def _take(self, claims: list[Claim]) -> None:
         self._done += len(claims)

@@ -104,6 +104,33 @@ def test_an_offer_that_is_repeated_stays_as_it_is(
     assert [one.worker for one in standing(owner)] == [worker.worker]
 
 
+def test_what_is_said_and_claimed_at_once_is_one_transaction(
+    owner: PostgresStore, worker: TaskCounter
+) -> None:
+    offer(owner, task(1), task(2))
+    assert claimed(worker, 1) == [1]
+
+    def fail() -> None:
+        with worker.at_once():
+            worker.finish([((1, 1, 1), "{}")], [], [])
+            assert claimed(worker, 1) == [2]
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert [(one.outcome, one.worker is None) for one in standing(owner)] == [
+        (None, False), (None, True),
+    ]  # fmt: skip
+
+    with worker.at_once():
+        worker.finish([((1, 1, 1), "{}")], [], [])
+        assert claimed(worker, 1) == [2]
+        assert [one.outcome for one in standing(owner)] == [None, None]
+    assert [(one.outcome, one.worker is None) for one in standing(owner)] == [
+        ("{}", False), (None, False),
+    ]  # fmt: skip
+
+
 def test_what_nobody_has_claimed_is_taken_back_and_the_rest_is_not(
     owner: PostgresStore, worker: TaskCounter
 ) -> None:

@@ -115,10 +115,14 @@ SELECT pg_notify($1, 'left');
 INSERT INTO waiter (execution) VALUES ($1) ON CONFLICT DO NOTHING;
 
 -- name: tell_waiting
--- Tell who waits for executions that have ended, or are parked.
-DELETE FROM waiter USING state, jsonb_array_elements($1::jsonb) AS ended
-WHERE state.key = ended::bigint AND waiter.execution = state.id
-RETURNING pg_notify($2, 'end ' || md5(waiter.execution));
+-- Tell who waits for executions that have ended, or are parked. Who is not told looks by himself:
+-- so nobody waits until it is synced.
+WITH told AS (
+    DELETE FROM waiter USING state, jsonb_array_elements($1::jsonb) AS ended
+    WHERE state.key = ended::bigint AND waiter.execution = state.id
+    RETURNING waiter.execution)
+SELECT set_config('synchronous_commit', 'off', TRUE), pg_notify($2, 'end ' || md5(execution))
+FROM told;
 
 -- name: take_row
 -- Begin a new term in a row that is free; how the one before ended.
@@ -184,9 +188,13 @@ SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid
 -- Look for tables in one schema alone, and let nothing be acknowledged that a crash can undo. What
 -- a role or a database says of isolation is for others: who waited for a row here sees it then.
 -- $2 is the server's process as a connection was told it: where another one answers there is a
--- pooler between, and what is set holds for this statement alone.
+-- pooler between, and what is set holds for this statement alone. Rows are looked up, also where a
+-- table seems to be small: it may grow under a plan that is kept.
 SELECT is_pooled, set_config('search_path', $1, is_pooled),
        set_config('default_transaction_isolation', 'read committed', is_pooled),
+       set_config('enable_seqscan', 'off', is_pooled), set_config('jit', 'off', is_pooled),
+       set_config('enable_hashjoin', 'off', is_pooled),
+       set_config('enable_mergejoin', 'off', is_pooled),
        CASE WHEN current_setting('synchronous_commit') = 'off'
             THEN set_config('synchronous_commit', 'on', is_pooled) END
 FROM (SELECT coalesce(pg_backend_pid() <> $2::bigint, FALSE) AS is_pooled) AS line;
@@ -196,6 +204,8 @@ FROM (SELECT coalesce(pg_backend_pid() <> $2::bigint, FALSE) AS is_pooled) AS li
 -- one may be on another connection, and this one is somebody else's then.
 SELECT set_config('search_path', $1, TRUE), set_config('lock_timeout', $2, TRUE),
        set_config('idle_in_transaction_session_timeout', $2, TRUE),
+       set_config('enable_seqscan', 'off', TRUE), set_config('enable_hashjoin', 'off', TRUE),
+       set_config('enable_mergejoin', 'off', TRUE), set_config('jit', 'off', TRUE),
        CASE WHEN current_setting('synchronous_commit') = 'off'
             THEN set_config('synchronous_commit', 'on', TRUE) END;
 

@@ -1,14 +1,15 @@
 -- name: offer_tasks
--- Attempts for other workers; who serves their queues is told. One that is there already stays.
-WITH made AS (
-    INSERT INTO task (execution, n, attempt, id, function, manner, input, queue, priority)
-    SELECT (value->>0)::bigint, (value->>1)::bigint, (value->>2)::bigint, value->>3, value->>4,
-           value->>5, value->>6, value->>7, (value->>8)::bigint
-    FROM jsonb_array_elements($1::jsonb)
-    ON CONFLICT DO NOTHING
-    RETURNING queue)
-SELECT pg_notify(left('tasks_' || current_schema(), 63), 'queue ' || queue)
-FROM (SELECT DISTINCT queue FROM made) AS queues;
+-- Attempts for other workers. One that is there already stays.
+INSERT INTO task (execution, n, attempt, id, function, manner, input, queue, priority)
+SELECT (value->>0)::bigint, (value->>1)::bigint, (value->>2)::bigint, value->>3, value->>4,
+       value->>5, value->>6, value->>7, (value->>8)::bigint
+FROM jsonb_array_elements($1::jsonb)
+ON CONFLICT DO NOTHING;
+
+-- name: tell_claimers
+-- That there is something in these queues.
+SELECT pg_notify(left('tasks_' || current_schema(), 63), 'queue ' || value)
+FROM jsonb_array_elements_text($1::jsonb);
 
 -- name: drop_tasks
 -- What is over, or not wanted any more, or only if nobody has claimed it; who runs it is told.
@@ -21,22 +22,26 @@ SELECT pg_notify(left('tasks_' || current_schema(), 63), 'worker ' || worker)
 FROM (SELECT DISTINCT worker FROM gone WHERE outcome IS NULL AND worker IS NOT NULL) AS workers;
 
 -- name: list_tasks
--- Every task of the executions of one owner, and whether anybody waits for what comes of it.
-SELECT execution, n, attempt, task.worker, outcome, coalesce(state.state = 'finished', TRUE)
-FROM task LEFT JOIN state ON state.key = execution
-WHERE coalesce(state.worker, $1) = $1 ORDER BY execution, n, attempt;
+-- Every task of the executions of one owner, and whether anybody waits for what comes of it. The
+-- executions are looked up one by one, however many tasks there seem to be.
+SELECT execution, n, attempt, task.worker, outcome, coalesce(its.state = 'finished', TRUE)
+FROM task LEFT JOIN LATERAL (
+    SELECT worker, state FROM state WHERE key = execution LIMIT 1) AS its ON TRUE
+WHERE coalesce(its.worker, $1) = $1 ORDER BY execution, n, attempt;
 
 -- name: answered_tasks
 -- The same for those that have an outcome.
-SELECT execution, n, attempt, task.worker, outcome, coalesce(state.state = 'finished', TRUE)
-FROM task LEFT JOIN state ON state.key = execution
-WHERE outcome IS NOT NULL AND coalesce(state.worker, $1) = $1;
+SELECT execution, n, attempt, task.worker, outcome, coalesce(its.state = 'finished', TRUE)
+FROM task LEFT JOIN LATERAL (
+    SELECT worker, state FROM state WHERE key = execution LIMIT 1) AS its ON TRUE
+WHERE outcome IS NOT NULL AND coalesce(its.worker, $1) = $1;
 
 -- name: running_tasks
 -- The same for those that somebody has claimed, and that have none.
-SELECT execution, n, attempt, task.worker, outcome, coalesce(state.state = 'finished', TRUE)
-FROM task LEFT JOIN state ON state.key = execution
-WHERE task.worker IS NOT NULL AND outcome IS NULL AND coalesce(state.worker, $1) = $1;
+SELECT execution, n, attempt, task.worker, outcome, coalesce(its.state = 'finished', TRUE)
+FROM task LEFT JOIN LATERAL (
+    SELECT worker, state FROM state WHERE key = execution LIMIT 1) AS its ON TRUE
+WHERE task.worker IS NOT NULL AND outcome IS NULL AND coalesce(its.worker, $1) = $1;
 
 -- name: look_at_tasks
 -- How far the tasks of some executions are, for people: who has each, how many go before it, and
@@ -149,7 +154,7 @@ FROM task WHERE worker = $1 AND outcome IS NULL;
 
 -- name: finish_tasks
 -- What came of tasks, and what they printed; nothing of those that are no longer this worker's.
--- The owners of their executions are told.
+-- It says who owns their executions.
 WITH done AS (
     UPDATE task SET outcome = value->>3 FROM jsonb_array_elements($2::jsonb)
     WHERE execution = (value->>0)::bigint AND n = (value->>1)::bigint
@@ -162,8 +167,11 @@ said AS (
     FROM jsonb_array_elements($3::jsonb) JOIN done
       ON execution = (value->>0)::bigint AND n = (value->>1)::bigint
      AND attempt = (value->>2)::bigint)
-SELECT pg_notify($4, 'letter ' || worker)
-FROM (SELECT DISTINCT worker FROM state JOIN done ON key = execution) AS owners;
+SELECT DISTINCT (SELECT worker FROM state WHERE key = execution) FROM done;
+
+-- name: tell_owners
+-- That something has come of tasks of theirs.
+SELECT pg_notify($2, 'letter ' || value) FROM jsonb_array_elements_text($1::jsonb);
 
 -- name: release_tasks
 -- Tasks that a worker has claimed and not begun: others may have them, and are told.

@@ -118,6 +118,11 @@ class Session:
         except psycopg.Error as error:
             failures.append(error)
 
+    def say(self, name: str, values: Sequence[Any]) -> None:
+        """Wake others, by itself: a commit that notifies holds up others until it is synced."""
+        with suppress(psycopg.Error):  # those whom it concerns look now and then
+            self._fetch(name, values)
+
     def run_one(self, statement: str, values: Sequence[bytes]) -> None:
         """Run one statement that is a transaction by itself; raises psycopg.Error."""
         self._connection.run_prepared(statement, values)

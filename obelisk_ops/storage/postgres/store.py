@@ -238,6 +238,7 @@ class PostgresStore(PostgresReader, OwnerReader):
             rest = self._commit(writes[begin:], guilty)
             refused |= {begin + at: error for at, error in rest.items()}
         self._unheard = []
+        self._tell([write for at, write in enumerate(writes) if at not in refused])
         return refused
 
     def checkpoint_by_itself(self, *, wanted: bool = True) -> None:
@@ -267,6 +268,15 @@ class PostgresStore(PostgresReader, OwnerReader):
             raise translate(error, self.label) from error
         self._session.commits += 1
         return refused
+
+    def _tell(self, writes: Sequence[Write]) -> None:
+        """Wake those whom it concerns: who waits for what has ended, and who may claim."""
+        over = [row.key for write in writes for row in write.changed if row.state in _OVER]
+        queues = {row.queue for write in writes for row in write.tasks}
+        if over:
+            self._session.say("tell_waiting", (_text(over), self._session.channel))
+        if queues:
+            self._session.say("tell_claimers", (_text(sorted(queues)),))
 
     def _doubt(self, writes: Sequence[Write], refused: Mapping[int, OpsError]) -> None:
         number = self._session.commits + 1
@@ -309,13 +319,7 @@ class PostgresStore(PostgresReader, OwnerReader):
         log = list(chain.from_iterable(write.log for write in writes))
         found: list[tuple[str, list[Any]]] = [("append", log)] if log else []
         found += steps(writes)
-        over = [row.key for write in writes for row in write.changed if row.state in _OVER]
-        if over:
-            found.append(("tell_waiting", over))
-        whose = {
-            "create_state": (self._session.id,),
-            "tell_waiting": (self._session.channel,),
-        }
+        whose = {"create_state": (self._session.id,)}
         return [
             (QUERIES[name], (_text(_shaped(name, rows)), *whose.get(name, ())))
             for name, rows in found
