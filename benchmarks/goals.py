@@ -46,6 +46,8 @@ FLEET = "1000 databases, shared"
 FLEET_REQUESTS = 12 + 2 * 1000
 RATIO, MS, COUNT = "{:.2f} x", "{:,.1f} ms", "{:,.0f}"
 FULL = "PostgreSQL: 1.1 million executions"
+WORKERS, HEARD = "PostgreSQL: 4 workers", "PostgreSQL: a result heard elsewhere"
+CROWD = "PostgreSQL: 64 claimers"
 MANY, ONE = "1000 workflows x 5", "one workflow, sequential"
 
 GOALS = (
@@ -142,6 +144,32 @@ GOALS = (
          most=20, form="{:.0f} %"),
     Goal(figure="postgres_full.submit_slowdown_percent", work=FULL, what="a submit, slower",
          most=20, form="{:.0f} %"),
+    Goal(figure="postgres_full.task_claim_slowdown_percent", work=FULL,
+         what="a claim of a task, slower", most=20, form="{:.0f} %"),
+    Goal(figure="postgres_full.letter_claim_slowdown_percent", work=FULL,
+         what="a claim of an execution, slower", most=20, form="{:.0f} %"),
+    Goal(figure="postgres_scale.spread.ratio", work=f"{WORKERS}, 100 workflows x 20",
+         what="of one worker", least=3, form=RATIO),
+    Goal(figure="postgres_scale.fan_out.ratio", work=f"{WORKERS}, one workflow, 2000 at once",
+         what="of one worker", least=3, form=RATIO),
+    Goal(figure="postgres_scale.heard.client.p50_ms", work=HEARD, what="a client, p50",
+         most=20, form=MS),
+    Goal(figure="postgres_scale.heard.client.p99_ms", work=HEARD, what="a client, p99",
+         form=MS),
+    Goal(figure="postgres_scale.heard.worker.p50_ms", work=HEARD, what="a worker, p50",
+         most=20, form=MS),
+    Goal(figure="postgres_scale.heard.worker.p99_ms", work=HEARD, what="a worker, p99",
+         form=MS),
+    Goal(figure="postgres_crowd.tasks.many_of_few", work=CROWD, what="claims of tasks, of 8",
+         least=1, form=RATIO),
+    Goal(figure="postgres_crowd.answered.many_of_few", work=CROWD,
+         what="claims with their answers, of 8", least=1, form=RATIO),
+    Goal(figure="postgres_crowd.letters.many_of_few", work=CROWD,
+         what="claims of executions, of 8", least=1, form=RATIO),
+    Goal(figure="postgres_crowd.longest_wait_ms", work=CROWD, what="longest wait for a lock",
+         most=100, form=MS),
+    Goal(figure="postgres_crowd.queries_per_s", work="PostgreSQL: 20 workers at rest",
+         what="queries a second, of all", most=10, form="{:.1f}"),
 )  # fmt: skip
 
 

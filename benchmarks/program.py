@@ -13,7 +13,7 @@ from obelisk_ops.durable.flow import watch
 NAMES = (
     "sequential", "concurrent", "replay", "recovery", "volume", "idle", "pending", "memory",
     "timers", "barrier", "fleet", "points", "restore", "place", "search",
-    "postgres", "postgres_full",
+    "postgres", "postgres_full", "postgres_scale", "postgres_crowd",
 )  # fmt: skip
 
 

@@ -6,10 +6,13 @@ import asyncio
 from time import perf_counter, time
 from typing import Any, TypeAlias
 
-from obelisk_ops import activity, execution_id, sleep, workflow
+from obelisk_ops import activity, execution_id, join_set, sleep, workflow
 from obelisk_ops.durable.flow.functions import Workflow
 
 Counting: TypeAlias = Workflow[Any, int]
+
+#: how long an activity waits for something that costs its machine nothing
+WAIT_S = 0.02
 
 #: when each step began, seconds of ``perf_counter``; marked by activities, not by workflows
 marks: list[float] = []
@@ -40,6 +43,13 @@ async def hold(number: int) -> int:
     marks.append(perf_counter())
     await asyncio.Event().wait()
     return number
+
+
+@activity(name="bench.wait")
+async def wait(_number: int) -> float:
+    """Wait as for another machine; return when that ended, seconds since the epoch."""
+    await asyncio.sleep(WAIT_S)
+    return time()
 
 
 @activity
@@ -80,3 +90,21 @@ async def sleeper(seconds: float) -> None:
     """Sleep, and note the waking."""
     await sleep(seconds)
     await wake(execution_id())
+
+
+@workflow
+async def waits(steps: int) -> float:
+    """Wait for one thing after the other; return when the last one ended."""
+    ended = 0.0
+    for number in range(steps):
+        ended = await wait(number)
+    return ended
+
+
+@workflow
+async def fans_out(width: int) -> int:
+    """Wait for many things at once; return how many those were."""
+    async with join_set() as calls:
+        for number in range(width):
+            calls.submit(wait, number)
+        return len([ended async for ended in calls])
