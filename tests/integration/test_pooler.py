@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,17 @@ from obelisk_ops import Engine
 from obelisk_ops.core import workers
 from obelisk_ops.core.ports import LogRow, State, StateRow, Write
 from obelisk_ops.durable.flow.functions import Workflow
-from obelisk_ops.errors import ExecutionCancelled, Fenced, StorageUnavailable
-from obelisk_ops.storage.postgres import place, session
+from obelisk_ops.errors import ConfigError, ExecutionCancelled, Fenced, StorageUnavailable
+from obelisk_ops.storage.postgres import making, migrating, place, session
 from obelisk_ops.storage.postgres.store import PostgresStore
 from tests import pgbouncer
 from tests.commands import run_here
 from tests.engines import looped, until
 from tests.fault.test_workers import kill_some, let_the_lease_end, under_load, workshop
 from tests.fault.working import go, held
+from tests.integration.test_postgres_migrating import ADDS
 from tests.integration.test_workers import has, naps, noted, parent, waits
-from tests.pooler import SIZE, Pooler
+from tests.pooler import SIZE, Pooler, pooling
 from tests.postgres import Postgres, with_option
 from tests.support import PATIENCE_S, wait_until
 from tests.tasked import owner, squares, worker
@@ -42,6 +44,9 @@ SELECT pg_backend_pid(), current_setting('search_path'), current_setting('lock_t
     (SELECT count(*) FROM pg_prepared_statements),
     (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())
 """
+_HEEDED = (
+    "SELECT current_setting('synchronous_commit'), current_setting('transaction_isolation')"
+)
 _NOTHING = ('"$user", public', "0", 0, 0, 0)
 BOTH = ["ours", *(["pgbouncer"] if pgbouncer.PROGRAM else [])]
 
@@ -307,6 +312,43 @@ async def cut_off(url: str, cut: Callable[[], None]) -> None:
 
 def test_workers_outlive_their_pooler(ours: str, pooler: Pooler) -> None:
     cut_off(ours, pooler.cut)
+
+
+def test_tables_are_brought_to_a_newer_version_but_for_what_is_done_beside_workers(
+    pooler: Pooler, postgres: Postgres
+) -> None:
+    at = place.read(pooler.through(postgres.fresh_url()))
+    making.make_if_missing(at)
+    with pytest.raises(ConfigError, match="behind a pooler"):
+        migrating.migrate(at, [ADDS])
+    step = replace(ADDS, beside=())
+
+    assert migrating.migrate(at, [step]).steps == [step]
+
+    with closing(PostgresStore(at)) as store:
+        assert store.commit([creation(1, "a")]) == {}
+    nothing_is_left(pooler.base_url)
+
+
+def test_what_others_have_left_on_a_connection_is_not_heeded(
+    postgres: Postgres, direct: str
+) -> None:
+    with pooling(postgres.base_url) as pooler:
+        with ExitStack() as stack:  # all of them at the same time
+            for _ in range(SIZE):
+                line = stack.enter_context(psycopg.connect(pooler.base_url))
+                line.execute(
+                    "SELECT set_config('search_path', 'pg_catalog', FALSE),"
+                    " set_config('synchronous_commit', 'off', FALSE),"
+                    " set_config('default_transaction_isolation', 'serializable', FALSE)"
+                )
+        with closing(PostgresStore(place.read(pooler.through(direct)))) as store:
+            assert store.commit([creation(1, "a")]) == {}
+            found = store._session._connection.run_together(
+                [*store._session.beginning(), (_HEEDED, ()), ("COMMIT", ())]
+            )
+            assert store.log(1)
+        assert found[-2] == [("on", "read committed")]
 
 
 @pytest.mark.chaos

@@ -24,6 +24,9 @@ from obelisk_ops.storage.postgres.errors import translate
          "lab", "postgresql://u@h/d?sslmode=require&schema=lab"),
         ("postgresql:///d?host=/run/pg&password=s3cret", "postgresql:///d?host=/run/pg&password=s3cret",
          "obelisk_ops", "postgresql:///d?host=/run/pg"),
+        ("postgresql://h/d?pooler=transaction&sslmode=require",
+         "postgresql://h/d?sslmode=require", "obelisk_ops",
+         "postgresql://h/d?pooler=transaction&sslmode=require"),
         ("postgresql://h/d?passwrd=s3cret", "postgresql://h/d?passwrd=s3cret", "obelisk_ops",
          "postgresql://h/d"),
         ("postgresql://u:s3cret@a:1,b:2/d", "postgresql://u:s3cret@a:1,b:2/d", "obelisk_ops",
@@ -106,3 +109,14 @@ def test_what_was_typed_is_found_again_by_what_is_shown() -> None:
 
     assert shown == str(place.read(shown)) == "postgresql://u@h/d?schema=hidden"
     assert place.read(shown).url == "postgresql://u:s3cret@h/d?password=s3cret"
+
+
+@pytest.mark.parametrize("given", ["", "transaction", "session"])
+def test_what_is_between_may_be_said(given: str) -> None:
+    assert place.read(f"postgresql://h/d?pooler={given}").pooler == given
+    assert place.read("postgresql://h/d").pooler == ""
+
+
+def test_what_is_between_is_nothing_else() -> None:
+    with pytest.raises(errors.ConfigError, match="'statement' is no kind of pooler"):
+        place.read("postgresql://h/d?pooler=statement")
