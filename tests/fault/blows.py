@@ -78,7 +78,8 @@ def fill(server: PostgresServer) -> None:
             ask(server, "SELECT pg_switch_wal()")
         # It ends, begins anew, and cannot write then either.
         wait_until(lambda: said(server, "PANIC") > seen + 1, 60, "it cannot write")
-    server.start()
+    # As whoever has freed some would: now and then PostgreSQL waits there for itself, for ever.
+    crash(server)
 
 
 @contextmanager
