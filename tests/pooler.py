@@ -85,11 +85,13 @@ class Pooler:
         url: Where the server is.
         seed: Of chance.
         base_url: Where clients reach it, without a schema.
+        who: The user and the database of its connections.
     """
 
     url: str
     seed: int = 0
     base_url: str = ""
+    who: str = ""
     backends: list[Backend] = field(default_factory=list)
     clients: set[asyncio.StreamWriter] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -145,7 +147,10 @@ class Pooler:
 
     async def _connect(self) -> None:
         """Have libpq make a connection, for whatever is asked of it; and take that over."""
-        made = psycopg.connect(self.url, autocommit=True)
+        made = psycopg.connect(
+            self.url, autocommit=True, sslmode="disable", gssencmode="disable"
+        )
+        self.who = f"{made.info.user}@/{made.info.dbname}"
         self._told = [(name, made.info.parameter_status(name) or "") for name in _TOLD]
         line = socket.socket(fileno=os.dup(made.fileno()))
         reader, writer = await asyncio.open_connection(sock=line)
@@ -256,12 +261,11 @@ class Pooler:
 @contextmanager
 def pooling(url: str, seed: int = 0) -> Iterator[Pooler]:
     """Put one before a server."""
-    given = psycopg.conninfo.conninfo_to_dict(url)
     with tempfile.TemporaryDirectory(prefix="pooler-", dir="/tmp") as folder:
         pooler = Pooler(url, seed)
         pooler.start(Path(folder))
         try:
-            pooler.base_url = f"postgresql://{given['user']}@/{given['dbname']}?host={folder}"
+            pooler.base_url = f"postgresql://{pooler.who}?host={folder}"
             yield pooler
         finally:
             pooler.stop()
