@@ -13,7 +13,7 @@ import hashlib
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -49,8 +49,10 @@ class Databases(Protocol):
         """Return a copy as the death of its owner would leave it now."""
         ...
 
-    def every_crash(self, db: Any, folder: Path) -> Iterator[Database]:
-        """Yield a copy for each moment at which its owner could have died so far."""
+    def every_crash(
+        self, db: Any, folder: Path, such: Callable[[Database], bool] = bool
+    ) -> Iterator[Database]:
+        """Yield a copy for each *such* moment at which its owner could have died so far."""
         ...
 
     def contents(self, db: Any) -> dict[str, str]:
@@ -83,7 +85,9 @@ class Files:
                 shutil.copy(part, folder / part.name)
         return folder / db.name
 
-    def every_crash(self, db: Path, folder: Path) -> Iterator[Path]:
+    def every_crash(
+        self, db: Path, folder: Path, such: Callable[[Database], bool] = bool
+    ) -> Iterator[Path]:
         """After every commit, and in the middle of writing every commit."""
         whole = self.crash(db, folder)
         log = whole.with_name(whole.name + "-wal")
@@ -92,7 +96,8 @@ class Files:
             cut = folder.with_name(f"{folder.name}-{number}")
             cut.mkdir()
             (cut / log.name).write_bytes(written[:end])
-            yield Path(shutil.copy(whole, cut / whole.name))
+            if such(crashed := Path(shutil.copy(whole, cut / whole.name))):
+                yield crashed
 
     def contents(self, db: Path) -> dict[str, str]:
         """All files; but not SQLite's index, which is memory that is shared."""
@@ -127,11 +132,14 @@ class Schemas:
         copy.fill_from(self._server.schema(db))
         return copy.place
 
-    def every_crash(self, db: Place, folder: Path) -> Iterator[Place]:
+    def every_crash(
+        self, db: Place, folder: Path, such: Callable[[Database], bool] = bool
+    ) -> Iterator[Place]:
         """After every commit: there is no middle of one."""
         source, model = self._server.schema(db), self._lend()
         for _ in model.follow(source):
-            yield self.crash(model.place, folder)
+            if such(model.place):
+                yield self.crash(model.place, folder)
 
     def contents(self, db: Place) -> dict[str, str]:
         return self._server.schema(db).contents()

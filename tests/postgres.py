@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -203,7 +204,13 @@ def running(settings: Mapping[str, str] = _SETTINGS) -> Iterator[PostgresServer]
         if server.child is not None:
             with suppress(ProcessLookupError):
                 server.kill()
-        shutil.rmtree(folder)
+        # Its processes end when they see that the first one has; until then they may write.
+        wait_until(partial(_is_removed, folder), 60, "the folder is empty")
+
+
+def _is_removed(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 def _initialise(server: PostgresServer) -> None:

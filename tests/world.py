@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -100,9 +100,11 @@ class World:
         """Return the database as the death of its owner would leave it now."""
         return self.databases.crash(db or self.db, self._next_folder())
 
-    def every_crash(self, db: Database | None = None) -> Iterator[Database]:
-        """Yield the database as a kill would have left it, at each moment so far."""
-        yield from self.databases.every_crash(db or self.db, self._next_folder())
+    def every_crash(
+        self, db: Database | None = None, *, such: Callable[[Database], bool] = bool
+    ) -> Iterator[Database]:
+        """Yield the database as a kill would have left it, at each *such* moment so far."""
+        yield from self.databases.every_crash(db or self.db, self._next_folder(), such)
 
     def _next_folder(self) -> Path:
         self._crashes += 1

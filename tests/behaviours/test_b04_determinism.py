@@ -170,7 +170,7 @@ def test_o45_stopped_after_every_step_it_ends_as_a_free_run(world: World) -> Non
     async def lives(db: Database, known: int) -> Database:
         async with world.engine(child, db=db) as engine:
             await (await engine.submit(flow_of(original), id="f")).result()
-            return next(cut for cut in world.every_crash(db) if progress(cut) > known)
+            return next(world.every_crash(db, such=lambda cut: progress(cut) > known))
 
     world.run(free())
     wanted = story(world.db)

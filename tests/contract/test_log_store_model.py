@@ -216,7 +216,7 @@ def outcome(call: Callable[..., object], store: object) -> object:
 
 
 def test_every_store_answers_as_the_model(postgres: Postgres) -> None:
-    _run(postgres, examples=20)
+    _run(postgres, examples=12)
 
 
 @pytest.mark.chaos
