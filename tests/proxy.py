@@ -84,7 +84,8 @@ class Proxy:
         self._mode: Mode = "pass"
         self._rules: tuple[Rule, ...] = ()
         self._loop = asyncio.new_event_loop()
-        self._server: asyncio.Server | None = None
+        self._door: socket.socket | None = None
+        self._serving: set[asyncio.Task[None]] = set()
         self._lines: set[asyncio.StreamWriter] = set()
         self._passing = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -144,27 +145,43 @@ class Proxy:
         self._passing.set() if mode == "pass" else self._passing.clear()
         if mode in {"refuse", "reset"}:
             self._cut()
-        if mode == "refuse" and self._server:
-            self._server.close()
-            self._server = None
-        elif mode != "refuse" and not self._server:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        if mode == "refuse" and self._door:
+            self._loop.remove_reader(self._door)
+            self._door.close()
+            self._door = None
+        elif mode != "refuse" and not self._door:
+            self._door = socket.create_server(("127.0.0.1", self.port))
+            self._door.settimeout(0)
+            self._loop.add_reader(self._door, self._let_in, self._door)
 
     async def _close(self) -> None:
         await self._set("refuse")
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
+        for task in self._serving:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     def _cut(self) -> None:
         for line in self._lines:
             _reset(line)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._lines.add(writer)
+    def _let_in(self, door: socket.socket) -> None:
+        """Meet somebody. A server of asyncio's leaves who comes while it closes unclosed."""
+        try:
+            came, _ = door.accept()
+        except OSError:  # they have thought better of it
+            return
+        came.settimeout(0)
+        task = self._loop.create_task(self._serve(came))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        task.add_done_callback(lambda _: came.close())
+
+    async def _serve(self, came: socket.socket) -> None:
+        writer: asyncio.StreamWriter | None = None
         there: asyncio.StreamWriter | None = None
         try:
+            reader, writer = await asyncio.open_connection(sock=came)
+            self._lines.add(writer)
             there_reader, there = await asyncio.open_connection("127.0.0.1", self._target_port)
             self._lines.add(there)
             line = _Line(self, (reader, writer), (there_reader, there))
