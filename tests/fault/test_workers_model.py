@@ -151,6 +151,15 @@ class World:
         inbox = [(row_.key, seq, "signal", 0, 1, letter.body)]
         return Write(row_.key, [], inbox=inbox, letters_done=[letter.id])
 
+    def hold_leases(self) -> None:
+        """No time passes for who lives, however long this process stands still."""
+        living = ", ".join(str(worker.store.id) for worker in self.workers)
+        if living:
+            self.sql(
+                "UPDATE {}.worker SET lease_until = clock_timestamp() + interval '10 s'"  # noqa: S608
+                f" WHERE id IN ({living})"
+            )
+
     def look(self, worker: Worker) -> None:
         found = worker.store.look(worker.functions).workers
         found = [replace(one, up_ms=TTL_MS) for one in found]  # the server is not that old
@@ -215,6 +224,7 @@ def play(server: Postgres, rounds: int, chosen: int) -> None:
         world = World(at, server, dice)
         try:
             for step in dice.choices(list(STEPS), weights=list(STEPS.values()), k=rounds):
+                world.hold_leases()
                 step(world)
                 world.check()
             world.come_to_rest()
