@@ -67,7 +67,7 @@ _DONE = "jsonb_build_array(jsonb_build_array(:execution::bigint, 1, 1, '{}'))"
 #: and that it answers
 ANSWERED = (
     TASKS.replace(";\n", "\n\\gset\n")
-    + _statement("finish_tasks", _WORKER, _DONE, "'[]'")
+    + _statement("finish_tasks", _WORKER, _DONE, "'[]'", "'none'", _SERVED, "0")
     + _statement("tell_owners", "'[1]'", "'told'")
 )
 #: what it asks for one execution to make, and that it has made it

@@ -9,7 +9,6 @@ records what came of it. Whatever dies in between, the row says how far it was.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
@@ -204,6 +203,22 @@ class Board(Protocol):
         ...
 
 
+class Wish(NamedTuple):
+    """
+    Which tasks a worker would claim.
+
+    Attributes:
+        queue, functions, room: See ``Counter.claim``.
+    """
+
+    queue: str
+    functions: Collection[str]
+    room: int
+
+
+NOTHING: Final = Wish("", (), 0)
+
+
 class Counter(Protocol):
     """
     Where tasks are claimed, as the worker that does so sees it.
@@ -253,17 +268,14 @@ class Counter(Protocol):
 
     def finish(
         self, outcomes: Sequence[tuple[TaskKey, str]], outputs: Sequence[OutputRow],
-        beats: Sequence[BeatRow],
-    ) -> None:  # fmt: skip
+        beats: Sequence[BeatRow], wish: Wish = NOTHING,
+    ) -> list[Claim]:  # fmt: skip
         """
         Say what came of tasks, with what they printed and their last heartbeats.
 
-        Of a task that is no longer wanted of this worker nothing is kept.
+        Of a task that is no longer wanted of this worker nothing is kept. What is wished for
+        is claimed in the same transaction.
         """
-        ...
-
-    def at_once(self) -> AbstractContextManager[None]:
-        """Let what is said and claimed in a block be one transaction: all of it, or nothing."""
         ...
 
     def release(self, tasks: Collection[TaskKey]) -> None:

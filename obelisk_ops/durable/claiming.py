@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -23,7 +22,7 @@ from obelisk_ops.core.clock import Clock
 from obelisk_ops.core.polling import MANY
 from obelisk_ops.core.ports import Write
 from obelisk_ops.core.rows import TaskKey, TaskRow
-from obelisk_ops.core.tasks import Claim, Counter, Manner, Outcome
+from obelisk_ops.core.tasks import NOTHING, Claim, Counter, Manner, Outcome, Wish
 from obelisk_ops.durable.commits import as_ops_error
 from obelisk_ops.durable.flow.attempt import Attempt, Key
 from obelisk_ops.durable.flow.functions import Activity
@@ -223,28 +222,46 @@ class Claiming:
     def _exchange(self, *, is_any: bool) -> tuple[list[Claim], bool]:
         """Say what came of tasks, and claim others: return them, and whether there are more."""
         said, besides = list(self._said.items()), self._besides
-        # One sync for both: places are empty for as long as that takes.
-        with self._counter.at_once() if said else nullcontext():
-            if said:
-                self._counter.finish(said, besides.outputs, besides.beats)
-            elif besides.beats:
-                self._counter.beat(besides.beats)
-            found = self._claim_all() if is_any else ([], False)
+        wishes = [self._wish(opening) for opening in self._workshop.openings() if is_any]
+        claims: list[Claim] = []
+        is_more = False
+        if said:
+            # One sync for both: places are empty for as long as that takes.
+            is_plain = bool(wishes) and wishes[0].queue not in self._rated
+            wish = wishes.pop(0) if is_plain else NOTHING
+            claims += self._counter.finish(said, besides.outputs, besides.beats, wish)
+            is_more = 0 < len(claims) == wish.room
+        elif besides.beats:
+            self._counter.beat(besides.beats)
         for key, _ in said:
             del self._said[key]
         self._besides = Write(0, [])
-        return found
-
-    def _claim_all(self) -> tuple[list[Claim], bool]:
-        claims: list[Claim] = []
-        is_more = False
-        for opening in self._workshop.openings():
+        for wish in wishes:
             # Those claimed just now have not taken their places yet, which queues may share.
-            room = max(0, min(opening.room, _CLAIMS_MAX) - len(claims))
-            found = self._claim(opening, room) if room else []
-            is_more = is_more or len(found) == room
+            room = max(0, wish.room - len(claims))
+            found = self._claim(wish._replace(room=room))
+            is_more = is_more or (wish.room > 0 and len(found) == room)
             claims += found
         return claims, is_more
+
+    def _wish(self, opening: Opening) -> Wish:
+        names = [
+            name for name, function in self._activities().items()
+            if opening.is_async in (None, function.is_async)
+        ]  # fmt: skip
+        return Wish(opening.queue, names, min(opening.room, _CLAIMS_MAX) if names else 0)
+
+    def _claim(self, wish: Wish) -> list[Claim]:
+        if not wish.room:
+            return []
+        rated = self._rated.get(wish.queue)
+        if rated is None or rated.rate is None:
+            return self._counter.claim(*wish)
+        claims, is_held_back = self._counter.claim_at_rate(*wish, rated.rate, rated.per_ms)
+        if is_held_back:
+            wait_s = min(max(rated.per_ms / rated.rate / 1000, _RATE_S), _LOOK_S)
+            self._loop.call_later(wait_s, self.wake)
+        return claims
 
     def _known(self) -> set[TaskKey]:
         return {job.task.key for job in self._jobs.values()} | self._said.keys()
@@ -255,23 +272,6 @@ class Claiming:
             del self._jobs[key]
             self._workshop.forget(key)
             self._workshop.abandon(key)
-
-    def _claim(self, opening: Opening, room: int) -> list[Claim]:
-        names = [
-            name for name, function in self._activities().items()
-            if opening.is_async in (None, function.is_async)
-        ]  # fmt: skip
-        if not names:
-            return []
-        rated = self._rated.get(opening.queue)
-        if rated is None or rated.rate is None:
-            return self._counter.claim(opening.queue, names, room)
-        limit = (rated.rate, rated.per_ms)
-        claims, is_held_back = self._counter.claim_at_rate(opening.queue, names, room, *limit)
-        if is_held_back:
-            wait_s = min(max(rated.per_ms / rated.rate / 1000, _RATE_S), _LOOK_S)
-            self._loop.call_later(wait_s, self.wake)
-        return claims
 
     def _take(self, claims: list[Claim]) -> None:
         self._done += len(claims)

@@ -122,6 +122,8 @@ class Others:
         self.ends.heard(said)
         if {EVERYBODY, f"letter {me}", DEAF} & {*said}:
             deliver()
+        elif f"done {me}" in said:
+            self._scheduler.offers.look()
         return bool({"left", f"gift {me}", f"call {me}", DEAF} & {*said})
 
     def has(self, execution_id: str) -> bool:

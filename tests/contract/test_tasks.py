@@ -10,7 +10,7 @@ import pytest
 
 from obelisk_ops.core.ports import State, StateRow, Write
 from obelisk_ops.core.rows import TaskKey, TaskRow
-from obelisk_ops.core.tasks import Standing
+from obelisk_ops.core.tasks import Standing, Wish
 from obelisk_ops.storage.postgres import place
 from obelisk_ops.storage.postgres.place import Place
 from obelisk_ops.storage.postgres.store import PostgresStore
@@ -104,31 +104,19 @@ def test_an_offer_that_is_repeated_stays_as_it_is(
     assert [one.worker for one in standing(owner)] == [worker.worker]
 
 
-def test_what_is_said_and_claimed_at_once_is_one_transaction(
+def test_who_says_what_came_of_a_task_claims_another_in_its_place(
     owner: PostgresStore, worker: TaskCounter
 ) -> None:
-    offer(owner, task(1), task(2))
+    offer(owner, task(1), task(2), task(3))
     assert claimed(worker, 1) == [1]
 
-    def fail() -> None:
-        with worker.at_once():
-            worker.finish([((1, 1, 1), "{}")], [], [])
-            assert claimed(worker, 1) == [2]
-            raise ZeroDivisionError
+    claims = worker.finish([((1, 1, 1), "{}")], [], [], Wish("gpu", ["m.f"], 1))
 
-    with pytest.raises(ZeroDivisionError):
-        fail()
+    assert [claim.task for claim in claims] == [task(2)]
     assert [(one.outcome, one.worker is None) for one in standing(owner)] == [
-        (None, False), (None, True),
+        ("{}", False), (None, False), (None, True),
     ]  # fmt: skip
-
-    with worker.at_once():
-        worker.finish([((1, 1, 1), "{}")], [], [])
-        assert claimed(worker, 1) == [2]
-        assert [one.outcome for one in standing(owner)] == [None, None]
-    assert [(one.outcome, one.worker is None) for one in standing(owner)] == [
-        ("{}", False), (None, False),
-    ]  # fmt: skip
+    assert worker.finish([((1, 2, 1), "{}")], [], []) == []
 
 
 def test_what_nobody_has_claimed_is_taken_back_and_the_rest_is_not(

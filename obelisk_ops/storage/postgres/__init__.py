@@ -58,9 +58,9 @@ class Ears(Protocol):
         """
         Take in what was said; None if it hears no more.
 
-        It is ``letter ID`` for the worker of that id, 0 for all; ``left`` when a worker
-        has ended; ``gift ID``; ``call ID``, to show that it lives; ``end HASH`` of an
-        execution that somebody waits for.
+        It is ``letter ID`` for the worker of that id, 0 for all; ``done ID`` when something
+        has come of tasks of its executions; ``left`` when a worker has ended; ``gift ID``;
+        ``call ID``, to show that it lives; ``end HASH`` of an execution that somebody waits for.
         """
         ...
 

@@ -154,7 +154,8 @@ FROM task WHERE worker = $1 AND outcome IS NULL;
 
 -- name: finish_tasks
 -- What came of tasks, and what they printed; nothing of those that are no longer this worker's.
--- It says who owns their executions.
+-- In their places it claims others: one statement, one sync. A row for each owner that is to be
+-- told, and then one for each claim.
 WITH done AS (
     UPDATE task SET outcome = value->>3 FROM jsonb_array_elements($2::jsonb)
     WHERE execution = (value->>0)::bigint AND n = (value->>1)::bigint
@@ -166,12 +167,25 @@ said AS (
            decode(value->>6, 'base64')
     FROM jsonb_array_elements($3::jsonb) JOIN done
       ON execution = (value->>0)::bigint AND n = (value->>1)::bigint
-     AND attempt = (value->>2)::bigint)
-SELECT DISTINCT (SELECT worker FROM state WHERE key = execution) FROM done;
+     AND attempt = (value->>2)::bigint),
+next AS MATERIALIZED (
+    SELECT execution, n, attempt FROM task
+    WHERE worker IS NULL AND queue = $4 AND function = ANY ($5::text[])
+    ORDER BY priority DESC, place LIMIT $6 FOR UPDATE SKIP LOCKED),
+taken AS (
+    UPDATE task SET worker = $1, claimed = now() FROM next
+    WHERE task.execution = next.execution AND task.n = next.n AND task.attempt = next.attempt
+    RETURNING task.execution, task.n, task.attempt, id, function, manner, input, queue, priority,
+              (SELECT body FROM beat WHERE beat.execution = task.execution AND beat.n = task.n))
+SELECT DISTINCT (SELECT worker FROM state WHERE key = execution), NULL::bigint, NULL::bigint,
+       NULL::bigint, NULL, NULL, NULL, NULL, NULL, NULL::bigint, NULL
+FROM done
+UNION ALL
+SELECT NULL, taken.* FROM taken;
 
 -- name: tell_owners
 -- That something has come of tasks of theirs.
-SELECT pg_notify($2, 'letter ' || value) FROM jsonb_array_elements_text($1::jsonb);
+SELECT pg_notify($2, 'done ' || value) FROM jsonb_array_elements_text($1::jsonb);
 
 -- name: release_tasks
 -- Tasks that a worker has claimed and not begun: others may have them, and are told.

@@ -13,8 +13,8 @@ import dataclasses
 import os
 import secrets
 import socket
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import closing, suppress
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +22,7 @@ import psycopg
 
 from obelisk_ops.core.ports import BeatRow, OutputRow
 from obelisk_ops.core.rows import TaskKey, TaskRow
-from obelisk_ops.core.tasks import Claim, News, Sighting, Standing, View
+from obelisk_ops.core.tasks import NOTHING, Claim, News, Sighting, Standing, View, Wish
 from obelisk_ops.errors import StorageUnavailable
 from obelisk_ops.storage.postgres.migrations import NEWEST
 from obelisk_ops.storage.postgres.place import Place
@@ -89,7 +89,6 @@ class TaskCounter(Session):
         self._queues = sorted(queues)
         self._functions: list[str] = []
         self._known_as: tuple[int, str] | None = None
-        self._untold: set[int] = set()  # owners of what was finished
         super().__init__(place)
 
     def claim(self, queue: str, functions: Collection[str], room: int) -> list[Claim]:
@@ -103,8 +102,7 @@ class TaskCounter(Session):
     ) -> tuple[list[Claim], bool]:
         """See Counter.claim_at_rate."""
         # One after the other: who counts must see what the one before has counted.
-        is_open = self._in_transaction
-        with nullcontext() if is_open else self.transaction(level="READ COMMITTED"):
+        with self.transaction(level="READ COMMITTED"):
             self._fetch("lock_until_commit", (self.place.lock_key(f"rate {queue}"),))
             values = (queue, sorted(functions), room, self.worker, many, per_ms)
             found = self._fetch("claim_at_rate", values)
@@ -128,29 +126,19 @@ class TaskCounter(Session):
 
     def finish(
         self, outcomes: Sequence[tuple[TaskKey, str]], outputs: Sequence[OutputRow],
-        beats: Sequence[BeatRow],
-    ) -> None:  # fmt: skip
+        beats: Sequence[BeatRow], wish: Wish = NOTHING,
+    ) -> list[Claim]:  # fmt: skip
         """See Counter.finish. Said twice it is heard once."""
         if beats:
             self.beat(beats)
         done = [(*key, outcome) for key, outcome in outcomes]
         said = [(*row[:6], row[6].encode()) for row in outputs]
-        owners = self._ask("finish_tasks", (self.worker, _text(done), _text(said)))
-        self._untold |= {owner for (owner,) in owners if owner is not None}
-        if not self._in_transaction:
-            self._tell()
-
-    @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """See Counter.at_once."""
-        with self.transaction(level="READ COMMITTED"):
-            yield
-        self._tell()
-
-    def _tell(self) -> None:
-        untold, self._untold = self._untold, set()
-        if untold:
-            self.say("tell_owners", (_text(sorted(untold)), self.channel))
+        wanted = (wish.queue, sorted(wish.functions), wish.room)
+        rows = self._ask("finish_tasks", (self.worker, _text(done), _text(said), *wanted))
+        owners = [owner for owner, *_ in rows if owner is not None]
+        if owners:
+            self.say("tell_owners", (_text(owners), self.channel))
+        return _claims(row[1:] for row in rows if row[1] is not None)
 
     def release(self, tasks: Collection[TaskKey]) -> None:
         """See Counter.release."""
