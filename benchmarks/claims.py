@@ -34,8 +34,9 @@ _OPTIONS = (
 _SERVED = "'{bench.wait}'"
 _MAKE_WORKERS = """
 INSERT INTO worker (id, term, writer, commits, lease_until, is_closed, is_empty, is_keeper,
-                    functions, host, pid, knows)
-SELECT {first} + n, 1, 1, 0, now() + '1 hour', FALSE, TRUE, FALSE, '{{bench.wait}}', '', 0, 1
+                    functions, host, pid, knows, is_pooled)
+SELECT {first} + n, 1, 1, 0, now() + '1 hour', FALSE, TRUE, FALSE, '{{bench.wait}}', '', 0, 1,
+       FALSE
 FROM generate_series(0, {many} - 1) AS n ON CONFLICT DO NOTHING;
 """
 _MAKE_OWNERS = """

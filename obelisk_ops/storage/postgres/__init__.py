@@ -60,7 +60,7 @@ class Ears(Protocol):
 
         It is ``letter ID`` for the worker of that id, 0 for all; ``done ID`` when something
         has come of tasks of its executions; ``left`` when a worker has ended; ``gift ID``;
-        ``call ID``, to show that it lives; ``end HASH`` of an execution that somebody waits for.
+        ``call ID``, to show that it lives; ``end HASH`` of an execution that is waited for.
         """
         ...
 
