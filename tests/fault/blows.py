@@ -53,10 +53,12 @@ def behead(server: PostgresServer) -> None:
 
 def lose_a_process(server: PostgresServer) -> None:
     """Kill one that serves a worker, as the system does without memory: all begin anew."""
-    found = ask(server, f"SELECT pid FROM pg_stat_activity WHERE usename = '{_ROLE}' LIMIT 1")  # noqa: S608
-    for (pid,) in found:
-        assert isinstance(pid, int)
-        os.kill(pid, signal.SIGKILL)
+    seen = said(server, "reinitializing")
+    asked = f"SELECT pid FROM pg_stat_activity WHERE usename = '{_ROLE}' LIMIT 1"  # noqa: S608
+    [(pid,)] = wait_until(lambda: ask(server, asked), 60, "a worker is there")
+    assert isinstance(pid, int)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: said(server, "reinitializing") > seen, 60, "all processes have ended")
     wait_until(server.answers, 60, "the server has begun anew")
 
 
