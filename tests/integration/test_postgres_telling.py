@@ -100,3 +100,23 @@ def test_a_word_that_cannot_be_said_does_not_undo_what_was_done(
     assert store.commit([Write(1, [], changed=[FINISHED])]) == {}
     assert store.commit([Write(1, [(1, 1, 2, "finished", '{"ok":1}')])]) == {}
     assert store.get(1).state is State.FINISHED
+
+
+def test_nothing_is_kept_of_who_waited(
+    at: Place, store: PostgresStore, postgres: Postgres
+) -> None:
+    def noted() -> list[tuple[object, ...]]:
+        return postgres.psql(f"TABLE {at.schema}.waiter")
+
+    store.note_waiting("e")
+    assert noted() == [("e",)]
+    assert store.commit([Write(1, [], changed=[FINISHED])]) == {}
+    assert noted() == []
+
+    store.note_waiting("e")  # late: it looks next, and sees the end
+    assert noted() == []
+
+    # As who began to wait in the moment of the end leaves it.
+    postgres.psql(f"INSERT INTO {at.schema}.waiter VALUES ('e')")  # noqa: S608 - a name of ours
+    assert store.commit([Write(1, [], pruned=[(1, 0, 0)])]) == {}
+    assert noted() == []

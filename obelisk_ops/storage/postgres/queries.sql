@@ -111,8 +111,10 @@ SELECT 1 FROM state WHERE key = $1 AND worker = $2;
 SELECT pg_notify($1, 'left');
 
 -- name: note_waiting
--- Let who ends an execution tell so.
-INSERT INTO waiter (execution) VALUES ($1) ON CONFLICT DO NOTHING;
+-- Let who ends an execution tell so, unless it has ended.
+INSERT INTO waiter (execution)
+SELECT $1 WHERE NOT EXISTS (SELECT FROM state WHERE id = $1 AND state = 'finished')
+ON CONFLICT DO NOTHING;
 
 -- name: tell_waiting
 -- Tell who waits for executions that have ended, or are parked. Who is not told looks by himself:
@@ -558,8 +560,11 @@ SELECT coalesce(sum(is_event), 0), coalesce(sum(size), 0) FROM (
     SELECT 0, 20 + octet_length(body) FROM wanted JOIN output USING (execution)) AS rows;
 
 -- name: prune_states
--- From now on these executions do not exist.
-DELETE FROM state USING jsonb_array_elements($1::jsonb) WHERE key = (value->>0)::bigint;
+-- From now on these executions do not exist; nor does a note of who came when one was ending.
+WITH gone AS (
+    DELETE FROM state USING jsonb_array_elements($1::jsonb) WHERE key = (value->>0)::bigint
+    RETURNING id)
+DELETE FROM waiter USING gone WHERE execution = gone.id;
 
 -- name: prune_timers
 -- What was armed for them.
