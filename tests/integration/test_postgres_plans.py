@@ -50,10 +50,10 @@ def cursor(
     postgres: Postgres, request: pytest.FixtureRequest
 ) -> Iterator[psycopg.RawCursor[Any]]:
     """What asks in a schema that is new, or that the server knows to be small."""
-    with postgres.lent() as url:
-        make_if_missing(place.read(url))
-        with closing(connect(place.read(url))) as connection:
-            yield asking(connection, request.param)
+    at = place.read(postgres.fresh_url())  # one that others had used is known to be empty
+    make_if_missing(at)
+    with closing(connect(at)) as connection:
+        yield asking(connection, request.param)
 
 
 def asking(connection: psycopg.Connection[Any], tables: str) -> psycopg.RawCursor[Any]:
