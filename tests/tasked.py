@@ -42,6 +42,12 @@ async def hold_once(name: str) -> str:
     return await gates[name].pass_through(name)
 
 
+@activity(queue="gpu")
+def hold_thread(name: str) -> str:
+    """Do the same in a thread, which nobody can cancel."""
+    return gates[name].pass_thread(name)
+
+
 @activity(queue="gpu", retry=Retry(initial=SOON, give_up_on=(Declined,)))
 def decline(n: int) -> int:
     """Fail for good."""
@@ -83,6 +89,12 @@ async def holds(name: str) -> str:
 
 
 @workflow
+async def holds_a_thread(name: str) -> str:
+    """Ask for one that goes on whatever happens to who asked."""
+    return await hold_thread(name)
+
+
+@workflow
 async def holds_once(name: str) -> str:
     """Ask for one at most once."""
     try:
@@ -115,7 +127,9 @@ async def goes_on() -> list[Any]:
     return await halfway()
 
 
-ALL: list[Workflow[..., Any]] = [squares, holds, holds_once, declines, waits_too_long, goes_on]
+ALL: list[Workflow[..., Any]] = [
+    squares, holds, holds_a_thread, holds_once, declines, waits_too_long, goes_on,
+]  # fmt: skip
 
 
 def owner(url: str, **more: Any) -> Engine:

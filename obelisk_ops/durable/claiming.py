@@ -101,7 +101,7 @@ class Claiming:
         self._stalled_since: int | None = None
         self._is_told = True  # whether something may not be wanted any more
         self._is_unsure = False  # whether an answer was lost, and with it what was claimed
-        self._is_closing = False
+        self._is_closing = self._is_closed = False
         workshop.elsewhere.freed = self.wake
         self._timer = self._loop.call_soon(self._tick)
 
@@ -110,8 +110,8 @@ class Claiming:
         self.wake()
 
     def wake(self) -> None:
-        """Look soon for what is to be done."""
-        if self._next is None:
+        """Look soon for what is to be done; who has closed looks no more, whatever comes."""
+        if self._next is None and not self._is_closed:
             self._next = self._loop.call_soon(self._go)
 
     def begin(self, job: Job, n: int) -> None:
@@ -141,7 +141,7 @@ class Claiming:
 
     def close(self) -> None:
         """Say what came of all that was claimed; what has not begun is left to others."""
-        self._is_closing = True
+        self._is_closing = self._is_closed = True
         self._timer.cancel()
         self._bell.take_down()
         if self._next is not None:
@@ -156,6 +156,7 @@ class Claiming:
             self._exchange(is_any=False)
         except OpsError:
             pass  # it is seen that this worker is no more
+        self._jobs.clear()  # what comes of threads that run on nobody waits for
         self._counter.close()
 
     # -- a round -----------------------------------------------------------------------

@@ -265,6 +265,23 @@ def test_a_commit_that_comes_late_is_refused(ours: str) -> None:
         assert store.commit([Write(1, [event(1, 2)])]) == {}
 
 
+def test_who_goes_on_without_the_pooler_refuses_what_that_still_has(
+    ours: str, direct: str
+) -> None:
+    with closing(PostgresStore(place.read(ours))) as store:
+        store.commit([creation(1, "a")])
+        own, late = store._session, store._session.asserted()
+        own.place = place.read(direct)
+        own.drop()
+        own.ensure()
+
+        with pytest.raises(psycopg.errors.CheckViolation):
+            own._fetch("assert_worker", late)
+        assert store.commit([Write(1, [event(1, 1)])]) == {}
+        [me] = [one for one in own.sightings() if one.id == store.id]
+        assert (me.is_pooled, me.is_connected) == (False, True)
+
+
 def test_who_heard_no_answer_to_its_new_term_has_it_all_the_same(
     ours: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,10 +15,11 @@ import pytest
 
 from obelisk_ops.core.migrating import Migration, Standing
 from obelisk_ops.core.ports import ExecutionFilter
-from obelisk_ops.errors import ConfigError, Fenced, OpsError, StillServed
+from obelisk_ops.errors import ConfigError, Fenced, OpsError, StillServed, StorageUnavailable
 from obelisk_ops.storage.postgres import making, migrating, place, session
 from obelisk_ops.storage.postgres.place import Place
 from obelisk_ops.storage.postgres.store import PostgresReader, PostgresStore
+from obelisk_ops.storage.postgres.tasks import TaskCounter
 from tests.commands import run_here
 from tests.fault.test_workers import under_load, workshop
 from tests.postgres import Postgres
@@ -136,6 +137,81 @@ def test_who_stood_still_for_longer_than_its_lease_does_not_go_on(
 
         with pytest.raises(Fenced):
             store.look(())
+
+
+def test_a_claimer_that_stood_still_for_longer_than_its_lease_does_not_go_on(
+    postgres: Postgres, at: Place
+) -> None:
+    with closing(TaskCounter(at, ["gpu"])) as counter:
+        assert counter.news(["m.f"]).others == frozenset()
+        with pytest.raises(StillServed):
+            migrating.migrate(at, [TAKES_AWAY])
+        postgres.psql(f"UPDATE {at.schema}.claimer SET lease_until = now()")  # noqa: S608
+
+        migrating.migrate(at, [TAKES_AWAY])
+
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="version 3; this program knows up to 1"):
+                counter.news(["m.f"])
+    assert postgres.psql(f"SELECT id FROM {at.schema}.claimer") == []  # noqa: S608
+
+
+def test_a_claimer_whose_row_is_gone_joins_again(postgres: Postgres, at: Place) -> None:
+    with closing(TaskCounter(at, ["gpu"])) as counter:
+        counter.news(["m.f"])
+        postgres.psql(f"DELETE FROM {at.schema}.claimer")  # noqa: S608
+        counter.news(["m.f"])
+        found = postgres.psql(f"SELECT id, functions FROM {at.schema}.claimer")  # noqa: S608
+        assert found == [(counter.worker, ["m.f"])]
+
+
+def test_a_claimer_does_not_join_while_tables_are_changed(
+    at: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has looked at the tables; they change before it is one of those who are counted."""
+    arrange = session.Session._arrange
+
+    def change_behind_the_look(self: session.Session) -> None:
+        arrange(self)
+        monkeypatch.undo()
+        migrating.migrate(at, [TAKES_AWAY])
+
+    monkeypatch.setattr(session.Session, "_arrange", change_behind_the_look)
+    with pytest.raises(ConfigError, match="version 3; this program knows up to 1"):
+        TaskCounter(at, ["gpu"])
+
+
+def test_a_claimer_that_joins_waits_for_a_step(postgres: Postgres, at: Place) -> None:
+    with closing(psycopg.connect(at.url)) as step, ThreadPoolExecutor(1) as pool:
+        with step.transaction():
+            step.execute("SELECT pg_advisory_xact_lock(%s)", (at.lock_key("joining"),))
+            joins = pool.submit(TaskCounter, at, ["gpu"])
+            wait_until(lambda: joins.done() or waits_to_join(postgres), 60, "it waits")
+            assert not joins.done()
+        joins.result().close()
+
+
+def waits_to_join(postgres: Postgres) -> bool:
+    return bool(
+        postgres.psql("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory'")
+    )
+
+
+def test_a_step_as_a_whole_takes_no_longer_than_workers_can_stand_still(
+    at: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrating, "_WORK_MS", 400)
+    step = Migration(
+        version=2, does="dawdle", oldest=1, statements=("SELECT pg_sleep(0.25)",) * 2
+    )
+    with (
+        closing(PostgresStore(at)),
+        pytest.raises(StorageUnavailable, match="would take longer"),
+    ):
+        migrating.migrate(at, [step])
+    assert standing(at) == Standing(version=1, oldest=1)
+
+    assert migrating.migrate(at, [step]).steps == [step], "without workers it may take its time"
 
 
 def test_a_program_for_newer_tables_says_how_they_are_made(

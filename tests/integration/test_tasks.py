@@ -26,6 +26,7 @@ from tests.tasked import (
     gates,
     goes_on,
     holds,
+    holds_a_thread,
     holds_once,
     owner,
     squares,
@@ -174,6 +175,27 @@ async def test_a_worker_that_is_stopped_lets_end_what_runs(url: str, gate: Gate)
             await until(lambda: gate.started["a"], "it runs")
             gate.open()
         assert await handle.result() == "a"
+
+
+@looped
+async def test_who_has_closed_is_woken_by_nothing(url: str, gate: Gate) -> None:
+    async with owner(url) as engine:
+        async with worker(url) as other:
+            handle = await engine.submit(holds_a_thread, "a")
+            await until(lambda: gate.started["a"], "it runs")
+            assert other._worker is not None
+            claiming, workshop = other._worker._claiming, other._worker._workshop
+        claiming.wake()  # as a rate does that lets in more by now
+        gate.open()
+        await until(lambda: workshop.is_idle, "its thread has ended")
+        await asyncio.sleep(0)  # whoever was woken looks now
+        assert claiming._said == {}
+        assert claiming._next is None
+        assert claiming._bell._ears is None
+
+        async with worker(url):
+            assert await handle.result() == "a"
+    assert gate.started["a"] == 2
 
 
 @looped

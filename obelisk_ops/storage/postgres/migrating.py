@@ -14,6 +14,7 @@ from typing import Final
 
 import psycopg
 
+from obelisk_ops.core.clock import SystemClock
 from obelisk_ops.core.migrating import Migration, Plan, Program, newest, plan
 from obelisk_ops.core.words import counted
 from obelisk_ops.errors import ConfigError, StillServed, StorageUnavailable
@@ -33,10 +34,12 @@ from obelisk_ops.storage.postgres.session import (
 
 _TRIES: Final = 200
 _PAUSE_S: Final = 0.3
-#: how long a step waits for a lock, and how long each of its statements may take beside workers
+#: how long a step waits for a lock, and how long all of it may take beside workers: what it
+#: has locked they wait for, and half of their lease is over then
 _WAIT_MS: Final = 200
 _WORK_MS: Final = 5_000
 _pause = threading.Event()
+_clock = SystemClock()
 
 
 def look(place: Place, migrations: Sequence[Migration] = MIGRATIONS) -> Plan:
@@ -149,16 +152,18 @@ def _take(line: Line, place: Place, step: Migration) -> None:
         cursor.execute(QUERIES["be_brief"], (str(_WAIT_MS), str(_WORK_MS)))
         for purpose in ("making", "joining"):
             cursor.execute(QUERIES["lock_until_commit"], (place.lock_key(purpose),))
+        until_ms = _clock.elapsed_ms() + _WORK_MS
         now = standing(line, place)
         alive = _alive(line, place)
         found = plan(now, [step], alive)
         _refuse_if_served(found, place)  # who has joined since; from here on nobody does
         if now is None or not found.steps:
             return  # another one has done it
-        if not alive:
-            cursor.execute(QUERIES["be_brief"], (str(_WAIT_MS), "0"))
-        cursor.execute(QUERIES["fence_older"], (step.oldest,))
+        for fence in ("fence_older", "fence_older_claimers"):
+            cursor.execute(QUERIES[fence], (step.oldest,))
         for statement in step.statements:
+            left_ms = max(1, until_ms - _clock.elapsed_ms()) if alive else 0  # 0: no limit
+            cursor.execute(QUERIES["be_brief"], (str(_WAIT_MS), str(left_ms)))
             cursor.execute(statement)
         facts = {"schema_version": step.version, "oldest_version": max(now.oldest, step.oldest)}
         cursor.executemany(QUERIES["put_meta"], [(k, str(v)) for k, v in facts.items()])

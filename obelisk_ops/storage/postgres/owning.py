@@ -14,8 +14,8 @@ still be at it.
 
 Behind a pooler that gives each transaction another connection a lock would be left with
 whichever it was taken on. There is none then, the row says so, and the lease alone tells; who
-was cut off begins another term in its own row: it waits there for what is under way, and what
-comes later is refused.
+was cut off from one, or by one goes on, begins another term in its own row: it waits there for
+what is under way, and what comes later is refused.
 """
 
 from __future__ import annotations
@@ -242,10 +242,10 @@ class Ownership(Session):
         self.run([("COMMIT", ())])  # else the connection is closed
 
     def _resume(self) -> None:
-        if self.is_pooled:
+        self._lock()
+        if self.is_pooled or self._known_as is None:  # now, or before
             commits = self._begin_anew()
         else:
-            self._lock()
             term, commits, *_ = self._row()
             if term not in (self.term, *self._drawn):
                 raise fenced(self.place.label)
@@ -259,7 +259,7 @@ class Ownership(Session):
         known = [self.term, *self._drawn]
         drawn = self.term + 1 + secrets.randbits(_TERM_BITS)
         self._drawn.append(drawn)
-        found = self._fetch("begin_anew", (self.id, known, drawn))
+        found = self._fetch("begin_anew", (self.id, known, drawn, self.is_pooled))
         if not found:
             raise fenced(self.place.label)
         self.term, self._drawn = drawn, []
@@ -287,7 +287,7 @@ class Ownership(Session):
 
     def _still_locked(self) -> OpsError:
         label = self.place.label
-        if self._row()[0] != self.term:
+        if self._row()[0] not in (self.term, *self._drawn):
             return fenced(label)
         return StorageUnavailable(
             f"{label}: the server has not let go of the lost connection yet"

@@ -149,7 +149,7 @@ RETURNING id, term, is_keeper, TRUE;
 -- name: begin_anew
 -- Begin another term in a row of one's own, behind all that was under way there; how many commits
 -- there were. What is still to come of an older term is refused.
-UPDATE worker SET term = $3, writer = $3, is_pooled = TRUE, lease_until = clock_timestamp() + '10 s'
+UPDATE worker SET term = $3, writer = $3, is_pooled = $4, lease_until = clock_timestamp() + '10 s'
 WHERE id = $1 AND term = ANY($2::bigint[]) RETURNING commits;
 
 -- name: let_go

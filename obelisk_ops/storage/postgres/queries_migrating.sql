@@ -11,6 +11,10 @@ ORDER BY host, pid;
 -- comes: it finds its row taken, joins again, and is refused.
 UPDATE worker SET term = term + 1, writer = term + 1 WHERE knows < $1 AND NOT is_closed;
 
+-- name: fence_older_claimers
+-- The same for who claims tasks: its row is gone, and what it had claimed is taken from it.
+DELETE FROM claimer WHERE knows < $1;
+
 -- name: be_patient
 -- Wait for locks as long as it takes.
 SELECT set_config('lock_timeout', '0', FALSE);

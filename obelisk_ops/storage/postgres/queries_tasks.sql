@@ -133,11 +133,13 @@ noted AS (
     ON CONFLICT (queue, at) DO UPDATE SET many = start.many + excluded.many)
 SELECT places, taken.* FROM room LEFT JOIN taken ON TRUE;
 
+-- name: renew_claimer
+-- Live on; nothing, if the row is gone.
+UPDATE claimer SET lease_until = clock_timestamp() + '30 s' WHERE id = $1 RETURNING id;
+
 -- name: task_news
--- Renew the lease. What a claimer is to do; a row of nothing, if there are tasks that nobody has
--- claimed; and the queues that others serve.
-WITH alive AS (
-    UPDATE claimer SET lease_until = clock_timestamp() + '30 s' WHERE id = $1)
+-- What a claimer is to do; a row of nothing, if there are tasks that nobody has claimed; and the
+-- queues that others serve.
 SELECT execution, n, attempt, NULL FROM task WHERE worker = $1 AND outcome IS NULL
 UNION ALL
 SELECT NULL, NULL, NULL, NULL

@@ -26,7 +26,7 @@ from obelisk_ops.core.tasks import NOTHING, Claim, News, Sighting, Standing, Vie
 from obelisk_ops.errors import StorageUnavailable
 from obelisk_ops.storage.postgres.migrations import NEWEST
 from obelisk_ops.storage.postgres.place import Place
-from obelisk_ops.storage.postgres.session import Session
+from obelisk_ops.storage.postgres.session import QUERIES, Session, refuse_foreign
 
 _encode = msgspec.json.Encoder().encode
 _NAME_BYTES: Final = 63
@@ -88,6 +88,7 @@ class TaskCounter(Session):
         self.worker = secrets.randbits(62)
         self._queues = sorted(queues)
         self._functions: list[str] = []
+        self._said: list[str] = []  # of those, what its row says
         self._known_as: tuple[int, str] | None = None
         super().__init__(place)
 
@@ -116,9 +117,11 @@ class TaskCounter(Session):
 
     def news(self, functions: Collection[str]) -> News:
         """See Counter.news."""
-        if self._functions != sorted(functions):
-            self._functions = sorted(functions)
-            self._ask("join_claimers", self._row())
+        self._functions = sorted(functions)
+        # Its row is gone if it stood still while tables were made with which it cannot work.
+        is_known = self.rows("renew_claimer", (self.worker,))
+        if not is_known or self._functions != self._said:
+            self._join()
         found = self.rows("task_news", (self.worker, self._queues))
         wanted = frozenset(row[:3] for row in found if row[0] is not None)
         others = frozenset(row[3] for row in found if row[3] is not None)
@@ -168,7 +171,15 @@ class TaskCounter(Session):
             self._lock()
             [self._known_as] = self._fetch("this_session", ())
         self._fetch("forget_claimers", ())
-        self._fetch("join_claimers", self._row())
+        self._join()
+
+    def _join(self) -> None:
+        joining = (self.place.lock_key("joining"),)
+        with self.transaction((QUERIES["lock_until_commit"], joining), level="READ COMMITTED"):
+            # Once more: the tables may have been changed since, for want of claimers.
+            refuse_foreign(self._connection, self.place)
+            self._fetch("join_claimers", self._row())
+        self._said = self._functions
 
     def _lock(self) -> None:
         [(is_held,)] = self._fetch("lock_claimer", (_lock_key(self.place, self.worker),))
