@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, TypeVar
 
+from obelisk_ops.durable.commits import as_ops_error, closed_error
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.owner import Owner
 from obelisk_ops.errors import Fenced, OpsError, StorageUnavailable
@@ -27,6 +28,7 @@ class Joining:
     path: Address
     _owner: Owner | None
     _joining: asyncio.Task[None] | None = None
+    _lost: OpsError | None  # why it can be no worker again
     _changed: asyncio.Event
 
     def _take(self) -> Owner:
@@ -34,7 +36,7 @@ class Joining:
 
     def _join(self) -> None:
         """Become a worker, and stay one."""
-        self._owner = self._take()
+        self._owner, self._lost = self._take(), None
         self._changed = asyncio.Event()
         if isinstance(self.path, Place):
             self._joining = asyncio.create_task(self._stay())
@@ -50,6 +52,19 @@ class Joining:
         self._owner = None
 
     async def _stay(self) -> None:
+        try:
+            await self._join_when_fenced()
+        except asyncio.CancelledError:
+            if self._owner is not None and self._owner.has_failed:
+                self._lost = closed_error()  # for who waits for the next one
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+            self._lost = as_ops_error(error)
+            log.error("joins_no_more", database=str(self.path), reason=self._lost.message)
+        finally:
+            self._changed.set()
+
+    async def _join_when_fenced(self) -> None:
         while self._owner is not None:
             try:
                 await self._owner.failed()
@@ -75,6 +90,7 @@ class Joining:
     async def _by_owner(self, work: Callable[[Owner], Awaitable[T]]) -> T:
         """Let the owner do something; anew, if it was fenced meanwhile and joined again."""
         while True:
+            self._check()
             owner, changed = self._owner, self._changed
             assert owner is not None
             try:
@@ -83,10 +99,16 @@ class Joining:
                 # Of one that is closed since it was fenced nothing is available any more.
                 if not isinstance(error, Fenced) and not await _is_fenced(owner):
                     raise
+                self._check()
                 if self._joining is None or self._joining.done():
                     raise
                 if self._owner is owner:
                     await changed.wait()
+
+    def _check(self) -> None:
+        """Raise why this can be no worker again, if that is so."""
+        if self._lost is not None:
+            raise self._lost from None
 
     async def _failed(self) -> NoReturn:
         async def wait(owner: Owner) -> NoReturn:

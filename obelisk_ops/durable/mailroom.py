@@ -135,7 +135,7 @@ class Bell(Protocol):
         ...
 
     def take_down(self) -> None:
-        """Ring no more."""
+        """Ring no more. Twice is allowed."""
         ...
 
 
@@ -170,6 +170,7 @@ class SocketBell:
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
+            self._socket = None
             self._path.unlink(missing_ok=True)
 
     def _on_datagram(self) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 from obelisk_ops.core import events
@@ -31,14 +30,12 @@ from obelisk_ops.durable.requests import Later
 from obelisk_ops.durable.scheduler import Scheduler
 from obelisk_ops.durable.signposts import ask_the_way
 from obelisk_ops.durable.supervised import barrier_of
+from obelisk_ops.durable.supervision import Supervision
 from obelisk_ops.durable.turn import Turn
 from obelisk_ops.errors import ExecutionExists, ExecutionNotFound, FunctionNotFound, OpsError
 from obelisk_ops.storage import Address, Place, open_mailbox, own
 from obelisk_ops.storage.unbegun import WholeReader
 
-_CHECK_SUPERVISOR_S = 1.0
-_WAL_BYTES_MAX = 16 << 20
-_WAL_BYTES_ALARM = 128 << 20
 _FAREWELL_S = 3.0
 #: A database that lived for a moment is claimed first, and a Litestream started for it.
 _FIRST_FAREWELL_S = 15.0
@@ -74,31 +71,44 @@ class Owner:
         """
         self._address, self._clock, self._registry = address, clock, registry
         self._grace_s = limits.grace_s
+        self._barrier = barrier or barrier_of(address)
         self._held = own(address, opening)
         self.store: ArchiveStore = self._held.store
         self.reader = WholeReader(self.store)
-        self._barrier = barrier or barrier_of(address)
+        with ExitStack() as begun:
+            self._begin(limits, begun)
+            self._begun = begun.pop_all()
+
+    def _begin(self, limits: Limits, begun: ExitStack) -> None:
+        """Begin all that there is to an owner; what ends it is noted, should the rest fail."""
+        begun.callback(self._held.release)
+        begun.callback(self.store.close)
+        begun.callback(self._barrier.close)
         self._scheduler = Scheduler(
-            self.store, clock, registry, self._barrier, limits, self._held.board
+            self.store, self._clock, self._registry, self._barrier, limits, self._held.board
         )
+        begun.callback(self._scheduler.stop)
+        self._scheduler.workshop.load(self.store)
         self._letters = Letters(self.store, self._scheduler)
-        bell = bell_of(address, self._asked)
+        bell = bell_of(self._address, self._asked)
+        begun.callback(bell.take_down)
         failed = self._scheduler.commits.fail
         self._shared, self._others = self._held.shared, self._find_others(bell)
         self._mailroom = Mailroom(bell, self._looking(), self._woken, failed)
+        begun.callback(self._mailroom.close)
         self._scheduler.workshop.follows_crash = not self._held.last_owner_closed
-        self._was_shut = False
-        self._facts = tether.facts(address)
-        self._heed(self._facts)
+        self._supervision = Supervision(self._address, self.store, self._scheduler.workshop)
+        begun.callback(self._supervision.close)
         self._claiming = self._claim(limits)
+        if self._claiming is not None:
+            begun.callback(self._claiming.close)
         self._scheduler.offers.load()
         self._scheduler.nursery.recover()
         if self._shared is None or self._shared.is_keeper:
             self._scheduler.schedules.take_up()
-        self._supervised = self._wal_alarmed = False
-        self._epoch = self.store.meta().get("epoch", "")
-        self._watch_supervisor()
+        self._supervision.begin()
         hook.add()
+        begun.callback(hook.remove)
 
     def _find_others(self, bell: Bell) -> Others | None:
         shared = self._held.shared
@@ -115,12 +125,14 @@ class Owner:
 
     async def close(self, *, grace_s: float | None = None) -> None:
         """
-        Let activities end, commit, and let go of the database.
+        Let activities end, commit, and let go of the database. Twice is allowed.
 
         Args:
             grace_s: How long they may take; as the limits say, if left out.
         """
-        self._timer.cancel()
+        if self._scheduler.is_closed:
+            return
+        self._supervision.close()
         self._mailroom.close()
         if self._others is not None:
             self._others.ends.stir()
@@ -130,12 +142,7 @@ class Owner:
             await self._scheduler.close(self._grace_s if grace_s is None else grace_s)
             await self._say_farewell()
         finally:
-            if self._claiming is not None:
-                self._claiming.close()
-            hook.remove()
-            self._barrier.close()
-            self.store.close()
-            self._held.release()
+            self._begun.close()
 
     def _claim(self, limits: Limits) -> Claiming | None:
         """Make attempts of what other owners, or those before this one, have offered."""
@@ -344,56 +351,6 @@ class Owner:
             if call in starts
         }
 
-    def _watch_supervisor(self) -> None:
-        """Leave checkpoints to Litestream while it reads the log, and learn the epoch."""
-        self._timer = asyncio.get_running_loop().call_later(
-            _CHECK_SUPERVISOR_S, self._watch_supervisor
-        )
-        facts = self._facts = tether.facts(self._address, self._facts)
-        self._heed(facts)
-        if bool(facts) != self._supervised:
-            self._supervised = bool(facts)
-            self.store.checkpoint_by_itself(wanted=not facts)
-        epoch = facts.get("epoch")
-        if isinstance(epoch, int) and str(epoch) != self._epoch:
-            self.store.set_epoch(epoch)
-            self._epoch = str(epoch)
-        if self._supervised:
-            self._tidy_wal()
-
-    def _heed(self, facts: Mapping[str, object]) -> None:
-        """Start things for as long as the supervisor allows it; say so when it is over."""
-        workshop, told = self._scheduler.workshop, tether.tether_of(facts, self._address)
-        workshop.tie(told)
-        if workshop.is_shut and not self._was_shut:
-            log.warning("no_activity_starts", database=str(self._address), reason=told.why)
-        self._was_shut = workshop.is_shut
-
-    def _tidy_wal(self) -> None:
-        wal_bytes = _size(self._address)
-        # While nothing may be started no Litestream runs either: what it has not read stays in
-        # the log, as long as it can. Otherwise it would need another epoch, with a snapshot.
-        is_read = not self._scheduler.workshop.is_shut
-        if wal_bytes > (_WAL_BYTES_MAX if is_read else _WAL_BYTES_ALARM):
-            self.store.checkpoint()
-        is_alarming = wal_bytes > _WAL_BYTES_ALARM
-        if is_alarming and not self._wal_alarmed:
-            log.warning(
-                "wal_grows",
-                database=str(self._address),
-                wal_bytes=wal_bytes,
-                hint="a reader holds an old snapshot, or Litestream does not read",
-            )
-        self._wal_alarmed = is_alarming
-
 
 def _nothing(_reason: str) -> None:
     """Nobody is there any more who waits."""
-
-
-def _size(path: Address) -> int:
-    assert isinstance(path, Path)  # no supervisor looks after a server
-    try:
-        return path.with_name(path.name + "-wal").stat().st_size
-    except OSError:
-        return 0

@@ -85,7 +85,6 @@ class Scheduler:
         workshop, self.offer = self.workshop, self.workshop.offer
         self.reserve_slot = workshop.enter if board is None else workshop.enter_beside
         self.offers = Offers(self, board)
-        self.workshop.load(store)
         self._rounds = Rounds(self._loop, take=self._take_all, goes_on=self._goes_on)
         self._arrivals, self._schedule = self._rounds.arrivals, self._rounds.schedule
         self.outcomes = Outcomes(self, self._rounds)
@@ -155,10 +154,7 @@ class Scheduler:
         try:
             await self.workshop.close(grace_s)
         finally:
-            self.alarms.stop()
-            self.offers.close()
-            self.schedules.close()
-            self._rounds.stop()
+            self._rest()
             if self._arrivals or not self.commits.is_empty or self.workshop.has_news:
                 self._rounds.go()
             while self._arrivals:
@@ -167,11 +163,24 @@ class Scheduler:
             self.is_closed = True  # a thread that lingers may still report, to nobody
             if not await self.commits.gate.drained(_LAST_BARRIER_S):
                 log.warning("unsent", reason=self.commits.gate.trouble or "it takes too long")
-            self.commits.close()
-            self.roster.refuse_all(closed_error())
-            for execution in self.roster:
-                self.let_go(execution)
-            self._rounds.collector.work()
+            self.stop()
+
+    def stop(self) -> None:
+        """Do nothing any more, not even commit; who waits is told. Twice is allowed."""
+        self._rest()
+        self.is_closed = True
+        self.commits.close()
+        self.roster.refuse_all(closed_error())
+        for execution in self.roster:
+            self.let_go(execution)
+        self._rounds.collector.work()
+
+    def _rest(self) -> None:
+        """Do nothing by itself."""
+        self.alarms.stop()
+        self.offers.close()
+        self.schedules.close()
+        self._rounds.stop()
 
     # -- the round -------------------------------------------------------------------
 
