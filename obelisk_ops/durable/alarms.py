@@ -67,6 +67,10 @@ class Alarms:
             heapq.heappop(self._heap)
         return self._heap[0].rings_at if self._heap else None
 
+    def has(self, key: Hashable) -> bool:
+        """Tell whether there is one of this key that has not rung."""
+        return key in self._by_key
+
     def set(
         self, key: Hashable, due_ms: int, call: Callable[[], None], *, since_ms: int = 0
     ) -> None:

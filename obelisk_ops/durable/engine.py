@@ -103,7 +103,7 @@ class Engine(Joining, Scheduling, Housekeeping, Looking):
             max_crashes: How often one call may end with its process before it is parked.
             output_limit: How many bytes of what one attempt prints and logs are kept.
             grace: How long, on leaving, activities may take to end.
-            storage_timeout: How long a commit that fails is tried again.
+            storage_timeout: How long a commit that fails, or a read of a server, is repeated.
             clock: Where the time comes from.
             strict: Whether clocks, chance, threads and network are caught in workflow code.
                 None: throughout in tests and with ``python -X dev``, else while it is new.

@@ -22,7 +22,7 @@ from obelisk_ops.core.workers import (
 )
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.scheduler import Scheduler
-from obelisk_ops.errors import Fenced, StorageUnavailable
+from obelisk_ops.errors import StorageUnavailable
 
 
 class Fellows:
@@ -46,7 +46,8 @@ class Fellows:
         self._gifts = 0
         self._is_keeper = shared.is_keeper
         self._there_since: int | None = None  # when the server was there again, if it was not
-        self._is_unsure = False  # whether something may be ours that we do not know of
+        # Whose executions may be ours, by row and term, without that we go on with them.
+        self._left: dict[tuple[int, int], Sighting] = {}
 
     def look(self) -> float:
         """
@@ -70,14 +71,7 @@ class Fellows:
         self._before = found.workers
         if called:
             self._shared.call(called)
-        for one in dead:
-            self._adopt(one)
-        if self._is_unsure or found.gifts != self._gifts:
-            self._is_unsure, self._gifts = False, found.gifts
-            self._go_on(None)
-        if self._shared.is_keeper and not self._is_keeper:
-            self._is_keeper = True
-            self._scheduler.schedules.take_up()
+        self._take_over(dead, found.gifts)
         for function in nursery.unserved():
             other = to_give(found.workers, me, function)
             if other is not None:
@@ -93,33 +87,44 @@ class Fellows:
             self._there_since = now_ms
         return TTL_MS if self._there_since is None else now_ms - self._there_since
 
+    def _take_over(self, dead: Sequence[Sighting], gifts: int) -> None:
+        """Go on with all that has become ours; whatever fails of that the next look does."""
+        if self._left or gifts != self._gifts:
+            self._go_on(None)
+            self._left.clear()
+            self._gifts = gifts
+        for one in dead:
+            self._adopt(one)
+        if self._shared.is_keeper and not self._is_keeper:
+            self._scheduler.is_behind = True
+            self._scheduler.schedules.take_up()
+            self._is_keeper, self._scheduler.is_behind = True, False
+
     def _adopt(self, row: Sighting) -> None:
-        try:
-            adopted = self._shared.adopt(row)
-        except Fenced:
-            raise
-        except StorageUnavailable:
-            self._is_unsure = True
-            raise
-        if adopted is None:
-            return
-        log.info(
-            "adopted", worker=row.holder, executions=len(adopted.keys), ended=row.is_closed
-        )
-        self._scheduler.workshop.follows_crash = not row.is_closed
-        self._go_on(adopted.keys)
+        self._left[row.id, row.term] = row  # also if no answer is heard
+        adopted = self._shared.adopt(row)
+        if adopted is not None:
+            told = {"executions": len(adopted.keys), "ended": row.is_closed}
+            log.info("adopted", worker=row.holder, **told)
+            self._go_on(adopted.keys)
+        del self._left[row.id, row.term]
 
     def _go_on(self, keys: Collection[int] | None) -> None:
         """Go on with what has become ours: some executions, or all that there are."""
+        if self._left:
+            has_crashed = any(not row.is_closed for row in self._left.values())
+            self._scheduler.workshop.follows_crash = has_crashed
+        self._scheduler.is_behind = True
         self._scheduler.workshop.learn(self._scheduler.store.last_beats())
         self._scheduler.offers.load()
         self._scheduler.nursery.recover(keys)
+        self._scheduler.is_behind = False
 
     def _give(self, function: str, to: int) -> None:
-        for keys in self._scheduler.nursery.to_give(function):
-            try:
+        keys: Collection[int] = ()
+        try:
+            for keys in self._scheduler.nursery.to_give(function):
                 if self._shared.give(keys, to):
                     self._scheduler.nursery.forget(keys)
-            except StorageUnavailable:
-                self._scheduler.nursery.doubt(keys, self._shared.is_mine)
-                return  # the next look tries again
+        except StorageUnavailable:  # the next look tries again
+            self._scheduler.nursery.doubt(keys, self._shared.is_mine)

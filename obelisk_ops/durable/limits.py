@@ -17,7 +17,7 @@ class Limits:
     Attributes:
         bench: How many activities at the same time, and how.
         grace_s: What activities get to end when the engine is left.
-        storage_timeout_s: How long a commit that fails is tried again.
+        storage_timeout_s: How long a commit that fails is tried again, or what is read.
         keep_loaded: How many executions stay in memory that wait for what may take long.
         replication: Whether the bucket must hold what is acknowledged, and how patiently.
     """

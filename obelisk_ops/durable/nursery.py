@@ -138,7 +138,12 @@ class Nursery:
                 self._note_unserved(row.function, row.key)
             elif self._engine.registry.get(row.function) is None:
                 self._unserved.setdefault(row.function, set()).add(row.key)
-        for key, n, due in armed:
+        for timer in armed:
+            self._rearm(*timer)
+
+    def _rearm(self, key: int, n: int, due: int) -> None:
+        # Of one in memory more is known there: what it decided may not be written down yet.
+        if self._roster.get(key) is None or not self._engine.alarms.has((key, n)):
             self._engine.set_alarm(key, n, due)
 
     def adopt(self, functions: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ takes the row away; so whoever owns the execution then, after a crash too, finds
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -40,6 +41,7 @@ class Offers:
         self._board = board
         self._gone_since: dict[int, int] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._resting: set[int] = set()  # executions of which nothing may be claimed any more
         self._due_ms = 0  # when to look after who has claimed, by the clock that is never set
 
     def load(self) -> None:
@@ -60,6 +62,7 @@ class Offers:
         if self._board is None or not self._elsewhere.open:
             return
         try:
+            self._take_back()
             for task in self._board.answered():
                 self._take(task, is_lost=False)
             if self._engine.clock.elapsed_ms() >= self._due_ms:
@@ -98,11 +101,28 @@ class Offers:
     # -- inside ------------------------------------------------------------------------
 
     def _rested(self, execution: int) -> None:
-        assert self._board is not None
+        self._resting.add(execution)
+        with suppress(StorageUnavailable):  # the next look asks again
+            self._take_back()
+
+    def _take_back(self) -> None:
+        """Forget what is on offer no more, of executions that rest or have rested."""
+        if self._board is None or not self._resting:
+            return
         left = {task.key for task in self._board.tasks()}
-        for key in self._elsewhere.of(execution):
+        for key in [
+            key for execution in self._resting for key in self._elsewhere.of(execution)
+        ]:
             if (*key, self._elsewhere.open[key]) not in left:
                 del self._elsewhere.open[key]
+                self._start(*key)
+        self._resting.clear()
+
+    def _start(self, key: int, n: int) -> None:
+        """Start a call that may have been told meanwhile that it is on offer still."""
+        execution = self._engine.roster.get(key)
+        if execution is not None:
+            self._engine.start_soon(execution, n)
 
     def _lost(self, workers: set[int]) -> set[int]:
         """Return which workers have given no sign of life for too long."""

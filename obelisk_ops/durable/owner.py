@@ -72,7 +72,7 @@ class Owner:
         self._address, self._clock, self._registry = address, clock, registry
         self._grace_s = limits.grace_s
         self._barrier = barrier or barrier_of(address)
-        self._held = own(address, opening)
+        self._held = own(address, opening, limits.storage_timeout_s)
         self.store: ArchiveStore = self._held.store
         self.reader = WholeReader(self.store)
         with ExitStack() as begun:

@@ -92,6 +92,7 @@ class Scheduler:
         self.schedules = Schedules(self)
         self.served_elsewhere: frozenset[str] = frozenset()  # by other workers
         self.fellows = 0  # how many of those there are
+        self.is_behind = False  # whether something is ours that is not gone on with yet
 
     # -- from outside ----------------------------------------------------------------
 

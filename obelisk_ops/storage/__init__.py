@@ -80,13 +80,18 @@ def as_path(database: str | Path) -> Path:
     return Path(database).absolute()
 
 
-def own(address: Address, opening: Callable[[Any], ArchiveStore] | None = None) -> Held:
+def own(
+    address: Address,
+    opening: Callable[[Any], ArchiveStore] | None = None,
+    patience_s: float = 30.0,
+) -> Held:
     """
     Become the one owner of a database; it is made if there is none.
 
     Args:
         address: Which one.
         opening: How its store is opened, where a test puts something before it.
+        patience_s: How long its server is waited for, if one is asked and does not answer.
 
     Raises:
         DatabaseLocked: Another process owns it.
@@ -94,7 +99,7 @@ def own(address: Address, opening: Callable[[Any], ArchiveStore] | None = None) 
         StorageUnavailable: It cannot be opened.
     """
     if isinstance(address, Place):
-        return postgres.own(address, opening or open_store)
+        return postgres.own(address, opening or open_store, patience_s)
     from obelisk_ops.storage.sqlite.owning import own as own_file  # noqa: PLC0415 - only when used
 
     return own_file(address, opening or open_store)

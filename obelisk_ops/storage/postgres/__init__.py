@@ -69,9 +69,10 @@ class Ears(Protocol):
         ...
 
 
-def own(place: Place, opening: Callable[[Place], Any]) -> Held:
+def own(place: Place, opening: Callable[[Place], Any], patience_s: float) -> Held:
     """See ``storage.own``."""
     store = opening(place)
+    store.be_patient(patience_s)
     return Held(
         store=store, last_owner_closed=store.last_owner_closed, release=store.close,
         shared=store, board=store.board,

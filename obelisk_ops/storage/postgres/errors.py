@@ -24,6 +24,8 @@ _ID_IS_TAKEN: Final = "an_id_is_used_once"
 _NOT_THE_OWNER: Final = "one_owner_at_a_time"
 #: classes in which the statement, not the server, is to blame
 _GUILTY_CLASSES: Final = ("21", "22", "23", "54")
+#: the class of what the server does not understand
+_MEANINGLESS: Final = "42"
 #: classes in which the connection ends
 _LOSS_CLASSES: Final = ("08", "57")
 #: after which nothing is known of what was under way, whatever the reason
@@ -53,6 +55,12 @@ def is_loss(error: psycopg.Error) -> bool:
 def is_conflict(error: BaseException | None) -> bool:
     """Tell whether all was undone for the sake of another transaction: it may be done again."""
     return isinstance(error, psycopg.Error) and error.sqlstate in _CONFLICTS
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Tell whether a server that refused a statement may take it later, as it is."""
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    return state is not None and state[:2] not in (*_GUILTY_CLASSES, _MEANINGLESS)
 
 
 def translate(error: psycopg.Error, label: str) -> OpsError:

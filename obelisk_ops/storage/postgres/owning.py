@@ -26,7 +26,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -40,7 +40,7 @@ from obelisk_ops.errors import (
     StorageUnavailable,
     VerificationFailed,
 )
-from obelisk_ops.storage.postgres.errors import fenced, translate
+from obelisk_ops.storage.postgres.errors import fenced, may_pass, translate
 from obelisk_ops.storage.postgres.migrations import NEWEST
 from obelisk_ops.storage.postgres.place import Place
 from obelisk_ops.storage.postgres.session import (
@@ -52,8 +52,10 @@ from obelisk_ops.storage.postgres.session import (
     refuse_foreign,
 )
 
-_READ_PATIENCE_MS = 20_000
+_READ_PATIENCE_S = 30.0
 _READ_PAUSE_S = 0.2
+#: whoever waits with a connection renews its lease meanwhile
+_BEAT_MS = 1000
 #: no two terms that are drawn are the same; who takes a row adds one
 _TERM_BITS = 40
 _pause = threading.Event()
@@ -73,6 +75,7 @@ class Ownership(Session):
         term: How often that was taken.
         commits: How many commits of this term have arrived.
         is_keeper: Whether it was the one to look after schedules when it joined.
+        patience_s: How long the server may be away, or refuse, while something is read.
         last_owner_closed: Whether the one who had the row before gave it up by itself.
     """
 
@@ -92,6 +95,10 @@ class Ownership(Session):
         self._known_as: tuple[int, str] | None = None
         self._was_cut = False  # since the last look
         self._drawn: list[int] = []  # terms that may have begun: no answer was heard
+        self.patience_s = _READ_PATIENCE_S
+        self._served: list[str] = []
+        self._beat_at = 0  # when the lease was renewed, or that was tried
+        self._stalled_since: int | None = None  # since when nothing can be read
         super().__init__(place)
 
     def asserted(self) -> tuple[int, int, int]:
@@ -104,17 +111,24 @@ class Ownership(Session):
 
     def look(self, functions: Collection[str]) -> Look:
         """See Shared.look. It waits for nobody."""
-        served = sorted(functions)
-        rows = self.rows("beat", lambda: (self.place.lock_class(), self.id, self.term, served))
+        self._served = sorted(functions)
+        seen, (*_, has_letters, gifts) = self._beat()
+        was_away, self._was_cut, self._stalled_since = self._was_cut, False, None
+        return Look(workers=seen, has_letters=has_letters, gifts=gifts, was_away=was_away)
+
+    def _beat(self) -> tuple[list[Sighting], Sequence[Any]]:
+        """Renew the lease; return all rows as they were before, and this worker's own."""
+        self._beat_at = _clock.elapsed_ms()
+        served, at = self._served, self.place.lock_class()
+        rows = self.rows("beat", lambda: (at, self.id, self.term, served))
         mine = [row for row in rows if row[0] == self.id]
         if not mine or mine[0][1] != self.term:
             raise fenced(self.place.label)
-        *_, has_letters, gifts = mine[0]
         seen = _sightings(rows)
-        [me] = [one for one in seen if one.id == self.id]  # as it was before this look
+        [me] = [one for one in seen if one.id == self.id]
         self.is_keeper = me.is_keeper
-        was_away, self._was_cut = self._was_cut or me.left_ms <= 0, False
-        return Look(workers=seen, has_letters=has_letters, gifts=gifts, was_away=was_away)
+        self._was_cut |= me.left_ms <= 0
+        return seen, mine[0]
 
     def adopt(self, row: Sighting) -> Adopted | None:
         """See Shared.adopt."""
@@ -153,19 +167,38 @@ class Ownership(Session):
 
     def rows_patiently(self, name: str, values: Values = ()) -> list[Any]:
         """
-        Run a statement that reads, and wait while the server is away.
+        Run a statement that reads, and wait while the server is away, or refuses it.
 
         Whoever reads for a workflow has no other way to go on; and nothing else could.
         """
-        # By the clock: where a network swallows all, each try takes as long as connecting may.
-        until = _clock.elapsed_ms() + _READ_PATIENCE_MS
         while True:
             try:
-                return self.rows(name, values)
-            except StorageUnavailable:
-                if not self.is_lost or _clock.elapsed_ms() >= until:
+                found = self.rows(name, values)
+            except StorageUnavailable as error:
+                if not self._may_pass(error):
                     raise
+            else:
+                self._stalled_since = None
+                return found
+            self._renew()
             _pause.wait(_READ_PAUSE_S)
+
+    def _may_pass(self, error: StorageUnavailable) -> bool:
+        """Tell whether there is sense in asking again, and time left for it."""
+        if self._in_transaction or not (self.is_lost or may_pass(error.__cause__)):
+            return False
+        # By the clock: where a network swallows all, each try takes as long as connecting may.
+        # And once for all that is read meanwhile: an engine that waits hears no signal.
+        now_ms = _clock.elapsed_ms()
+        if self._stalled_since is None:
+            self._stalled_since = now_ms
+        return now_ms - self._stalled_since < self.patience_s * 1000
+
+    def _renew(self) -> None:
+        """Renew the lease, where it is time to and the server is there."""
+        if not self.is_lost and _clock.elapsed_ms() - self._beat_at >= _BEAT_MS:
+            with suppress(StorageUnavailable):
+                self._beat()
 
     def close(self) -> None:
         """Give it up, and say so. Twice is allowed."""

@@ -204,6 +204,10 @@ class PostgresStore(PostgresReader, OwnerReader):
         """See Shared.call."""
         self._session.call(rows)
 
+    def be_patient(self, patience_s: float) -> None:
+        """Wait for so long, in seconds, for a server that is away, or refuses to be read."""
+        self._session.patience_s = patience_s
+
     def is_mine(self, key: int) -> bool:
         """See Shared.is_mine."""
         return bool(self._rows("is_mine", (key, self._session.id)))
@@ -359,7 +363,9 @@ def _shaped(name: str, rows: list[Any]) -> list[Any]:
 
 def _with_error(row: Sequence[Any]) -> tuple[Any, ...]:
     *facts, error = row
-    return (*facts, None, None) if error is None else (*facts, _text(error), _folded(error))
+    if error is None:
+        return (*facts, None, None)
+    return (*facts, _text(error), _visible(error.casefold()))
 
 
 def _with_signal(row: Sequence[Any]) -> tuple[Any, ...]:
@@ -387,10 +393,6 @@ def name_of(body: str) -> str | None:
     """Return the id of a signal as it is looked up, from the body of one."""
     name = id_of_signal(body)
     return _text(name) if name else None
-
-
-def _folded(error: str) -> str:
-    return _visible(error.casefold())
 
 
 def _visible(text: str) -> str:
