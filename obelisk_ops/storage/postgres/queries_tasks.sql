@@ -133,19 +133,19 @@ noted AS (
     ON CONFLICT (queue, at) DO UPDATE SET many = start.many + excluded.many)
 SELECT places, taken.* FROM room LEFT JOIN taken ON TRUE;
 
--- name: renew_claimer
--- Live on; nothing, if the row is gone.
-UPDATE claimer SET lease_until = clock_timestamp() + '30 s' WHERE id = $1 RETURNING id;
-
 -- name: task_news
--- What a claimer is to do; a row of nothing, if there are tasks that nobody has claimed; and the
--- queues that others serve.
-SELECT execution, n, attempt, NULL FROM task WHERE worker = $1 AND outcome IS NULL
+-- Renew the lease; a row with TRUE, if there is one. What a claimer is to do; a row of nothing, if
+-- there are tasks that nobody has claimed; and the queues that others serve.
+WITH alive AS (
+    UPDATE claimer SET lease_until = clock_timestamp() + '30 s' WHERE id = $1 RETURNING TRUE)
+SELECT NULL::bigint, NULL::bigint, NULL::bigint, NULL, TRUE FROM alive
 UNION ALL
-SELECT NULL, NULL, NULL, NULL
+SELECT execution, n, attempt, NULL, FALSE FROM task WHERE worker = $1 AND outcome IS NULL
+UNION ALL
+SELECT NULL, NULL, NULL, NULL, FALSE
 WHERE EXISTS (SELECT FROM task WHERE worker IS NULL AND queue = ANY ($2::text[]))
 UNION ALL
-SELECT DISTINCT NULL::bigint, NULL::bigint, NULL::bigint, unnest(queues) FROM claimer
+SELECT DISTINCT NULL::bigint, NULL::bigint, NULL::bigint, unnest(queues), FALSE FROM claimer
 WHERE id <> $1 AND lease_until >= clock_timestamp();
 
 -- name: reclaimed_tasks

@@ -118,14 +118,17 @@ class TaskCounter(Session):
     def news(self, functions: Collection[str]) -> News:
         """See Counter.news."""
         self._functions = sorted(functions)
-        # Its row is gone if it stood still while tables were made with which it cannot work.
-        is_known = self.rows("renew_claimer", (self.worker,))
-        if not is_known or self._functions != self._said:
+        if self._functions != self._said:
             self._join()
         found = self.rows("task_news", (self.worker, self._queues))
-        wanted = frozenset(row[:3] for row in found if row[0] is not None)
-        others = frozenset(row[3] for row in found if row[3] is not None)
-        return News(wanted=wanted, is_any=len(wanted) + len(others) < len(found), others=others)
+        if not any(is_known for *_, is_known in found):
+            # It stood still while tables were made with which it cannot work.
+            self._join()
+            found = self.rows("task_news", (self.worker, self._queues))
+        news = [row for row in found if not row[4]]
+        wanted = frozenset(row[:3] for row in news if row[0] is not None)
+        others = frozenset(row[3] for row in news if row[3] is not None)
+        return News(wanted=wanted, is_any=len(wanted) + len(others) < len(news), others=others)
 
     def finish(
         self, outcomes: Sequence[tuple[TaskKey, str]], outputs: Sequence[OutputRow],
