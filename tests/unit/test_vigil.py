@@ -57,19 +57,19 @@ def kept(vigil: Vigil, clock: Looking, answers: int) -> int:
     return count
 
 
-def test_where_it_never_pays_it_is_tried_for_one_answer_in_four_thousand() -> None:
+def test_where_it_never_pays_it_is_tried_for_one_answer_in_sixty_four() -> None:
     clock = Looking(None)
     vigil = Vigil(lambda: clock.now_us)
 
-    assert kept(vigil, clock, sum(4**times for times in range(6))) == 6
-    assert kept(vigil, clock, 3 * 4096) == 3
+    assert kept(vigil, clock, 63) == 6
+    assert kept(vigil, clock, 3 * 64) == 3
 
 
-def test_where_it_pays_again_it_is_done_for_all_again() -> None:
+def test_where_it_pays_again_it_is_soon_done_for_all_again() -> None:
     clock = Looking(None)
     vigil = Vigil(lambda: clock.now_us)
     kept(vigil, clock, 4096)
 
-    for _ in range(3 * 4096):
+    for _ in range(64 + 8 + 2):
         vigil.sees(lambda: True)
     assert all(vigil.sees(lambda: True) for _ in range(100))

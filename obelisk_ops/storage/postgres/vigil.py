@@ -5,7 +5,8 @@ A processor that is let go of has to be woken, and what it held of this process 
 the step behind the answer takes twice as long. So whoever asks for one thing after another
 keeps looking, for the half of a millisecond within which a fast server answers. That is in vain
 where the answer takes longer, and does harm where others want the processor. Either is noticed,
-and it is tried ever more rarely then.
+and it is tried ever more rarely then; where it pays again it is soon done for all again, for a
+single sync that takes long says little of the next.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from obelisk_ops.core.clock import monotonic_us
 AWAKE_US: Final = 500
 #: whoever could not look for so long was not alone on the processor
 PUSHED_US: Final = 50
+#: how much more rarely it is tried then: to hold up others costs them, to wait in vain only us
+_LATE, _PUSHED = 1, 3
 #: where it never pays it is tried for one answer in two to the power of this
-_RAREST: Final = 12
+_RAREST: Final = 6
 
 
 class Vigil:
@@ -42,8 +45,10 @@ class Vigil:
             self._asleep -= 1
             return False
         is_there, is_alone = self._keep(look)
-        pays = is_there and is_alone
-        self._doubt = max(self._doubt - 1, 0) if pays else min(self._doubt + 2, _RAREST)
+        if is_there and is_alone:
+            self._doubt //= 2
+        else:
+            self._doubt = min(self._doubt + (_LATE if is_alone else _PUSHED), _RAREST)
         self._asleep = (1 << self._doubt) - 1
         return is_there
 
