@@ -84,9 +84,9 @@ def test_a_slow_line_and_a_busy_server(supervised: Supervised, proxy: Proxy) -> 
 
 
 def is_in_time(supervised: Supervised, database: Plain) -> bool:
-    """Write something, and tell whether it was safe in time; then nothing was said of it."""
+    """Write something, and tell whether it was safe in time; then no alarm was given."""
     reached = supervised.until_safe("a").replica_txid or 0
-    before, began_s = supervised.logged("state"), time.monotonic()
+    before, began_s = len(supervised.logged("state")), time.monotonic()
 
     def is_there(row: Row) -> bool:
         return is_safe(row) and (row.replica_txid or 0) > reached
@@ -95,7 +95,9 @@ def is_in_time(supervised: Supervised, database: Plain) -> bool:
     supervised.until("a", is_there, 10, "sent")
     if time.monotonic() - began_s > IN_TIME_S:
         return False  # this machine is busy: once more
-    assert supervised.logged("state") == before, "no false alarm"
+    # The log may say only now that it is well: `status` judges anew whenever it is asked.
+    said = {told["state"] for told in supervised.logged("state")[before:]}
+    assert said <= {"ok"}, "no false alarm"
     return True
 
 
