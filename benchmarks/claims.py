@@ -29,7 +29,7 @@ _WORKER = f"{_FIRST} + :client_id::bigint"
 #: as ``settle_in`` has it
 _OPTIONS = (
     "-c search_path={} -c jit=off -c enable_seqscan=off -c enable_hashjoin=off"
-    " -c enable_mergejoin=off"
+    " -c enable_mergejoin=off -c enable_bitmapscan=off"
 )
 _SERVED = "'{bench.wait}'"
 _MAKE_WORKERS = """

@@ -44,6 +44,22 @@ SELECT n, n, 'create', n, '{}', n, 'f' FROM generate_series(1, 60) AS n;
 ANALYZE;
 """
 
+_MANY = """
+INSERT INTO worker (id, term, writer, commits, lease_until, is_closed, is_empty, is_keeper,
+                    functions, host, pid, knows, is_pooled)
+VALUES (900, 1, 1, 0, now() + '1 hour', FALSE, TRUE, FALSE, '{f}', '', 0, 1, FALSE);
+INSERT INTO task (execution, n, attempt, id, function, manner, input, queue, priority)
+SELECT n, 1, 1, n, 'a', '{}', '[]', 'default', 0 FROM generate_series(1001, 7000) AS n;
+INSERT INTO mailbox (id, at, kind, target, body, chain, function)
+SELECT n, n, 'create', n, '{}', n, 'f' FROM generate_series(1001, 7000) AS n;
+"""
+GIVEN = {
+    "own_letters": "(900, FALSE, '{f}', 500)",
+    "claim_letters": "(900, FALSE, 1, '{f}', 1)",
+    "claim_tasks": "('default', '{a}', 1, 900)",
+    "finish_tasks": "(900, '[]', '[]', 'default', '{a}', 1)",
+}
+
 
 @pytest.fixture(params=["new", "small"])
 def cursor(
@@ -75,12 +91,34 @@ def test_no_statement_reads_through_what_grows(cursor: psycopg.RawCursor[Any]) -
     assert found == {}
 
 
+@pytest.mark.parametrize("mode", ["generic", "custom"])
+@pytest.mark.parametrize("name", GIVEN)
+def test_who_claims_one_of_many_does_not_look_at_all(
+    cursor: psycopg.RawCursor[Any], name: str, mode: str
+) -> None:
+    """The server believes that there are none, or sixty; there are six thousand."""
+    cursor.execute(f"SET plan_cache_mode TO force_{mode}_plan".encode())
+    prepare(cursor, name, QUERIES[name])
+    for statement in _MANY.split(";\n")[:-1]:
+        cursor.execute(statement.encode())
+    cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {name}{GIVEN[name]}".encode())
+    [(found,)] = cursor.fetchall()
+    seen = [node for node in nodes(found[0]["Plan"]) if "Relation Name" in node]
+    looked_at = {node["Relation Name"]: most_of(node) for node in seen}
+    assert looked_at.keys() >= {"mailbox" if "letters" in name else "task"}
+    assert max(looked_at.values()) <= 2, looked_at
+
+
+def most_of(node: dict[str, Any]) -> float:
+    """Return how many rows a part of a plan has read, those included that it did not want."""
+    return float(node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+
+
 def read_through(cursor: psycopg.RawCursor[Any], name: str, text: str) -> list[str]:
     """Return which of the growing tables a statement reads from their beginning."""
     if not re.match(r"SELECT|INSERT|UPDATE|DELETE|WITH", text):
         return []  # the others have no plans
-    many = max(map(int, re.findall(r"\$(\d+)", text)), default=0)
-    cursor.execute(f"PREPARE {name} AS {text}".encode())
+    many = prepare(cursor, name, text)
     given = f"({', '.join(['NULL'] * many)})" if many else ""
     cursor.execute(f"EXPLAIN (FORMAT JSON) EXECUTE {name}{given}".encode())
     [(found,)] = cursor.fetchall()
@@ -92,6 +130,12 @@ def read_through(cursor: psycopg.RawCursor[Any], name: str, text: str) -> list[s
         and "Scan" in node["Node Type"]
         and not {"Index Cond", "Recheck Cond"} & node.keys()
     ]
+
+
+def prepare(cursor: psycopg.RawCursor[Any], name: str, text: str) -> int:
+    """Prepare a statement; return how many values it is given."""
+    cursor.execute(f"PREPARE {name} AS {text}".encode())
+    return max(map(int, re.findall(r"\$(\d+)", text)), default=0)
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

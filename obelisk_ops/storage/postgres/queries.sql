@@ -190,11 +190,12 @@ SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid
 -- Look for tables in one schema alone, and let nothing be acknowledged that a crash can undo. What
 -- a role or a database says of isolation is for others: who waited for a row here sees it then.
 -- $2 is the server's process as a connection was told it: where another one answers there is a
--- pooler between, and what is set holds for this statement alone. Rows are looked up, also where a
--- table seems to be small: it may grow under a plan that is kept.
+-- pooler between, and what is set holds for this statement alone. Rows are looked up one by one, in
+-- their order, also where a table seems to be small: it may grow under a plan that is kept.
 SELECT is_pooled, set_config('search_path', $1, is_pooled),
        set_config('default_transaction_isolation', 'read committed', is_pooled),
        set_config('enable_seqscan', 'off', is_pooled), set_config('jit', 'off', is_pooled),
+       set_config('enable_bitmapscan', 'off', is_pooled),
        set_config('enable_hashjoin', 'off', is_pooled),
        set_config('enable_mergejoin', 'off', is_pooled),
        CASE WHEN current_setting('synchronous_commit') = 'off'
@@ -208,6 +209,7 @@ SELECT set_config('search_path', $1, TRUE), set_config('lock_timeout', $2, TRUE)
        set_config('idle_in_transaction_session_timeout', $2, TRUE),
        set_config('enable_seqscan', 'off', TRUE), set_config('enable_hashjoin', 'off', TRUE),
        set_config('enable_mergejoin', 'off', TRUE), set_config('jit', 'off', TRUE),
+       set_config('enable_bitmapscan', 'off', TRUE),
        CASE WHEN current_setting('synchronous_commit') = 'off'
             THEN set_config('synchronous_commit', 'on', TRUE) END;
 
@@ -349,7 +351,7 @@ SELECT id, at, kind, target, body, is_free FROM (
             AND strpos(substr(id, length(chain) + 2), '/') = 0 AND state <> 'finished' LIMIT 1),
         (SELECT coalesce(maker.worker, 0) FROM mailbox AS maker
             WHERE maker.target = letter.chain AND maker.function IS NOT NULL
-            ORDER BY maker.id LIMIT 1),
+            ORDER BY maker.id + 0 LIMIT 1),  -- found by its target, and not by going through all
         CASE WHEN $2::boolean THEN $1 END) = $1 END
     UNION ALL
     (SELECT id, at, kind, target, body, TRUE FROM mailbox
