@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from benchmarks.children import Failed
@@ -81,10 +82,19 @@ LETTERS = "".join((
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """How many claims were made a second, and the longest seen wait of anybody for a lock."""
+    """
+    How claims were made.
+
+    Attributes:
+        per_s: How many a second.
+        longest_wait_ms: The longest seen wait of anybody for a lock.
+        idle: Which part of the processors had nothing to do, 0 to 1: who queues up for a lock
+            leaves them so, and who has too much to do does not.
+    """
 
     per_s: float
     longest_wait_ms: float
+    idle: float
 
 
 def make(server: PostgresServer, schema: str, script: str, clients: int, many: int) -> Made:
@@ -101,14 +111,16 @@ def make(server: PostgresServer, schema: str, script: str, clients: int, many: i
         ]
         argv += ["-c", str(clients), "-j", str(min(clients, 2)), "-t", str(many // clients)]
         with _longest_wait(server.base_url) as looks:
+            psutil.cpu_times_percent()
             done = subprocess.run(
                 [*argv, "-f", file.name, server.base_url], capture_output=True, text=True,
                 env=os.environ | {"PGOPTIONS": _OPTIONS.format(schema)}, check=False,
             )  # fmt: skip
+            idle = psutil.cpu_times_percent().idle / 100
     found = re.search(r"^tps = ([\d.]+)", done.stdout, re.MULTILINE)
     if done.returncode or found is None:
         raise Failed(f"pgbench: {done.stderr.strip().splitlines()[-1:]}")
-    return Made(per_s=float(found[1]), longest_wait_ms=max(looks, default=0.0))
+    return Made(per_s=float(found[1]), longest_wait_ms=max(looks, default=0.0), idle=idle)
 
 
 def _prepare(server: PostgresServer, schema: str, clients: int, claims: int) -> None:

@@ -57,13 +57,15 @@ def measure(_folder: Path, size: Size) -> dict[str, float]:
 
 def _crowded(server: PostgresServer, size: Size) -> dict[str, float]:
     make_if_missing(as_address(with_option(server.base_url, "schema=crowd")))
-    found: dict[str, float] = {"longest_wait_ms": 0.0}
+    found: dict[str, float] = {"longest_wait_ms": 0.0, "idle_percent": 0.0}
     for name, script in SCRIPTS.items():
         rates: dict[int, list[float]] = {size.few: [], size.many: []}
+        idle: dict[int, list[float]] = {size.few: [], size.many: []}
         for _ in range(size.turns):
             for clients, seen in rates.items():
                 made = claims.make(server, "crowd", script, clients, size.claims)
                 seen.append(made.per_s)
+                idle[clients].append(100 * made.idle)
                 found["longest_wait_ms"] = max(found["longest_wait_ms"], made.longest_wait_ms)
         few, many = rates[size.few], rates[size.many]
         ratios = [more / less for less, more in zip(few, many, strict=True)]
@@ -71,7 +73,10 @@ def _crowded(server: PostgresServer, size: Size) -> dict[str, float]:
             f"{name}.few.rate": stats.median(few),
             f"{name}.many.rate": stats.median(many),
             f"{name}.many_of_few": stats.median(ratios),
+            f"{name}.few.idle_percent": stats.median(idle[size.few]),
         }
+        left_idle = stats.median(idle[size.many])
+        found["idle_percent"] = max(found["idle_percent"], left_idle)
     return found
 
 
