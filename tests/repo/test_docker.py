@@ -139,6 +139,24 @@ def test_the_image_says_how_it_is() -> None:
     assert "\nSTOPSIGNAL SIGTERM\n" in image
 
 
+def test_the_image_leaves_no_volume_behind() -> None:
+    """Each container of it would make one without a name, which `down` does not take away."""
+    image = (DOCKER / "Dockerfile").read_text()
+
+    assert not re.search(r"^VOLUME", image, re.MULTILINE)
+    # It gives a mounted volume its owner and its rights.
+    assert "install -d -o obelisk -g obelisk -m 0700 /data\n" in image
+
+
+def test_the_image_can_be_built_from_files_that_nobody_else_may_read() -> None:
+    image = (DOCKER / "Dockerfile").read_text()
+    last = image.rpartition("\nFROM ")[2]
+
+    given = re.findall(r"^COPY (?!--from)(.+)$", last, re.MULTILINE)
+    assert given
+    assert [line for line in given if not line.startswith("--chmod=0755 ")] == []
+
+
 def parse(command: click.Command, words: list[str]) -> None:
     """Parse a command line the way click would, down to the last command; run nothing."""
     context = command.make_context(command.name, list(words))
@@ -194,6 +212,8 @@ def test_workers_on_a_server_can_be_many(stack: dict[str, Any], name: str) -> No
     assert drain_s + 5 <= int(service["stop_grace_period"][:-1])
     # The image's own asks a supervisor, and there is none.
     assert service["healthcheck"] == {"disable": True}
+    # A worker as process 1 leaves the orphans of its activities as zombies.
+    assert service["init"] is True
 
 
 def test_the_tables_are_made_by_one_who_may_once_the_server_is_up(
@@ -219,7 +239,7 @@ def test_the_page_about_many_workers_types_what_the_file_begins_with() -> None:
     typed = re.sub(r" \\\n# +", " ", head)
 
     lines = re.findall(r"^#   (.+)$", typed, re.MULTILINE)
-    assert len(lines) == 5
+    assert len(lines) == 7
     assert [line for line in lines if line not in page] == []
 
 
