@@ -76,7 +76,7 @@ class Execution:
         Append *notes*, replay the log, and go on from where it ends, until *deadline*.
 
         Raises:
-            Nondeterminism, CrashLoop: It cannot go on; nothing was written.
+            Nondeterminism, CrashLoop, ConfigError: It cannot go on; nothing was written.
         """
         self._version, self._now = len(log), log[-1].at
         self._enter(turn, now_ms)

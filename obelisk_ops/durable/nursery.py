@@ -18,7 +18,13 @@ from obelisk_ops.durable.flow.digests import digest_on_record
 from obelisk_ops.durable.flow.functions import Workflow
 from obelisk_ops.durable.log import log
 from obelisk_ops.durable.turn import Turn
-from obelisk_ops.errors import CrashLoop, ExecutionNotFound, Nondeterminism, OpsError
+from obelisk_ops.errors import (
+    ConfigError,
+    CrashLoop,
+    ExecutionNotFound,
+    Nondeterminism,
+    OpsError,
+)
 
 if TYPE_CHECKING:
     from obelisk_ops.durable.scheduler import Scheduler
@@ -233,7 +239,7 @@ class Nursery:
         try:
             deadline = timers.get(DEADLINE)
             execution.resume(turn, history, inbox, now_ms, *notes, deadline=deadline)
-        except (Nondeterminism, CrashLoop, msgspec.DecodeError, KeyError) as error:
+        except (Nondeterminism, CrashLoop, ConfigError, msgspec.DecodeError, KeyError) as error:
             execution.machine.dispose()
             self._engine.commits.drop(turn)
             self._park(row, history, error, notes)

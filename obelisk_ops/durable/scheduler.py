@@ -42,6 +42,7 @@ from obelisk_ops.durable.roster import Roster
 from obelisk_ops.durable.rounds import Rounds
 from obelisk_ops.durable.schedules import Schedules
 from obelisk_ops.durable.turn import Turn
+from obelisk_ops.durable.work import starting
 from obelisk_ops.durable.work.workshop import Workshop
 from obelisk_ops.errors import OpsError
 
@@ -294,6 +295,7 @@ class Scheduler:
 
     def take_over(self, execution: Execution) -> None:
         """See Owner.take_over."""
+        starting.check_open(self, execution.machine.pending.values())
         was_parked = execution.row.state is State.PARKED
         for n, pending in execution.machine.pending.items():
             if pending.running and not self.is_running(execution.key, n, pending):

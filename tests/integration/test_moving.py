@@ -28,11 +28,12 @@ from obelisk_ops import (
 from obelisk_ops.core import bundle
 from obelisk_ops.core.history import History, from_json, to_json
 from obelisk_ops.core.projection import rows_of
-from obelisk_ops.errors import Conflict, OutcomeUnknown
+from obelisk_ops.errors import Conflict, Nondeterminism, OutcomeUnknown
 from obelisk_ops.inspect.histories import family_in
 from obelisk_ops.storage import as_address, open_reader, own
 from obelisk_ops.testing import EngineForTests, MovableClock
 from tests import command
+from tests.barriers import FakeSupervisor
 from tests.commands import run_here
 from tests.engines import soon, the_tables_fit_the_logs, until
 from tests.golden.test_histories import FILES
@@ -296,7 +297,12 @@ async def works() -> int:
     return await waits()
 
 
-FLOWS += [works]
+@workflow
+async def insists() -> int:
+    return await flaky.options(durability="replicated")()
+
+
+FLOWS += [works, insists]
 
 
 def test_what_runs_is_waited_for_and_its_outcome_goes_along(both: Both, tmp_path: Path) -> None:
@@ -365,3 +371,29 @@ def test_what_cannot_be_moved_is_told_why(both: Both, tmp_path: Path) -> None:
         ran = run_here("execution", *line, "--db", db, "--json")
         assert (ran.status, said in json.dumps(ran.error)) == (status, True), ran.err
     assert not (tmp_path / "x.json").exists()
+
+
+def test_a_call_that_waits_for_a_bucket_is_parked_on_a_server(
+    both: Both, tmp_path: Path
+) -> None:
+    """No bucket will ever hold it there; who takes it up goes on with all the rest."""
+    source, target = both.way("to the server")
+
+    async def main() -> None:
+        supervisor = FakeSupervisor(both.file, is_open=True)
+        async with supervisor, Engine(source, workflows=FLOWS) as engine:
+            await engine.submit(insists, id="j")
+            await wait_at(engine, "j", "attempt_failed")
+
+    async def beside_it() -> None:
+        async with Engine(target, workflows=FLOWS) as engine:
+            with pytest.raises(Nondeterminism, match="is of SQLite files") as parked:
+                await engine.handle("j").result()
+            assert "leave it out" in parked.value.hint
+            other = await engine.submit(asks)
+            await other.signal(go, 3)
+            assert await other.result() == 3
+
+    soon(main())
+    carry(source, target, tmp_path / "j.json")
+    soon(beside_it())

@@ -11,7 +11,7 @@ from obelisk_ops.core.events import Event
 from obelisk_ops.durable.flow.attempt import unknown
 from obelisk_ops.durable.flow.functions import Activity
 from obelisk_ops.durable.flow.pending import Pending
-from obelisk_ops.errors import CrashLoop, Nondeterminism, OpsError
+from obelisk_ops.errors import ConfigError, CrashLoop, Nondeterminism, OpsError
 
 if TYPE_CHECKING:
     from obelisk_ops.durable.execution import Execution
@@ -61,12 +61,13 @@ def _take_up(execution: Execution, turn: Turn, n: int, now_ms: int) -> None:
 def why_parked(reason: str | None, history: list[Event]) -> OpsError:
     """Return the error for who waits for an execution that is parked."""
     text = reason or "the execution is parked"
+    hint = "undo the change of the workflow's code and start it again"
     for event in reversed(history):
         if event.kind == "parked":
             told = events.decode(event).error
             if told is not UNSET and told.type == CrashLoop.__name__:
                 return CrashLoop(text, hint=told.hint)
+            if told is not UNSET and told.type == ConfigError.__name__:
+                hint = told.hint
             break
-    return Nondeterminism(
-        text, hint="undo the change of the workflow's code and start it again"
-    )
+    return Nondeterminism(text, hint=hint)

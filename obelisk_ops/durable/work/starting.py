@@ -10,6 +10,7 @@ is known at its end, or else once the bucket holds the call.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from obelisk_ops.durable.flow.functions import Activity
@@ -46,6 +47,18 @@ def asked(owner: Owner, function: Activity[Any, Any]) -> bool | None:
     if function.replicated:
         owner.check_barrier(function.name)
     return function.replicated
+
+
+def check_open(owner: Owner, calls: Iterable[Pending]) -> None:
+    """
+    Return if none of these calls, which began in another database perhaps, waits for ever.
+
+    Raises:
+        ConfigError: One does.
+    """
+    for pending in calls:
+        if isinstance(pending.function, Activity):
+            asked(owner, pending.function)
 
 
 def put_off(execution: Execution, owner: Owner, turn: Turn, n: int, pending: Pending) -> None:
