@@ -97,6 +97,15 @@ class PostgresServer:
         os.killpg(self.child.pid, signal.SIGKILL)
         self.child.wait()
 
+    def quit(self) -> None:
+        """End it at once if it runs, but let it clear what it has in shared memory."""
+        if self.child is not None:
+            self.child.send_signal(signal.SIGQUIT)
+            with suppress(subprocess.TimeoutExpired):
+                self.child.wait(5)
+            with suppress(ProcessLookupError):
+                self.kill()
+
     def stop(self) -> None:
         """End it, and let it tell its clients."""
         assert self.child is not None
@@ -201,9 +210,7 @@ def running(settings: Mapping[str, str] = _SETTINGS) -> Iterator[PostgresServer]
         server.start()
         yield server
     finally:
-        if server.child is not None:
-            with suppress(ProcessLookupError):
-                server.kill()
+        server.quit()
         # Its processes end when they see that the first one has; until then they may write.
         wait_until(partial(_is_removed, folder), 60, "the folder is empty")
 
