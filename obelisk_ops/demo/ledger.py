@@ -19,11 +19,13 @@ class Ledger:
         began: Attempts that began.
         ended: Attempts that came to their end.
         failed: Attempts that raised.
+        retried: Calls of which a second attempt, or a later one, wrote a line.
     """
 
     began: Counter[str]
     ended: Counter[str]
     failed: Counter[str]
+    retried: frozenset[str]
 
     @property
     def open_calls(self) -> set[str]:
@@ -39,12 +41,15 @@ class Ledger:
 def read(path: Path) -> Ledger:
     """Read the file; a last line that a kill cut short does not count."""
     counts: dict[str, Counter[str]] = {w: Counter() for w in ("began", "ended", "failed")}
+    retried = set[str]()
     text = path.read_text() if path.exists() else ""
     for line in text.splitlines(keepends=True):
         if line.endswith("\n"):
             entry = json.loads(line)
             counts[entry["what"]][entry["call"]] += 1
-    return Ledger(counts["began"], counts["ended"], counts["failed"])
+            if entry["attempt"] > 1:
+                retried.add(entry["call"])
+    return Ledger(counts["began"], counts["ended"], counts["failed"], frozenset(retried))
 
 
 def acknowledged(logs: Mapping[str, Iterable[Mapping[str, Any]]]) -> set[str]:

@@ -290,7 +290,7 @@ def compare(story: Story) -> None:
     # By the engine, because it failed; or because the kill cut its first attempt short, perhaps
     # before that wrote a line.
     flaky = ledger.intended(logs, function=".register")
-    retried = {call for call in flaky if ran.began[call] > 1 or call in story.in_flight}
+    retried = flaky & ran.retried
     story.claims.check(
         "the flaky activity was retried in every sweep",
         retried == flaky and len(flaky) == sum(len(sweeps) for sweeps in PLAN.values()),
